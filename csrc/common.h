@@ -1,0 +1,9 @@
+// What every native file shares: the host/device marks, the shape view of a tensor, checks of layout.
+#pragma once
+#include <cstdint>
+
+#ifdef __CUDACC__
+#define HOST_DEVICE __host__ __device__ __forceinline__
+#else
+#define HOST_DEVICE inline __attribute__((always_inline))
+#endif

@@ -1,0 +1,41 @@
+// The Python module fmcompress._C: build facts and the CPU capability. Importing it registers the native ops of the
+// other files.
+#include <pybind11/pybind11.h>
+
+#include <string>
+
+#include "cpu/isa.h"
+
+// torch reports what the machine has and what ATEN_CPU_CAPABILITY allows; follow it, so that one switch governs both.
+static void set_cpu_capability(const std::string& name) {
+#if defined(__x86_64__)
+    __builtin_cpu_init();
+    const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+    const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq");
+    if (name == "AVX512" && avx512) return set_isa(Isa::avx512);
+    if ((name == "AVX512" || name == "AVX2") && avx2) return set_isa(Isa::avx2);
+#endif
+    set_isa(Isa::baseline);
+}
+
+static std::string cpu_capability() {
+    switch (current_isa()) {
+    case Isa::avx512:
+        return "AVX512";
+    case Isa::avx2:
+        return "AVX2";
+    default:
+        return "baseline";
+    }
+}
+
+PYBIND11_MODULE(_C, m) {
+    m.doc() = "Native kernels of fmcompress; tensors go through torch.ops.fmcompress";
+    m.def("set_cpu_capability", &set_cpu_capability, "Choose the kernels by torch's name of the CPU capability");
+    m.def("cpu_capability", &cpu_capability, "The instruction set in use");
+#ifdef FMCOMPRESS_CUDA
+    m.attr("cuda") = true;
+#else
+    m.attr("cuda") = false;
+#endif
+}

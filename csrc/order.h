@@ -1,0 +1,30 @@
+// A total order on floats as unsigned integers: a < b as numbers iff order_key(a) < order_key(b); -0 equals +0, and
+// every NaN is the largest key. Shared by the CPU and the CUDA selection.
+#pragma once
+#include <cstring>
+
+#include "common.h"
+
+HOST_DEVICE uint32_t order_key(float value) {
+    value += 0.0f; // -0 becomes +0
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    const uint32_t key = bits ^ (static_cast<uint32_t>(-static_cast<int32_t>(bits >> 31)) | 0x80000000u);
+    return value != value ? 0xffffffffu : key;
+}
+
+HOST_DEVICE uint64_t order_key(double value) {
+    value += 0.0;
+    uint64_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    const uint64_t key = bits ^ (static_cast<uint64_t>(-static_cast<int64_t>(bits >> 63)) | 1ull << 63);
+    return value != value ? ~0ull : key;
+}
+
+template <class Scalar> struct OrderKey;
+template <> struct OrderKey<float> {
+    using type = uint32_t;
+};
+template <> struct OrderKey<double> {
+    using type = uint64_t;
+};

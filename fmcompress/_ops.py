@@ -1,0 +1,116 @@
+"""The contract of every op: formula, schema, checks and fake. Implementations live elsewhere."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+MAX_BLOCK_COLS = 128  # a CUDA thread quad holds one row of a block in registers
+
+
+def _require(condition: bool, message: Callable[[], str]) -> None:
+    torch._check_with(ValueError, condition, message)
+
+
+def _check_matrix(name: str, tensor: Tensor) -> None:
+    _require(tensor.dim() == 2, lambda: f"{name}: expected 2 dimensions, got shape {tuple(tensor.shape)}. Reshape it.")
+
+
+def _check_floating(name: str, tensor: Tensor) -> None:
+    _require(
+        tensor.dtype in (torch.float32, torch.float64),
+        lambda: f"{name}: expected float32 or float64, got {tensor.dtype}. Call {name}.float() first.",
+    )
+
+
+# prune[s, i] = (number of j with (scores[s, j], j) < (scores[s, i], i)) < count; NaN counts as the largest score
+torch.library.define("fmcompress::select_smallest", "(Tensor scores, int count) -> Tensor")
+
+
+def check_select_smallest(scores: Tensor, count: int) -> None:
+    """Raise ValueError unless the arguments fit the contract."""
+    _check_matrix("scores", scores)
+    _check_floating("scores", scores)
+    _require(
+        0 <= count <= scores.shape[1],
+        lambda: f"count: expected 0 to {scores.shape[1]}, the length of a segment, got {count}. Lower it.",
+    )
+
+
+@torch.library.register_fake("fmcompress::select_smallest")
+def _(scores: Tensor, count: int) -> Tensor:
+    check_select_smallest(scores, count)
+    return scores.new_empty(scores.shape, dtype=torch.bool)
+
+
+# in every group of `group` neighbours of a row, the (group - keep) smallest scores are pruned, ties by lowest index
+torch.library.define("fmcompress::nm_mask", "(Tensor scores, int keep, int group) -> Tensor")
+
+
+def check_nm(cols: int, keep: int, group: int) -> None:
+    """Raise ValueError unless keep:group is a pattern that divides the columns."""
+    _require(
+        1 <= keep <= group, lambda: f"pattern {keep}:{group}: expected 1 <= keep <= group. Write 2:4 to keep 2 of every 4."
+    )
+    _require(
+        cols % group == 0,
+        lambda: f"pattern {keep}:{group}: expected columns divisible by {group}, got {cols}. Choose another pattern.",
+    )
+
+
+def check_nm_mask(scores: Tensor, keep: int, group: int) -> None:
+    """Raise ValueError unless the arguments fit the contract."""
+    _check_matrix("scores", scores)
+    _check_floating("scores", scores)
+    check_nm(scores.shape[1], keep, group)
+
+
+@torch.library.register_fake("fmcompress::nm_mask")
+def _(scores: Tensor, keep: int, group: int) -> Tensor:
+    check_nm_mask(scores, keep, group)
+    return scores.new_empty(scores.shape, dtype=torch.bool)
+
+
+# for column j = 0, 1, ...:  e[r] = weight[r, j] / factor[j, j] where pruned, else 0
+#                            weight[r, k] -= e[r] * factor[j, k]  for k > j;  weight[r, j] = 0 where pruned
+#                            loss[r] += e[r]^2                                 (SparseGPT, Algorithm 1, inner loop)
+# pruned: prune[r, j], or, where prune is None, the (group - keep) smallest (weight[r, k] / factor[k, k])^2 of each
+# group of columns at the moment when the sweep reaches the group's first column.
+torch.library.define(
+    "fmcompress::sweep_block_", "(Tensor(a!) weight, Tensor factor, Tensor? prune, int keep, int group) -> Tensor"
+)
+
+
+def check_sweep_block_(weight: Tensor, factor: Tensor, prune: Tensor | None, keep: int, group: int) -> None:
+    """Raise ValueError unless the arguments fit the contract."""
+    _check_matrix("weight", weight)
+    _check_floating("weight", weight)
+    cols = weight.shape[1]
+    _require(
+        cols <= MAX_BLOCK_COLS, lambda: f"weight: expected at most {MAX_BLOCK_COLS} columns, got {cols}. Sweep narrower blocks."
+    )
+    _require(
+        tuple(factor.shape) == (cols, cols) and factor.dtype == weight.dtype,
+        lambda: f"factor: expected [{cols}, {cols}] {weight.dtype}, got {list(factor.shape)} {factor.dtype}. "
+        "Pass the block's own factor.",
+    )
+    if prune is None:
+        check_nm(cols, keep, group)
+        return
+    _require(
+        prune.shape == weight.shape and prune.dtype == torch.bool,
+        lambda: f"prune: expected {list(weight.shape)} bool, got {list(prune.shape)} {prune.dtype}. Pass a mask of the block.",
+    )
+
+
+@torch.library.register_fake("fmcompress::sweep_block_")
+def _(weight: Tensor, factor: Tensor, prune: Tensor | None, keep: int, group: int) -> Tensor:
+    check_sweep_block_(weight, factor, prune, keep, group)
+    return weight.new_empty((weight.shape[0],))
+
+
+CHECKS: dict[str, Callable[..., None]] = {
+    "select_smallest": check_select_smallest,
+    "nm_mask": check_nm_mask,
+    "sweep_block_": check_sweep_block_,
+}

@@ -1,0 +1,25 @@
+"""The errors a caller may want to tell apart; every message says what was expected, what was got and what to do."""
+
+
+class FmcompressError(Exception):
+    """Base of every error that this package raises on purpose."""
+
+
+class ConfigError(FmcompressError, ValueError):
+    """An option, a pattern or a combination of them that cannot be carried out."""
+
+
+class CheckpointError(FmcompressError):
+    """A checkpoint that is missing, damaged, or not what its index says."""
+
+
+class CalibrationError(FmcompressError):
+    """Calibration data or a Hessian that a layer cannot be solved from."""
+
+
+class BackendUnavailable(FmcompressError, RuntimeError):
+    """A back-end that was asked for by name and is not there."""
+
+
+class PayloadError(FmcompressError):
+    """Bytes from elsewhere that do not parse."""

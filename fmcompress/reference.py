@@ -1,0 +1,38 @@
+"""The definition of every op in plain PyTorch: the default kernel wherever no native one is loaded."""
+
+import torch
+from torch import Tensor
+
+
+def select_smallest(scores: Tensor, count: int) -> Tensor:
+    """See fmcompress.ops.select_smallest."""
+    order = torch.sort(scores, dim=1, stable=True).indices  # stable: equal scores stay in index order
+    mask = torch.zeros_like(scores, dtype=torch.bool)
+    return mask.scatter_(1, order[:, :count], True)
+
+
+def nm_mask(scores: Tensor, keep: int, group: int) -> Tensor:
+    """See fmcompress.ops.nm_mask."""
+    groups = scores.reshape(-1, group)
+    return select_smallest(groups, group - keep).view(scores.shape)
+
+
+def sweep_block_(weight: Tensor, factor: Tensor, prune: Tensor | None, keep: int, group: int) -> Tensor:
+    """See fmcompress.ops.sweep_block_."""
+    rows, cols = weight.shape
+    diagonal = factor.diagonal()
+    chosen = torch.zeros_like(weight, dtype=torch.bool) if prune is None else prune
+    loss = weight.new_zeros(rows)
+    for j in range(cols):
+        if prune is None and j % group == 0:
+            members = slice(j, j + group)
+            chosen[:, members] = nm_mask((weight[:, members] / diagonal[members]) ** 2, keep, group)
+        error = torch.where(chosen[:, j], weight[:, j] / diagonal[j], 0.0)
+        weight[:, j + 1 :] -= error[:, None] * factor[j, j + 1 :]
+        weight[:, j].masked_fill_(chosen[:, j], 0.0)
+        loss += error**2
+    return loss
+
+
+for _op in (select_smallest, nm_mask, sweep_block_):
+    torch.library.register_kernel(f"fmcompress::{_op.__name__}", "default", _op)
