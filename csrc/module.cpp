@@ -11,23 +11,12 @@ static void set_cpu_capability(const std::string& name) {
 #if defined(__x86_64__)
     __builtin_cpu_init();
     const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-    const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq");
-    if (name == "AVX512" && avx512) return set_isa(Isa::avx512);
-    if ((name == "AVX512" || name == "AVX2") && avx2) return set_isa(Isa::avx2);
+    if (avx2 && (name == "AVX2" || name == "AVX512")) return set_isa(Isa::avx2);
 #endif
     set_isa(Isa::baseline);
 }
 
-static std::string cpu_capability() {
-    switch (current_isa()) {
-    case Isa::avx512:
-        return "AVX512";
-    case Isa::avx2:
-        return "AVX2";
-    default:
-        return "baseline";
-    }
-}
+static std::string cpu_capability() { return current_isa() == Isa::avx2 ? "AVX2" : "baseline"; }
 
 PYBIND11_MODULE(_C, m) {
     m.doc() = "Native kernels of fmcompress; tensors go through torch.ops.fmcompress";

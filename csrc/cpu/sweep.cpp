@@ -27,15 +27,6 @@ namespace avx2 {
 #undef LANE_BYTES
 } // namespace avx2
 #pragma GCC pop_options
-
-#pragma GCC push_options
-#pragma GCC target("avx512f,avx512dq,avx512vl,avx512bw,fma,prefer-vector-width=512")
-namespace avx512 {
-#define LANE_BYTES 64
-#include "sweep-inl.h"
-#undef LANE_BYTES
-} // namespace avx512
-#pragma GCC pop_options
 #endif
 
 // The body for this CPU and the rows that it takes at a time.
@@ -46,7 +37,6 @@ template <class Scalar> struct Sweep {
 
 template <class Scalar> static Sweep<Scalar> sweep_for_this_cpu() {
 #if defined(__x86_64__)
-    if (current_isa() == Isa::avx512) return {avx512::sweep_tile<Scalar>, avx512::Tile<Scalar>::rows};
     if (current_isa() == Isa::avx2) return {avx2::sweep_tile<Scalar>, avx2::Tile<Scalar>::rows};
 #endif
     return {baseline::sweep_tile<Scalar>, baseline::Tile<Scalar>::rows};

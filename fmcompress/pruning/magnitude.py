@@ -1,0 +1,42 @@
+"""Magnitude pruning: the smallest weights go and nothing compensates. The baseline that needs no data."""
+
+import torch
+from torch import Tensor
+
+from .. import ops
+from ..errors import CalibrationError
+from .patterns import NM, Pattern
+from .result import Clock, LayerResult, finished, quadratic_form
+
+
+def magnitude(weight: Tensor, pattern: Pattern, hessian: Tensor | None = None, *, name: str = "layer") -> LayerResult:
+    """Prune the weights of smallest absolute value.
+
+    weight   [rows, cols] any float dtype; left as it is
+    pattern  Unstructured (scope "row": per row; otherwise one threshold for the layer) or NM
+    hessian  [cols, cols] sum or mean of x x^T, for the loss only; without it loss and relative error are NaN
+    returns  LayerResult
+
+    Raises ConfigError if the pattern does not fit, CalibrationError if the weight is not finite.
+    """
+    pattern.check(*weight.shape)
+    clock = Clock()
+    if not torch.isfinite(weight).all():
+        raise CalibrationError(f"{name}: the weight holds inf or NaN. The checkpoint is damaged.")
+    original = weight.to(torch.promote_types(weight.dtype, torch.float32))
+    scores = original.abs()
+    if isinstance(pattern, NM):
+        prune = ops.nm_mask(scores, pattern.keep, pattern.group)
+    else:
+        segments = scores if pattern.scope == "row" else scores.view(1, -1)
+        count = pattern.zeros(*weight.shape) // len(segments)
+        prune = ops.select_smallest(segments, count).view(weight.shape)
+    solved = original.masked_fill(prune, 0.0)
+    clock.lap("solve")
+    loss = relative = float("nan")
+    if hessian is not None:
+        loss = quadratic_form(solved - original, hessian.to(original.dtype))
+        relative = loss / (quadratic_form(original, hessian.to(original.dtype)) or 1.0)
+    result = finished(solved, weight.dtype, name)
+    clock.lap("report")
+    return LayerResult(result, loss, relative, int((result == 0).sum()), seconds=clock.laps)

@@ -1,0 +1,68 @@
+"""What solving one layer gives back, and the little that every solver does the same way."""
+
+import time
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from ..errors import CalibrationError
+
+
+@dataclass(frozen=True)
+class LayerResult:
+    """One pruned layer and what it cost.
+
+    weight          [rows, cols], dtype of the weight that came in; never holds -0.0
+    loss            tr(dW H dW^T), the layer's squared output error under the Hessian it was solved with
+    relative_error  loss / tr(W H W^T): 0 for an unchanged layer, 1 for an all-zero one
+    zeros           number of weights that are exactly zero
+    damping         share of the mean Hessian diagonal that was added to it; more than was asked for where the
+                    factorisation needed it
+    dead_columns    inputs that were zero in all of the calibration data
+    seconds         phase -> wall time
+    """
+
+    weight: Tensor
+    loss: float
+    relative_error: float
+    zeros: int
+    damping: float = 0.0
+    dead_columns: int = 0
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def sparsity(self) -> float:
+        """Share of zeros in [0, 1]."""
+        return self.zeros / max(1, self.weight.numel())
+
+
+class Clock:
+    """Wall time between laps, by name."""
+
+    def __init__(self) -> None:
+        self.laps: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def lap(self, name: str) -> None:
+        """End the phase `name`."""
+        now = time.perf_counter()
+        self.laps[name] = now - self._last
+        self._last = now
+
+
+def quadratic_form(matrix: Tensor, hessian: Tensor, rows_at_once: int = 4096) -> float:
+    """tr(M H M^T) for M [rows, cols] and H [cols, cols], a few rows at a time."""
+    parts = matrix.split(rows_at_once)
+    return float(sum(((part @ hessian) * part).sum(dtype=torch.float64) for part in parts))
+
+
+def finished(solved: Tensor, dtype: torch.dtype, name: str) -> Tensor:
+    """The solved weight in its final dtype, without -0.0, which some readers of packed weights take for a nonzero.
+
+    Raises CalibrationError if it is not finite, as when a float16 weight overflows.
+    """
+    result = solved.to(dtype).add_(0.0)
+    if not torch.isfinite(result).all():
+        raise CalibrationError(f"{name}: the pruned weight is not finite in {dtype}. Raise the damping.")
+    return result
