@@ -1,5 +1,6 @@
 """The triangular factor of a damped Hessian: one Cholesky, no inverse."""
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -24,6 +25,11 @@ class Factor:
     dead: Tensor
     damping: float
     added: float
+
+
+def all_finite(tensor: Tensor) -> bool:
+    """Whether no entry is inf or NaN: their float64 sum would carry it, and needs no mask of the tensor's size."""
+    return math.isfinite(tensor.sum(dtype=torch.float64))
 
 
 def flip_(matrix: Tensor, rows_at_once: int = 1024) -> Tensor:
@@ -55,7 +61,7 @@ def factor_hessian(hessian: Tensor, damping: float, name: str = "layer") -> Fact
     diagonal = hessian.diagonal()
     dead = diagonal == 0
     mean = diagonal.sum() / (~dead).sum().clamp(min=1)
-    if not torch.isfinite(diagonal).all() or not torch.isfinite(hessian).all():
+    if not all_finite(hessian):
         raise CalibrationError(f"{name}: the Hessian is not finite. Look for inf or NaN activations, or calibrate in float32.")
     tried = damping
     while True:
@@ -63,12 +69,11 @@ def factor_hessian(hessian: Tensor, damping: float, name: str = "layer") -> Fact
         added = (tried * mean).to(hessian.dtype)
         damped.diagonal().add_(added)
         damped.diagonal()[dead] = torch.where(mean > 0, 1e-12 * mean, 1.0).to(hessian.dtype)
-        lower, failed = torch.linalg.cholesky_ex(flip_(damped))
+        # LAPACK writes column-major, so its upper factor, seen transposed, is a row-major lower one
+        factor, failed = torch.linalg.cholesky_ex(flip_(damped), upper=True)
         del damped
         if not failed:
-            # row-major for the products with it: LAPACK leaves it column-major
-            upper = flip_(lower.contiguous())
-            return Factor(upper, dead, tried, float(added))
+            return Factor(flip_(factor.mT), dead, tried, float(added))
         if tried >= MAX_DAMPING:
             raise CalibrationError(
                 f"{name}: Hessian not positive definite at damping {tried:g}. Use more calibration tokens, or exclude the layer."

@@ -5,6 +5,7 @@ from torch import Tensor
 
 from .. import ops
 from ..errors import CalibrationError
+from .factor import all_finite
 from .patterns import NM, Pattern
 from .result import Clock, LayerResult, finished, quadratic_form
 
@@ -21,7 +22,7 @@ def magnitude(weight: Tensor, pattern: Pattern, hessian: Tensor | None = None, *
     """
     pattern.check(*weight.shape)
     clock = Clock()
-    if not torch.isfinite(weight).all():
+    if not all_finite(weight):
         raise CalibrationError(f"{name}: the weight holds inf or NaN. The checkpoint is damaged.")
     original = weight.to(torch.promote_types(weight.dtype, torch.float32))
     scores = original.abs()

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from ..errors import CalibrationError
+from .factor import all_finite
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,6 @@ def finished(solved: Tensor, dtype: torch.dtype, name: str) -> Tensor:
     Raises CalibrationError if it is not finite, as when a float16 weight overflows.
     """
     result = solved.to(dtype).add_(0.0)
-    if not torch.isfinite(result).all():
+    if not all_finite(result):
         raise CalibrationError(f"{name}: the pruned weight is not finite in {dtype}. Raise the damping.")
     return result

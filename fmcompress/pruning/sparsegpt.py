@@ -7,7 +7,7 @@ from torch import Tensor
 
 from .. import ops
 from ..errors import CalibrationError, ConfigError
-from .factor import MAX_DAMPING, Factor, factor_hessian
+from .factor import MAX_DAMPING, Factor, all_finite, factor_hessian
 from .patterns import NM, Pattern, zeros_of
 from .result import Clock, LayerResult, finished, quadratic_form
 
@@ -48,7 +48,7 @@ def sparsegpt(
     clock = Clock()
     dtype = torch.float64 if weight.dtype == hessian.dtype == torch.float64 else torch.float32
     work = weight.to(dtype, copy=True)
-    if not torch.isfinite(work).all():
+    if not all_finite(work):
         raise CalibrationError(f"{name}: the weight holds inf or NaN. The checkpoint is damaged.")
     if output_energy is None:
         output_energy = quadratic_form(work, hessian.to(dtype))
@@ -57,7 +57,7 @@ def sparsegpt(
     clock.lap("factor")
     delta, damped_loss = _Sweeper(work, factor, pattern, block_size).run()
     clock.lap("solve")
-    loss = max(0.0, damped_loss - factor.added * _sum_of_squares(delta[:, ~factor.dead]))
+    loss = max(0.0, damped_loss - factor.added * _live_squares(delta, factor.dead))
     result = finished(work, weight.dtype, name)
     clock.lap("report")
     return LayerResult(
@@ -86,8 +86,10 @@ def _check(weight: Tensor, hessian: Tensor, pattern: Pattern, damping: float, bl
     pattern.check(rows, cols)
 
 
-def _sum_of_squares(tensor: Tensor) -> float:
-    return float(torch.linalg.vector_norm(tensor, dtype=torch.float64) ** 2)
+def _live_squares(delta: Tensor, dead: Tensor) -> float:
+    """Sum of squares over the columns that are not dead."""
+    columns = torch.linalg.vector_norm(delta, dim=0).double().square()
+    return float(columns[~dead].sum())
 
 
 def _spans(begin: int, end: int, width: int) -> Iterator[tuple[int, int]]:

@@ -1,0 +1,35 @@
+// sweep_block_ on CUDA: one launch a block on the current stream.
+#include "launch.h"
+#include "sweep.cuh"
+
+namespace gpu {
+template <class Scalar>
+static void sweep_tensors(Tensor& weight, const Tensor& factor, const bool* prune, Tensor& loss, int64_t keep,
+                          int64_t group) {
+    sweep_rows(static_cast<Scalar*>(weight.data_ptr()), static_cast<const Scalar*>(factor.data_ptr()), prune,
+               static_cast<Scalar*>(loss.data_ptr()), weight.size(0), int(weight.size(1)), int(keep), int(group),
+               current_stream(weight));
+}
+
+static Tensor sweep_block_(Tensor weight, const Tensor& factor, const std::optional<Tensor>& prune, int64_t keep,
+                           int64_t group) {
+    CHECK_LAYOUT(weight);
+    CHECK_LAYOUT(factor);
+    STD_TORCH_CHECK(weight.size(1) <= MAX_COLS, "weight: expected at most 128 columns, got ", weight.size(1));
+    const DeviceGuard guard(weight.get_device_index());
+    const bool* mask = nullptr;
+    if (prune.has_value()) {
+        CHECK_LAYOUT(*prune);
+        mask = static_cast<const bool*>(prune->data_ptr());
+    }
+    Tensor loss = torch::stable::new_empty(weight, {weight.size(0)});
+    if (weight.scalar_type() == ScalarType::Double)
+        sweep_tensors<double>(weight, factor, mask, loss, keep, group);
+    else
+        sweep_tensors<float>(weight, factor, mask, loss, keep, group);
+    check_launch("sweep_block_");
+    return loss;
+}
+} // namespace gpu
+
+STABLE_TORCH_LIBRARY_IMPL(fmcompress, CUDA, m) { m.impl("sweep_block_", TORCH_BOX(&gpu::sweep_block_)); }
