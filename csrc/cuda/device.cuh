@@ -15,10 +15,10 @@ template <class Shared> __device__ __forceinline__ Shared& shared_memory() {
     return *reinterpret_cast<Shared*>(shared_bytes);
 }
 
-template <class... Parameters, class... Arguments>
-void launch(void (*kernel)(Parameters...), dim3 grid, int threads, size_t shared_bytes, Stream stream,
-            Arguments... arguments) {
-    if (shared_bytes > 48 << 10)  // beyond this a kernel must ask
+template <class... Parameters, class... Arguments> void launch(void (*kernel)(Parameters...), dim3 grid, int threads,
+                                                               size_t shared_bytes, Stream stream,
+                                                               Arguments... arguments) {
+    if (shared_bytes > 48 << 10) // beyond this a kernel must ask
         cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared_bytes));
     kernel<<<grid, threads, shared_bytes, stream>>>(arguments...);
 }

@@ -3,9 +3,8 @@
 #include "sweep.cuh"
 
 namespace gpu {
-template <class Scalar>
-static void sweep_tensors(Tensor& weight, const Tensor& factor, const bool* prune, Tensor& loss, int64_t keep,
-                          int64_t group) {
+template <class Scalar> static void sweep_tensors(Tensor& weight, const Tensor& factor, const bool* prune, Tensor& loss,
+                                                  int64_t keep, int64_t group) {
     sweep_rows(static_cast<Scalar*>(weight.data_ptr()), static_cast<const Scalar*>(factor.data_ptr()), prune,
                static_cast<Scalar*>(loss.data_ptr()), weight.size(0), int(weight.size(1)), int(keep), int(group),
                current_stream(weight));

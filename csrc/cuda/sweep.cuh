@@ -6,10 +6,10 @@
 
 namespace gpu {
 constexpr int MAX_COLS = 128;
-constexpr int LANES = 4;                  // of a quad
-constexpr int SLOTS = MAX_COLS / LANES;   // columns of one lane
-constexpr int DEPTH = 4;                  // slots that a lane loads from the factor at once
-constexpr int BAND = LANES * DEPTH;       // columns that a quad loads at once
+constexpr int LANES = 4;                // of a quad
+constexpr int SLOTS = MAX_COLS / LANES; // columns of one lane
+constexpr int DEPTH = 4;                // slots that a lane loads from the factor at once
+constexpr int BAND = LANES * DEPTH;     // columns that a quad loads at once
 constexpr int BANDS = MAX_COLS / BAND;
 constexpr int SWEEP_THREADS = 128;
 constexpr int SWEEP_ROWS = SWEEP_THREADS / LANES;
@@ -22,7 +22,7 @@ template <class Scalar> struct SweepShared {
     alignas(16) Scalar factor[FACTOR_SIZE];
 };
 template <class Scalar> struct SweepSharedAny : SweepShared<Scalar> {
-    Scalar scores[SWEEP_ROWS][MAX_COLS + 4];  // padded: the 8 rows of a warp then use different banks
+    Scalar scores[SWEEP_ROWS][MAX_COLS + 4]; // padded: the 8 rows of a warp then use different banks
 };
 
 // Where the factor of column 4 slot + lane on column 4 to_slot + to_lane lies. Bands left of the diagonal are not
@@ -79,7 +79,7 @@ __device__ __forceinline__ void sweep_column(Lane<Scalar>& own, const Scalar* fa
     const Scalar full = pruning_error(own.weight[slot], factor[factor_place(slot, lane, slot, lane)]);
     const Scalar error = __shfl_sync(ALL_LANES, prune ? full : Scalar(0), lane, LANES);
     if (prune && own.index == lane) own.weight[slot] = Scalar(0);
-    own.loss += error * error;  // by each lane alike, in the order of the columns
+    own.loss += error * error; // by each lane alike, in the order of the columns
     absorb(own, error, factor, slot, lane);
 }
 
@@ -96,21 +96,23 @@ __device__ __forceinline__ void choose_quad(Lane<Scalar>& own, const Scalar* fac
 
 // keep:group from column `begin` on, which lies in `slot`: the weights go through shared memory, where a lane can
 // reach a column that only the running program knows.
-template <class Scalar>
-__device__ __forceinline__ void choose_any(Lane<Scalar>& own, const Scalar* factor, Scalar* scores, int slot, int begin,
-                                           int group, int count) {
+template <class Scalar> __device__ __forceinline__ void
+choose_any(Lane<Scalar>& own, const Scalar* factor, Scalar* scores, int slot, int begin, int group, int count) {
     const int end = begin + group;
-    const int first = begin + (own.index - begin % LANES + LANES) % LANES;  // of the lane's own columns
+    const int first = begin + (own.index - begin % LANES + LANES) % LANES; // of the lane's own columns
 #pragma unroll
     for (int s = slot; s < SLOTS; ++s) {
         const int column = s * LANES + own.index;
         if (column >= begin && column < end) scores[column] = own.weight[s];
     }
+#pragma unroll 1 // this code is repeated for every slot
     for (int c = first; c < end; c += LANES)
         scores[c] = saliency(scores[c], factor[factor_place(c / LANES, own.index, c / LANES, own.index)]);
     __syncwarp();
+#pragma unroll 1
     for (int c = first; c < end; c += LANES) {
         int before = 0;
+#pragma unroll 2
         for (int other = begin; other < end; ++other) before += precedes(scores[other], other, scores[c], c);
         own.pruned |= uint32_t(before < count) << (c / LANES);
     }
@@ -136,8 +138,7 @@ template <class Scalar> __device__ __forceinline__ void store_lane(const Lane<Sc
 }
 
 // count = group - keep; both are 0 where the mask is given. Threads past the last row run along with zeros.
-template <class Scalar, Choice CHOICE>
-__global__ void __launch_bounds__(SWEEP_THREADS, 16 / sizeof(Scalar))
+template <class Scalar, Choice CHOICE> __global__ void __launch_bounds__(SWEEP_THREADS, 16 / sizeof(Scalar))
     sweep_kernel(Scalar* weight, const Scalar* factor_in, const bool* prune, Scalar* loss, int64_t rows, int cols,
                  int count, int group) {
     Scalar* factor = shared_memory<SweepShared<Scalar>>().factor;
@@ -147,13 +148,13 @@ __global__ void __launch_bounds__(SWEEP_THREADS, 16 / sizeof(Scalar))
     Lane<Scalar> own = load_lane(present ? weight + row * cols : nullptr,
                                  CHOICE == Choice::given && present ? prune + row * cols : nullptr, cols);
     __syncthreads();
-    int next = 0;  // the column where the next group begins
+    int next = 0; // the column where the next group begins
 #pragma unroll
     for (int slot = 0; slot < SLOTS; ++slot) {
         if (slot * LANES >= cols) break;
         if constexpr (CHOICE == Choice::any) {
             Scalar* scores = shared_memory<SweepSharedAny<Scalar>>().scores[threadIdx.x / LANES];
-#pragma unroll 1  // the choice is long code: once for four columns
+#pragma unroll 1 // the choice is long code: once for four columns
             for (int lane = 0; lane < LANES; ++lane) {
                 const int column = slot * LANES + lane;
                 if (column == next && column < cols) {
@@ -174,9 +175,8 @@ __global__ void __launch_bounds__(SWEEP_THREADS, 16 / sizeof(Scalar))
 }
 
 // Sweep every row in one launch; prune may be null, then keep:group is chosen inside the sweep.
-template <class Scalar>
-void sweep_rows(Scalar* weight, const Scalar* factor, const bool* prune, Scalar* loss, int64_t rows, int cols, int keep,
-                int group, Stream stream) {
+template <class Scalar> void sweep_rows(Scalar* weight, const Scalar* factor, const bool* prune, Scalar* loss,
+                                        int64_t rows, int cols, int keep, int group, Stream stream) {
     if (rows == 0) return;
     const auto run = [&](auto kernel, size_t shared_bytes) {
         launch(kernel, dim3(unsigned(ceil_div(rows, SWEEP_ROWS))), SWEEP_THREADS, shared_bytes, stream, weight, factor,

@@ -35,6 +35,7 @@ class Options:
     learning_rate: float
     warmup: int
     weight_decay: float
+    dropout: float
     threads: int
     out: Path
     heldout: Path
@@ -49,6 +50,7 @@ def parse_options() -> Options:
     parser.add_argument("--learning-rate", type=float, default=2e-3, help="peak learning rate")
     parser.add_argument("--warmup", type=int, default=100, help="steps of linear warm-up")
     parser.add_argument("--weight-decay", type=float, default=0.1, help="decay of the weight matrices")
+    parser.add_argument("--dropout", type=float, default=0.1, help="dropout on what each block adds to the stream")
     parser.add_argument("--threads", type=int, default=2, help="CPU threads")
     parser.add_argument("--out", type=Path, default=HERE / "model", help="folder of the finished model")
     parser.add_argument("--heldout", type=Path, default=HERE / "heldout.txt.xz", help="text that measures the model")
@@ -119,6 +121,17 @@ def build_model(seed: int) -> LlamaForCausalLM:
         return LlamaForCausalLM(config)
 
 
+def add_dropout(model: LlamaForCausalLM, rate: float) -> None:
+    """Drop shares of what the attention and MLP blocks add; Llama has no such option, and a small corpus needs it."""
+
+    def drop(module: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        return F.dropout(output, rate, module.training)
+
+    for layer in model.model.layers:
+        layer.self_attn.o_proj.register_forward_hook(drop)
+        layer.mlp.register_forward_hook(drop)
+
+
 def build_optimizer(model: nn.Module, options: Options) -> torch.optim.AdamW:
     """Build AdamW with decay on the matrices only."""
     matrices = [weight for weight in model.parameters() if weight.ndim >= 2]
@@ -127,7 +140,7 @@ def build_optimizer(model: nn.Module, options: Options) -> torch.optim.AdamW:
         {"params": matrices, "weight_decay": options.weight_decay},
         {"params": vectors, "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(groups, lr=options.learning_rate, betas=(0.9, 0.95))
+    return torch.optim.AdamW(groups, lr=options.learning_rate, betas=(0.9, 0.95), fused=True)
 
 
 def learning_rate_at(step: int, options: Options) -> float:
@@ -216,7 +229,10 @@ def main() -> None:
     validation = windows_of(encode(tokenizer, heldout))[::4]
     model = build_model(options.seed)
     print(f"{len(stream)} training tokens in {len(documents)} documents, {model.num_parameters()} parameters")
-    train(model, stream, validation, options)
+    add_dropout(model, options.dropout)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(options.seed)
+        train(model, stream, validation, options)
     save(model, tokenizer, options.out)
     report(options.out, heldout)
 

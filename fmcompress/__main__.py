@@ -1,0 +1,5 @@
+"""python -m fmcompress."""
+
+from .cli import main
+
+main()

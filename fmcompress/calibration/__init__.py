@@ -1,0 +1,19 @@
+"""Running a model block by block over calibration text, and gathering Hessians."""
+
+from .hessian import Group, HessianCollector, accumulate_hessian_, symmetrise_
+from .streamed_model import Batch, StreamedModel
+from .text import cut_windows, load_tokenizer, read_documents, sample_windows, token_stream
+
+__all__ = [
+    "Batch",
+    "Group",
+    "HessianCollector",
+    "StreamedModel",
+    "accumulate_hessian_",
+    "cut_windows",
+    "load_tokenizer",
+    "read_documents",
+    "sample_windows",
+    "symmetrise_",
+    "token_stream",
+]

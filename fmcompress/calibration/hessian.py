@@ -1,0 +1,120 @@
+"""Hessians of the linear layers of one block, gathered while it runs; layers fed by one tensor share one."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import CalibrationError
+
+TILE_COLS = 1024
+
+
+def accumulate_hessian_(hessian: Tensor, inputs: Tensor) -> Tensor:
+    """hessian += inputs^T inputs, upper triangle only, tile row by tile row: half of a full product for wide layers.
+
+    hessian  [cols, cols] float32 or float64, changed in place; its lower triangle means nothing until symmetrised
+    inputs   [tokens, cols] any float dtype
+    """
+    inputs = inputs.to(hessian.dtype)
+    for begin in range(0, len(hessian), TILE_COLS):
+        rows = slice(begin, begin + TILE_COLS)
+        hessian[rows, begin:].addmm_(inputs[:, rows].T, inputs[:, begin:])
+    return hessian
+
+
+def symmetrise_(hessian: Tensor) -> Tensor:
+    """Copy the upper triangle over the lower one, tile row by tile row."""
+    for begin in range(0, len(hessian), TILE_COLS):
+        rows = slice(begin, begin + TILE_COLS)
+        tile = hessian[rows, rows]
+        tile.copy_(tile.triu() + tile.triu(1).T)
+        hessian[begin + TILE_COLS :, rows] = hessian[rows, begin + TILE_COLS :].T
+    return hessian
+
+
+@dataclass
+class Group:
+    """Linear layers that are fed by the same tensor.
+
+    layers   names within the block
+    hessian  [cols, cols] float32, sum of x x^T over the tokens seen
+    tokens   how many tokens were seen, padding not counted
+    energy   per layer: sum of |W x|^2 over the tokens, which is tr(W H W^T) without another product
+    """
+
+    layers: list[str]
+    hessian: Tensor
+    tokens: int = 0
+    energy: dict[str, float] = field(default_factory=dict)
+
+    def finish(self, where: str) -> None:
+        """Symmetrise, and divide sums by the number of tokens. Raises CalibrationError if anything is not finite."""
+        symmetrise_(self.hessian).div_(max(1, self.tokens))
+        self.energy = {name: value / max(1, self.tokens) for name, value in self.energy.items()}
+        if not torch.isfinite(self.hessian.diagonal()).all():
+            raise CalibrationError(f"{where}.{self.layers[0]}: its input holds inf or NaN. Try --dtype float32.")
+
+
+class HessianCollector:
+    """While attached to a block, gathers the Hessians of the wanted linear layers, grouped by the tensor they read."""
+
+    def __init__(self, layers: dict[str, nn.Linear]) -> None:
+        self.layers = layers
+        self.real: Tensor | None = None  # [sequences, length] bool of the batch that runs now; None without padding
+        self._group_of: dict[str, Group] = {}
+        self._inputs: dict[tuple[int, ...], tuple[Tensor, Group]] = {}
+        self._handles = [
+            layer.register_forward_hook(lambda _, args, output, name=name: self._see(name, args[0], output))
+            for name, layer in layers.items()
+        ]
+
+    def groups(self) -> Iterator[Group]:
+        """The groups in the order in which the block runs them."""
+        seen: set[int] = set()
+        for group in self._group_of.values():
+            if id(group) not in seen:
+                seen.add(id(group))
+                yield group
+
+    def next_batch(self, real: Tensor | None) -> None:
+        """Forget the tensors of the batch before; `real` is False at the padding of the next."""
+        self.real = real
+        self._inputs.clear()
+
+    def detach(self) -> None:
+        """Remove the hooks."""
+        for handle in self._handles:
+            handle.remove()
+        self._inputs.clear()
+
+    def _see(self, name: str, inputs: Tensor, output: Tensor) -> None:
+        key = (inputs.data_ptr(), inputs._version, *inputs.shape, *inputs.stride())
+        if key not in self._inputs:
+            # the input is kept until the next batch, so that no other tensor can take its address meanwhile
+            self._inputs[key] = (inputs, self._start(name, inputs))
+            group = self._inputs[key][1]
+            rows = self._rows(inputs)
+            accumulate_hessian_(group.hessian, rows)
+            group.tokens += len(rows)
+        group = self._inputs[key][1]
+        if name not in self._group_of:
+            group.layers.append(name)
+            self._group_of[name] = group
+        bias = self.layers[name].bias
+        outputs = self._rows(output if bias is None else output - bias)
+        energy = float(torch.linalg.vector_norm(outputs, dtype=torch.float64) ** 2)
+        group.energy[name] = group.energy.get(name, 0.0) + energy
+
+    def _start(self, name: str, inputs: Tensor) -> Group:
+        if name in self._group_of:
+            return self._group_of[name]
+        cols = inputs.shape[-1]
+        return Group([], torch.zeros(cols, cols, dtype=torch.float32, device=inputs.device))
+
+    def _rows(self, tensor: Tensor) -> Tensor:
+        """[tokens, width], without padding."""
+        if self.real is None or tensor.shape[:2] != self.real.shape:
+            return tensor.reshape(-1, tensor.shape[-1])
+        return tensor[self.real.to(tensor.device)]

@@ -1,0 +1,87 @@
+"""Text from files, and windows of tokens from text."""
+
+import gzip
+import json
+import lzma
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO, Any
+
+import torch
+from torch import Tensor
+
+from ..errors import CalibrationError, CheckpointError
+
+_OPENERS: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".xz": lzma.open}
+ENDINGS = ".txt, .jsonl, and either with .gz or .xz"
+
+
+def read_documents(path: Path) -> Iterator[str]:
+    """The documents of a file: all of a .txt file is one, each line of a .jsonl file holds one in its "text".
+
+    Raises CalibrationError if the file is missing, has another ending, or does not parse.
+    """
+    compressed = path.suffix in _OPENERS
+    kind = path.with_suffix("").suffix if compressed else path.suffix
+    if kind not in (".txt", ".jsonl"):
+        raise CalibrationError(f"{path}: expected a file ending in {ENDINGS}.")
+    try:
+        with _OPENERS.get(path.suffix, open)(path, "rt", encoding="utf-8") as file:
+            yield from [file.read()] if kind == ".txt" else _json_lines(path, file)
+    except FileNotFoundError:
+        raise CalibrationError(f"{path}: no such file. Give a text file ({ENDINGS}).") from None
+    except (OSError, EOFError, UnicodeDecodeError, lzma.LZMAError) as error:
+        raise CalibrationError(f"{path}: cannot be read as UTF-8 text ({error}).") from None
+
+
+def _json_lines(path: Path, file: IO[str]) -> Iterator[str]:
+    for number, line in enumerate(file, 1):
+        if not line.strip():
+            continue
+        try:
+            text = json.loads(line)["text"]
+        except (ValueError, KeyError, TypeError, RecursionError):
+            raise CalibrationError(f'{path}, line {number}: expected a JSON object with a "text" field.') from None
+        if not isinstance(text, str):
+            raise CalibrationError(f'{path}, line {number}: expected "text" to be a string.')
+        yield text
+
+
+def load_tokenizer(folder: Path) -> Any:
+    """The checkpoint's own tokenizer. Raises CheckpointError if there is none that loads offline."""
+    import transformers
+
+    try:
+        return transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    except Exception as error:
+        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise CheckpointError(f"{folder}: its tokenizer does not load ({first}).") from None
+
+
+def token_stream(tokenizer: Any, path: Path) -> Tensor:
+    """All tokens of a file as one int64 stream, without special tokens but for the end token between documents."""
+    between = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
+    stream: list[int] = []
+    for document in read_documents(path):
+        if stream:
+            stream.extend(between)
+        stream.extend(tokenizer(document, add_special_tokens=False, verbose=False)["input_ids"])
+    return torch.tensor(stream, dtype=torch.int64)
+
+
+def cut_windows(stream: Tensor, length: int, where: str) -> Tensor:
+    """Non-overlapping windows [count, length] of a stream; the rest at its end is dropped.
+
+    Raises CalibrationError if the stream is shorter than one window.
+    """
+    if len(stream) < length:
+        raise CalibrationError(
+            f"{where}: {len(stream)} tokens, shorter than one sequence of {length}. Give more text or a lower --sequence-length."
+        )
+    return stream[: len(stream) // length * length].view(-1, length)
+
+
+def sample_windows(windows: Tensor, count: int, seed: int) -> Tensor:
+    """At most `count` of the windows, drawn without replacement by a generator of that seed, in the order drawn."""
+    order = torch.randperm(len(windows), generator=torch.Generator().manual_seed(seed))
+    return windows[order[:count]]

@@ -1,0 +1,20 @@
+"""Every reader and writer of tensors."""
+
+from .inspect import TensorFacts, obeys, tensor_facts
+from .layout import TensorEntry
+from .reader import Checkpoint
+from .verify import verify_checkpoint
+from .writer import CheckpointWriter, companion_files, copy_checkpoint, sync
+
+__all__ = [
+    "Checkpoint",
+    "CheckpointWriter",
+    "TensorEntry",
+    "TensorFacts",
+    "companion_files",
+    "copy_checkpoint",
+    "obeys",
+    "sync",
+    "tensor_facts",
+    "verify_checkpoint",
+]

@@ -1,0 +1,86 @@
+"""Writes a changed copy of a checkpoint: copied byte for byte first, then changed tensors overwritten in place."""
+
+import errno
+import os
+import shutil
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ..errors import CheckpointError
+from .layout import TensorEntry, read_layout
+from .reader import Checkpoint
+
+# other copies of the weights, which would contradict the pruned ones
+FOREIGN_WEIGHTS = {".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack", ".gguf", ".onnx", ".tflite", ".safetensors"}
+
+
+def companion_files(source: Checkpoint) -> list[Path]:
+    """Config, tokenizer, licence and the like: every plain file beside the shards that holds no weights."""
+    files = (path for path in sorted(source.folder.iterdir()) if path.is_file() and not path.name.startswith("."))
+    return [path for path in files if path.suffix not in FOREIGN_WEIGHTS]
+
+
+def sync(path: Path) -> None:
+    """Make a file or folder survive a power cut."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def copy_checkpoint(source: Checkpoint, folder: Path) -> None:
+    """Copy shards and companion files into a new folder, byte for byte, and sync them.
+
+    Raises CheckpointError if the disk is full, before or while copying.
+    """
+    files = [*source.shards, *companion_files(source)]
+    needed, free = sum(path.stat().st_size for path in files), shutil.disk_usage(folder.parent).free
+    if needed > free:
+        raise CheckpointError(f"{folder.parent}: {needed} bytes needed, {free} free on this disk. Make room or choose another.")
+    try:
+        folder.mkdir()
+        for path in files:
+            shutil.copyfile(path, folder / path.name)
+            sync(folder / path.name)
+        sync(folder)
+    except OSError as error:
+        raise _write_error(folder, error) from None
+
+
+def _write_error(path: Path, error: OSError) -> CheckpointError:
+    reason = "the disk is full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else error.strerror
+    return CheckpointError(f"{path}: cannot be written ({reason}). Make room or choose another place.")
+
+
+class CheckpointWriter:
+    """Overwrites tensors of a copied checkpoint, in their dtype, at their place."""
+
+    def __init__(self, folder: Path) -> None:
+        self.tensors: dict[str, TensorEntry] = read_layout(folder)
+        self._touched: set[Path] = set()
+
+    def write(self, name: str, tensor: Tensor) -> None:
+        """Overwrite one tensor; shape and dtype must be those it has. Durable after flush()."""
+        entry = self.tensors[name]
+        if tensor.dtype != entry.dtype or tuple(tensor.shape) != entry.shape:
+            raise CheckpointError(
+                f"{name}: expected {entry.dtype} {list(entry.shape)}, got {tensor.dtype} {list(tensor.shape)}."
+            )
+        data = memoryview(tensor.detach().contiguous().cpu().view(-1).view(torch.uint8).numpy())
+        try:
+            with entry.path.open("r+b", buffering=0) as file:
+                file.seek(entry.offset)
+                while data:
+                    data = data[file.write(data[: 1 << 30]) or 0 :]
+        except OSError as error:
+            raise _write_error(entry.path, error) from None
+        self._touched.add(entry.path)
+
+    def flush(self) -> None:
+        """Make everything written so far survive a power cut."""
+        for path in self._touched:
+            sync(path)
+        self._touched.clear()

@@ -1,0 +1,56 @@
+"""The state of a run on disk: one line a block, so that a killed run goes on where it stopped."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from .errors import ConfigError
+
+FILE = "journal.jsonl"
+
+
+class Journal:
+    """An append-only file: the run's fingerprint, then one record for each finished block.
+
+    A record is on disk before append() returns; a line that a kill cut short counts as not written.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / FILE
+        self.fingerprint: dict[str, Any] | None = None
+        self.records: list[dict[str, Any]] = []
+        if self.path.exists():
+            lines = self.path.read_bytes().splitlines(keepends=True)
+            whole = [json.loads(line) for line in lines if line.endswith(b"\n")]
+            if len(whole) < len(lines):  # so that the next line begins on a line of its own
+                os.truncate(self.path, sum(map(len, lines[:-1])))
+            if whole:
+                self.fingerprint, self.records = whole[0], whole[1:]
+
+    def start(self, fingerprint: dict[str, Any]) -> None:
+        """Write the first line. Everything that a resumed run relies on must be on disk already."""
+        self.fingerprint = fingerprint
+        self._write(fingerprint)
+
+    def append(self, record: dict[str, Any]) -> None:
+        """Note a finished block, whose tensors must be on disk already."""
+        self.records.append(record)
+        self._write(record)
+
+    def check(self, fingerprint: dict[str, Any]) -> None:
+        """Raise ConfigError, naming the field, if this journal belongs to a run with other inputs or options."""
+        written = self.fingerprint or {}
+        for key in sorted((fingerprint.keys() | written.keys()) - {"threads"}):  # threads are taken over
+            before, now = written.get(key), fingerprint.get(key)
+            if before != now:
+                raise ConfigError(
+                    f"--resume: {key} was {before!r} in the interrupted run and is {now!r} now. "
+                    "Use the same, or --force to start anew."
+                )
+
+    def _write(self, value: dict[str, Any]) -> None:
+        with self.path.open("a") as file:
+            file.write(json.dumps(value) + "\n")
+            file.flush()
+            os.fsync(file.fileno())

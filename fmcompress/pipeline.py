@@ -1,0 +1,262 @@
+"""The one pass over a checkpoint: for each block calibrate, solve, write, note in the journal, and run on."""
+
+import platform
+import resource
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from . import __version__, _backends
+from .calibration import (
+    Batch,
+    HessianCollector,
+    StreamedModel,
+    cut_windows,
+    load_tokenizer,
+    sample_windows,
+    token_stream,
+)
+from .calibration.hessian import Group
+from .checkpoint import Checkpoint, CheckpointWriter, verify_checkpoint
+from .config import PruneConfig, pick_dtype
+from .errors import CalibrationError, CheckpointError
+from .journal import Journal
+from .plan import Plan, choose_layers, make_plan
+from .pruning import NM, LayerResult, magnitude, sparsegpt
+from .workspace import Workspace
+
+BATCH_TOKENS = 4096  # sequences run together up to this many tokens
+
+
+class Observer(Protocol):
+    """Who watches a run."""
+
+    def start(self, blocks: int, done: int) -> None:
+        """The pass begins; `done` blocks are finished already."""
+
+    def layer(self, block: int, record: dict[str, Any]) -> None:
+        """A layer of a block was solved."""
+
+    def block(self, block: int) -> None:
+        """A block is finished and on disk."""
+
+    def note(self, text: str) -> None:
+        """Something that a person should see."""
+
+
+@dataclass
+class Job:
+    """A run that is ready to start: inputs read and checked, nothing written."""
+
+    streamed: StreamedModel
+    config: PruneConfig
+    layers: list[dict[str, nn.Linear]]
+    windows: Tensor | None  # [sequences, length] int64 calibration tokens; None for a method without data
+    plan: Plan
+
+
+def prepare(model: Path, config: PruneConfig, calibration: Path | None, device: torch.device) -> Job:
+    """Read and check all inputs of a run.
+
+    Raises CheckpointError, ConfigError or CalibrationError if one of them will not do.
+    """
+    source = Checkpoint(model)
+    stored = next((e.dtype for e in source.tensors.values() if e.dtype.is_floating_point), torch.float32)
+    streamed = StreamedModel(source, device, pick_dtype(config.dtype, device, stored))
+    layers = choose_layers(streamed, config)
+    for module in (module for some in layers for module in some.values()):
+        name = streamed.tensor_name(module)
+        if source.tensors[name].dtype not in (torch.float64, torch.float32, torch.bfloat16, torch.float16):
+            raise CheckpointError(f"{name}: {source.tensors[name].dtype} weights cannot be pruned. Give a checkpoint in bfloat16.")
+    longest = getattr(streamed.model.config.get_text_config(), "max_position_embeddings", None) or config.sequence_length
+    length = min(config.sequence_length, longest)
+    samples = config.samples_on(device, length)
+    windows = None
+    if config.method == "sparsegpt":
+        if calibration is None:
+            raise CalibrationError("--calibration: SparseGPT needs text (.txt, .jsonl, also .gz or .xz), or use --method magnitude.")
+        stream = token_stream(load_tokenizer(model), calibration)
+        windows = sample_windows(cut_windows(stream, length, str(calibration)), samples, config.seed)
+        samples = len(windows)
+    return Job(streamed, config, layers, windows, make_plan(streamed, layers, config, samples, length))
+
+
+def prune_checkpoint(job: Job, out: Path, observer: Observer, *, resume: bool = False, force: bool = False) -> dict[str, Any]:
+    """Run a job and publish OUT. Returns the facts of the run, as they stand in OUT/fmcompress.json.
+
+    A run that ends early leaves OUT.partial, from which the same run with resume=True goes on to the same bytes.
+    """
+    begin = time.perf_counter()
+    workspace = Workspace(job.streamed.checkpoint, out, resume=resume, force=force)
+    if workspace.finished_before():
+        observer.note(f"{out} is finished already.")
+        return {"out": str(out), "finished_before": True}
+    journal = workspace.open(_fingerprint(job))
+    # sums are split over threads: another number of them could change the last bit
+    torch.set_num_threads(journal.fingerprint["threads"] if journal.fingerprint else torch.get_num_threads())
+    if job.windows is not None and job.config.samples and len(job.windows) < job.config.samples:
+        observer.note(f"calibration holds {len(job.windows)} sequences, fewer than the {job.config.samples} asked for")
+    _walk(job, workspace, journal, observer)
+    records = [record for block in journal.records for record in block["layers"]]
+    verify_checkpoint(job.streamed.checkpoint, workspace.output, records)
+    facts = _facts(job, records)
+    workspace.publish(facts)
+    # what differs from one run to the next stays out of the file, so that equal runs write equal bytes
+    measured = {"seconds": time.perf_counter() - begin, "peak_memory_bytes": peak_memory_bytes()}
+    return {**facts, "out": str(out), **measured}
+
+
+def peak_memory_bytes() -> int:
+    """The most resident memory that this process ever held."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if platform.system() == "Darwin" else 1024)
+
+
+def _fingerprint(job: Job) -> dict[str, Any]:
+    """What a resumed run must share with the one it goes on with. `threads` is taken over, not compared."""
+    import hashlib
+
+    tokens = b"" if job.windows is None else job.windows.numpy().tobytes()
+    return {
+        "fmcompress": __version__,
+        "model": job.streamed.checkpoint.digest(),
+        "calibration": hashlib.sha256(tokens).hexdigest(),
+        "device": job.streamed.device.type,
+        **{f"option {key}": value for key, value in job.config.model_dump().items()},
+        "threads": torch.get_num_threads(),
+    }
+
+
+def _facts(job: Job, records: list[dict[str, Any]]) -> dict[str, Any]:
+    weights = sum(record["rows"] * record["cols"] for record in records)
+    zeros = sum(record["zeros"] for record in records)
+    return {
+        "fmcompress": __version__,
+        "torch": torch.__version__,
+        "native": _backends.explain()["native"],
+        "config": job.config.model_dump(),
+        "calibration_sequences": 0 if job.windows is None else len(job.windows),
+        "calibration_tokens": 0 if job.windows is None else job.windows.numel(),
+        "weights": weights,
+        "zeros": zeros,
+        "sparsity": zeros / max(1, weights),
+        "layers": records,
+    }
+
+
+def _walk(job: Job, workspace: Workspace, journal: Journal, observer: Observer) -> None:
+    """All blocks, the finished ones forward only."""
+    streamed, written = job.streamed, Checkpoint(workspace.output)
+    writer = CheckpointWriter(workspace.output)
+    done, count = len(journal.records), len(streamed.blocks)
+    observer.start(count, done)
+    batches = _embed(job) if done < count else []
+    for index in range(count):
+        if index < done and not batches:
+            continue
+        with torch.no_grad(), streamed.loaded(index, written if index < done else None) as block:
+            if index >= done:
+                results = _solve_block(job, index, block, batches, observer)
+                for record, result in results:
+                    writer.write(record["tensor"], result.weight)
+                writer.flush()
+                journal.append({"block": index, "layers": [record for record, _ in results]})
+                observer.block(index)
+            if index + 1 < count:
+                for batch in batches:
+                    batch.hidden = streamed.run_block(index, block, batch).to(batch.hidden.device)
+
+
+def _embed(job: Job) -> list[Batch]:
+    if job.windows is None:
+        return []
+    sequences = max(1, BATCH_TOKENS // job.windows.shape[1])
+    with job.streamed.outside_kept():
+        batches = [job.streamed.embed(part) for part in job.windows.split(sequences)]
+    for batch in batches[1:]:  # without padding, batches of one shape are called alike: keep masks and tables once
+        if batch.hidden.shape == batches[0].hidden.shape:
+            batch.calls = batches[0].calls
+    return batches
+
+
+Solved = tuple[dict[str, Any], LayerResult]
+
+
+def _solve_block(job: Job, index: int, block: nn.Module, batches: list[Batch], observer: Observer) -> list[Solved]:
+    """Solve the chosen layers of a loaded block, whose weights change. Returns records and results in solving order."""
+    layers, solved = job.layers[index], list[Solved]()
+    if job.windows is None:
+        for name in layers:
+            solved.append(_solve_layer(job, index, name, None, observer))
+        return solved
+    if not layers:
+        return solved
+    groups = _calibrate(job, index, block, batches, layers)
+    for position, group in enumerate(groups):
+        if job.config.true_sequential and position:
+            # the earlier groups of this block are pruned by now: see what this one is given since
+            group = _calibrate(job, index, block, batches, {name: layers[name] for name in group.layers})[0]
+        for name in group.layers:
+            solved.append(_solve_layer(job, index, name, group, observer))
+        group.hessian = torch.empty(0)
+    return solved
+
+
+def _calibrate(job: Job, index: int, block: nn.Module, batches: list[Batch], layers: dict[str, nn.Linear]) -> list[Group]:
+    collector = HessianCollector(layers)
+    try:
+        for batch in batches:
+            collector.next_batch(batch.real)
+            job.streamed.run_block(index, block, batch)
+    finally:
+        collector.detach()
+    groups = list(collector.groups())
+    for group in groups:
+        group.finish(job.streamed.blocks[index][0])
+    never = layers.keys() - {name for group in groups for name in group.layers}
+    if never:
+        raise CalibrationError(f"{job.streamed.blocks[index][0]}.{min(never)}: no calibration token reached it. Add --exclude.")
+    return groups
+
+
+def _solve_layer(job: Job, index: int, name: str, group: Group | None, observer: Observer) -> Solved:
+    module, config, target = job.layers[index][name], job.config, job.config.target()
+    tensor = job.streamed.tensor_name(module)
+    weight = job.streamed.checkpoint.read(tensor).to(job.streamed.device)
+    if group is None:
+        result = magnitude(weight, target, name=tensor)
+    else:
+        result = sparsegpt(
+            weight,
+            group.hessian,
+            target,
+            damping=config.damping,
+            block_size=config.block_size,
+            output_energy=group.energy[name],
+            name=tensor,
+        )
+    module.weight.data = result.weight.to(module.weight.dtype)
+    record = _record(tensor, result, target, 0 if group is None else group.tokens)
+    observer.layer(index, {**record, "seconds": result.seconds})
+    return record, result
+
+
+def _record(tensor: str, result: LayerResult, target: Any, tokens: int) -> dict[str, Any]:
+    rows, cols = result.weight.shape
+    pattern = {"keep": target.keep, "group": target.group} if isinstance(target, NM) else {}
+    measured = {"loss": result.loss, "relative_error": result.relative_error} if tokens else {}
+    return {
+        "tensor": tensor,
+        "rows": rows,
+        "cols": cols,
+        "zeros": result.zeros,
+        "sparsity": result.sparsity,
+        **pattern,
+        **measured,
+        "damping": result.damping,
+        "dead_columns": result.dead_columns,
+        "tokens": tokens,
+    }

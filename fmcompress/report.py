@@ -1,0 +1,94 @@
+"""What a person sees: progress, tables, one red line for an error."""
+
+import json
+import sys
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from .plan import Plan
+
+err = Console(stderr=True, highlight=False)
+out = Console(highlight=False)
+
+
+def human_bytes(count: float) -> str:
+    """1536 -> "1.5 KiB"."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if count < 1024:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1024
+    return f"{count:.1f} TiB"
+
+
+def print_json(value: Any) -> None:
+    """One JSON document on standard output."""
+    sys.stdout.write(json.dumps(value, indent=1) + "\n")
+
+
+class PruneProgress:
+    """Watches a run on standard error: a live bar on a terminal, a plain line a layer elsewhere, nothing when quiet."""
+
+    def __init__(self, layers: int, quiet: bool = False) -> None:
+        self.quiet, self.layers, self.done, self.blocks = quiet, layers, 0, 0
+        columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
+        self.bar = Progress(*columns, console=err, disable=quiet or not err.is_terminal, transient=True)
+        self.task = self.bar.add_task("calibrating", total=layers)
+
+    def __enter__(self) -> "PruneProgress":
+        self.bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.stop()
+
+    def start(self, blocks: int, done: int) -> None:
+        """See pipeline.Observer."""
+        self.blocks = blocks
+        if done:
+            self.note(f"resuming: {done} of {blocks} blocks are finished")
+            self.done = self.layers * done // blocks
+            self.bar.update(self.task, completed=self.done)
+
+    def layer(self, block: int, record: dict[str, Any]) -> None:
+        """See pipeline.Observer."""
+        self.done += 1
+        error = f" · err {record['relative_error']:.4f}" if "relative_error" in record else ""
+        damping = f" · damping raised to {record['damping']:g}" if record["damping"] > 0.05 else ""
+        facts = f"block {block + 1}/{self.blocks} · {record['tensor']} · {100 * record['sparsity']:.2f} % zeros{error}{damping}"
+        self.bar.update(self.task, completed=self.done, description=facts)
+        if not self.quiet and not err.is_terminal:
+            err.print(facts, soft_wrap=True)
+
+    def block(self, block: int) -> None:
+        """See pipeline.Observer."""
+
+    def note(self, text: str) -> None:
+        """See pipeline.Observer."""
+        if not self.quiet:
+            err.print(text, soft_wrap=True, markup=False)
+
+
+def plan_table(plan: Plan) -> Table:
+    """The plan of a run."""
+    table = Table("what", "estimate", title="plan", show_header=True)
+    table.add_row("layers", f"{plan.layers} in {plan.blocks} blocks")
+    table.add_row("weights to prune", f"{plan.zeros:,} of {plan.weights:,}")
+    table.add_row("calibration tokens", f"{plan.tokens:,}")
+    table.add_row("time", f"about {plan.seconds:.0f} s" if plan.seconds >= 1 else "a second or two")
+    for name in ("embedding", "activation", "block", "hessian", "solve", "peak", "output"):
+        label = "output on disk (as dense as before)" if name == "output" else f"memory: {name}"
+        table.add_row(label, human_bytes(getattr(plan, f"{name}_bytes")))
+    return table
+
+
+def summary(facts: dict[str, Any]) -> str:
+    """One line on a finished run."""
+    if facts.get("finished_before"):
+        return f"{facts['out']}: nothing left to do."
+    return (
+        f"{facts['out']}: {100 * facts['sparsity']:.2f} % of {facts['weights']:,} weights are zero, checked on disk · "
+        f"{facts['seconds']:.1f} s · peak memory {human_bytes(facts['peak_memory_bytes'])}"
+    )
