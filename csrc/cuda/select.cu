@@ -17,7 +17,7 @@ static void select_tensor(const Tensor& scores, Tensor& mask, int64_t segments, 
                     length, count, route, scratch, current_stream(scores));
 }
 
-static Tensor select(const Tensor& scores, int64_t length, int64_t count) {
+static Tensor smallest_of(const Tensor& scores, int64_t length, int64_t count) {
     CHECK_LAYOUT(scores);
     STD_TORCH_CHECK(length <= MAX_LENGTH, "scores: expected segments of at most 2^31 scores, got ", length);
     const DeviceGuard guard(scores.get_device_index());
@@ -32,10 +32,14 @@ static Tensor select(const Tensor& scores, int64_t length, int64_t count) {
     return mask;
 }
 
-static Tensor select_smallest(const Tensor& scores, int64_t count) { return select(scores, scores.size(1), count); }
+static Tensor select_smallest(const Tensor& scores, int64_t count) {
+    return smallest_of(scores, scores.size(1), count);
+}
 
 // A group is a short segment.
-static Tensor nm_mask(const Tensor& scores, int64_t keep, int64_t group) { return select(scores, group, group - keep); }
+static Tensor nm_mask(const Tensor& scores, int64_t keep, int64_t group) {
+    return smallest_of(scores, group, group - keep);
+}
 } // namespace gpu
 
 STABLE_TORCH_LIBRARY_IMPL(fmcompress, CUDA, m) {

@@ -104,7 +104,7 @@ class HessianCollector:
             self._group_of[name] = group
         bias = self.layers[name].bias
         outputs = self._rows(output if bias is None else output - bias)
-        energy = float(torch.linalg.vector_norm(outputs, dtype=torch.float64) ** 2)
+        energy = float(torch.linalg.vector_norm(outputs.float(), dim=1).double().square().sum())
         group.energy[name] = group.energy.get(name, 0.0) + energy
 
     def _start(self, name: str, inputs: Tensor) -> Group:

@@ -1,0 +1,41 @@
+# make demo and make test need only Python >= 3.10, a C++ compiler and make; both set up .venv first.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+BACKENDS ?= reference,native
+
+.PHONY: setup demo test lint format bench clean
+
+setup: $(VENV)/.done
+
+# torch first: the build uses the torch that is installed and fetches no other
+$(VENV)/.done: pyproject.toml setup.py requirements.txt $(wildcard csrc/*.* csrc/cpu/* csrc/cuda/*)
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet torch==2.13.0
+	$(BIN)/python -m pip install --quiet -r requirements.txt
+	$(BIN)/python -m pip install --quiet --no-build-isolation --no-deps -e .
+	touch $@
+
+demo: setup
+	$(BIN)/python examples/demo/demo.py
+
+test: setup
+	FMCOMPRESS_EXPECT_BACKENDS=$(BACKENDS) $(BIN)/python -m pytest
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/clang-format --dry-run --Werror $$(git ls-files 'csrc/*')
+
+format: setup
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/clang-format -i $$(git ls-files 'csrc/*')
+
+bench: setup
+	$(BIN)/python -m pytest bench -q --benchmark-json=bench-results.json
+	$(BIN)/python bench/solve.py
+
+clean:
+	rm -rf build $(VENV) demo-output *.egg-info
