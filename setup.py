@@ -35,7 +35,9 @@ def native() -> dict:
         sys.exit(f"fmcompress builds with pybind11: {ADVICE}")
 
     cuda = cuda_wanted(torch.version.cuda, cpp_extension.CUDA_HOME)
-    print(f"fmcompress: building for the CPU{' and CUDA' if cuda else ''} with torch {torch.__version__}", file=sys.stderr)
+    print(
+        f"fmcompress: building for the CPU{' and CUDA' if cuda else ''} with torch {torch.__version__}", file=sys.stderr
+    )
     os.environ.setdefault("TORCH_CUDA_ARCH_LIST", "8.0;9.0+PTX")
     flags = ["-O3", "-std=c++20", "-DTORCH_TARGET_VERSION=0x020b000000000000"]  # LibTorch stable ABI of torch 2.11
     sources = [Path("csrc/module.cpp"), *sorted(Path("csrc/cpu").glob("*.cpp"))]

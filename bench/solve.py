@@ -76,7 +76,10 @@ def measure(rows: int, cols: int, repeats: int) -> list[dict]:
 
 def agreement(weight: Tensor, hessian: Tensor, pattern: Unstructured | NM, energy: float) -> dict:
     """How far our error and mask are from the eager loop's."""
-    ours, (eager, _) = sparsegpt(weight, hessian, pattern, output_energy=energy), eager_sparsegpt(weight, hessian, pattern)
+    ours, (eager, _) = (
+        sparsegpt(weight, hessian, pattern, output_energy=energy),
+        eager_sparsegpt(weight, hessian, pattern),
+    )
     delta = (eager - weight).double()
     loss = float(((delta @ hessian.double()) * delta).sum())
     different = int(((ours.weight == 0) != (eager == 0)).sum())
@@ -90,7 +93,18 @@ def main() -> None:
     parser.add_argument("--json", help="also write the results to this file")
     options = parser.parse_args()
     measure(256, 256, 1)  # warm up threads and allocators
-    table = Table("weight", "pattern", "eager s", "ours s", "speed-up", "floor s", "x floor", "with energy s", "loss diff", "mask diff")
+    table = Table(
+        "weight",
+        "pattern",
+        "eager s",
+        "ours s",
+        "speed-up",
+        "floor s",
+        "x floor",
+        "with energy s",
+        "loss diff",
+        "mask diff",
+    )
     found = []
     for rows, cols in SHAPES:
         if cols <= options.largest:

@@ -16,7 +16,7 @@ _LAZY = {
     "NM": ".pruning",
     "LayerResult": ".pruning",
 }
-__all__ = ["LayerResult", "NM", "Unstructured", "available", "explain", "magnitude", "sparsegpt", "use"]
+__all__ = ["NM", "LayerResult", "Unstructured", "available", "explain", "magnitude", "sparsegpt", "use"]
 
 
 def __getattr__(name: str) -> Any:

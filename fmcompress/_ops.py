@@ -50,7 +50,8 @@ torch.library.define("fmcompress::nm_mask", "(Tensor scores, int keep, int group
 def check_nm(cols: int, keep: int, group: int) -> None:
     """Raise ValueError unless keep:group is a pattern that divides the columns."""
     _require(
-        1 <= keep <= group, lambda: f"pattern {keep}:{group}: expected 1 <= keep <= group. Write 2:4 to keep 2 of every 4."
+        1 <= keep <= group,
+        lambda: f"pattern {keep}:{group}: expected 1 <= keep <= group. Write 2:4 to keep 2 of every 4.",
     )
     _require(
         cols % group == 0,
@@ -87,19 +88,22 @@ def check_sweep_block_(weight: Tensor, factor: Tensor, prune: Tensor | None, kee
     _check_floating("weight", weight)
     cols = weight.shape[1]
     _require(
-        cols <= MAX_BLOCK_COLS, lambda: f"weight: expected at most {MAX_BLOCK_COLS} columns, got {cols}. Sweep narrower blocks."
+        cols <= MAX_BLOCK_COLS,
+        lambda: f"weight: expected at most {MAX_BLOCK_COLS} columns, got {cols}. Sweep narrower blocks.",
     )
     _require(
         tuple(factor.shape) == (cols, cols) and factor.dtype == weight.dtype,
-        lambda: f"factor: expected [{cols}, {cols}] {weight.dtype}, got {list(factor.shape)} {factor.dtype}. "
-        "Pass the block's own factor.",
+        lambda: (
+            f"factor: expected [{cols}, {cols}] {weight.dtype}, got {list(factor.shape)} {factor.dtype}. "
+            "Pass the block's own factor."
+        ),
     )
     if prune is None:
         check_nm(cols, keep, group)
         return
     _require(
         prune.shape == weight.shape and prune.dtype == torch.bool,
-        lambda: f"prune: expected {list(weight.shape)} bool, got {list(prune.shape)} {prune.dtype}. Pass a mask of the block.",
+        lambda: f"prune: expected {list(weight.shape)} bool, got {list(prune.shape)} {prune.dtype}. Pass the block's.",
     )
 
 

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -52,13 +53,18 @@ def evaluate(
     windows = cut_windows(token_stream(load_tokenizer(model), text), length, str(text))[:max_windows]
     width = getattr(config, "hidden_size", 4096) * streamed.dtype.itemsize
     parts = windows.split(max(1, ACTIVATION_BYTES // (width * length)))
-    nats = 0.0
-    for index, part in enumerate(parts):
-        done = index * len(streamed.blocks)
-        nats += _negative_log_likelihood(streamed, part, lambda block, done=done: progress(done + block, len(parts) * len(streamed.blocks)))
+    blocks, nats = len(streamed.blocks), 0.0
+    for number, part in enumerate(parts):
+        nats += _negative_log_likelihood(
+            streamed, part, partial(_report, progress, number * blocks, len(parts) * blocks)
+        )
     predicted = len(windows) * (length - 1)
     mean = nats / predicted
     return Perplexity(math.exp(mean) if mean < 700 else math.inf, mean, predicted, len(windows), length)
+
+
+def _report(progress: Callable[[int, int], None], before: int, total: int, block: int) -> None:
+    progress(before + block, total)
 
 
 def _negative_log_likelihood(streamed: StreamedModel, windows: Tensor, progress: Callable[[int], None]) -> float:
@@ -77,5 +83,7 @@ def _negative_log_likelihood(streamed: StreamedModel, windows: Tensor, progress:
             for part, batch in zip(parts, batches, strict=True):
                 logits = streamed.logits(part, batch.hidden)[:, :-1].float()
                 targets = part[:, 1:].to(logits.device)
-                total += float(torch.nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="sum"))
+                total += float(
+                    torch.nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="sum")
+                )
         return total

@@ -1,4 +1,4 @@
-"""Public functions over torch.ops.fmcompress: typed, documented, checked; inputs made contiguous here and nowhere else."""
+"""Public functions over torch.ops.fmcompress: typed, checked; inputs made contiguous here and nowhere else."""
 
 from typing import Any
 

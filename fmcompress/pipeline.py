@@ -71,21 +71,29 @@ def prepare(model: Path, config: PruneConfig, calibration: Path | None, device: 
     for module in (module for some in layers for module in some.values()):
         name = streamed.tensor_name(module)
         if source.tensors[name].dtype not in (torch.float64, torch.float32, torch.bfloat16, torch.float16):
-            raise CheckpointError(f"{name}: {source.tensors[name].dtype} weights cannot be pruned. Give a checkpoint in bfloat16.")
-    longest = getattr(streamed.model.config.get_text_config(), "max_position_embeddings", None) or config.sequence_length
+            raise CheckpointError(
+                f"{name}: {source.tensors[name].dtype} weights cannot be pruned. Give a checkpoint in bfloat16."
+            )
+    longest = (
+        getattr(streamed.model.config.get_text_config(), "max_position_embeddings", None) or config.sequence_length
+    )
     length = min(config.sequence_length, longest)
     samples = config.samples_on(device, length)
     windows = None
     if config.method == "sparsegpt":
         if calibration is None:
-            raise CalibrationError("--calibration: SparseGPT needs text (.txt, .jsonl, also .gz or .xz), or use --method magnitude.")
+            raise CalibrationError(
+                "--calibration: SparseGPT needs text (.txt, .jsonl, also .gz or .xz), or use --method magnitude."
+            )
         stream = token_stream(load_tokenizer(model), calibration)
         windows = sample_windows(cut_windows(stream, length, str(calibration)), samples, config.seed)
         samples = len(windows)
     return Job(streamed, config, layers, windows, make_plan(streamed, layers, config, samples, length))
 
 
-def prune_checkpoint(job: Job, out: Path, observer: Observer, *, resume: bool = False, force: bool = False) -> dict[str, Any]:
+def prune_checkpoint(
+    job: Job, out: Path, observer: Observer, *, resume: bool = False, force: bool = False
+) -> dict[str, Any]:
     """Run a job and publish OUT. Returns the facts of the run, as they stand in OUT/fmcompress.json.
 
     A run that ends early leaves OUT.partial, from which the same run with resume=True goes on to the same bytes.
@@ -205,7 +213,9 @@ def _solve_block(job: Job, index: int, block: nn.Module, batches: list[Batch], o
     return solved
 
 
-def _calibrate(job: Job, index: int, block: nn.Module, batches: list[Batch], layers: dict[str, nn.Linear]) -> list[Group]:
+def _calibrate(
+    job: Job, index: int, block: nn.Module, batches: list[Batch], layers: dict[str, nn.Linear]
+) -> list[Group]:
     collector = HessianCollector(layers)
     try:
         for batch in batches:
@@ -218,7 +228,9 @@ def _calibrate(job: Job, index: int, block: nn.Module, batches: list[Batch], lay
         group.finish(job.streamed.blocks[index][0])
     never = layers.keys() - {name for group in groups for name in group.layers}
     if never:
-        raise CalibrationError(f"{job.streamed.blocks[index][0]}.{min(never)}: no calibration token reached it. Add --exclude.")
+        raise CalibrationError(
+            f"{job.streamed.blocks[index][0]}.{min(never)}: no calibration token reached it. Add --exclude."
+        )
     return groups
 
 

@@ -36,7 +36,9 @@ def choose_layers(streamed: StreamedModel, config: PruneConfig) -> list[dict[str
                     layers[name] = module
         chosen.append(layers)
     if not any(chosen):
-        raise ConfigError("no linear layers matched. Loosen --include and --exclude; fmcompress inspect lists the names.")
+        raise ConfigError(
+            "no linear layers matched. Loosen --include and --exclude; fmcompress inspect lists the names."
+        )
     return chosen
 
 

@@ -33,7 +33,13 @@ class PruneProgress:
 
     def __init__(self, layers: int, quiet: bool = False) -> None:
         self.quiet, self.layers, self.done, self.blocks = quiet, layers, 0, 0
-        columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+        )
         self.bar = Progress(*columns, console=err, disable=quiet or not err.is_terminal, transient=True)
         self.task = self.bar.add_task("calibrating", total=layers)
 
@@ -57,7 +63,8 @@ class PruneProgress:
         self.done += 1
         error = f" · err {record['relative_error']:.4f}" if "relative_error" in record else ""
         damping = f" · damping raised to {record['damping']:g}" if record["damping"] > 0.05 else ""
-        facts = f"block {block + 1}/{self.blocks} · {record['tensor']} · {100 * record['sparsity']:.2f} % zeros{error}{damping}"
+        where = f"block {block + 1}/{self.blocks} · {record['tensor']}"
+        facts = f"{where} · {100 * record['sparsity']:.2f} % zeros{error}{damping}"
         self.bar.update(self.task, completed=self.done, description=facts)
         if not self.quiet and not err.is_terminal:
             err.print(facts, soft_wrap=True)

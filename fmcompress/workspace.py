@@ -29,7 +29,9 @@ class Workspace:
     def _check_places(self) -> None:
         model, out = self.source.folder.resolve(), self.out.resolve()
         if out == model or model in out.parents or out in model.parents:
-            raise ConfigError(f"OUT: {self.out} and the model's folder lie inside each other. Choose a folder elsewhere.")
+            raise ConfigError(
+                f"OUT: {self.out} and the model's folder lie inside each other. Choose a folder elsewhere."
+            )
         if not self.out.parent.is_dir():
             raise ConfigError(f"OUT: {self.out.parent} is no folder. Create it first.")
         if self.out.exists() and not self.out.is_dir():
@@ -37,7 +39,9 @@ class Workspace:
         if self.out.is_dir() and any(self.out.iterdir()) and not (self.force or self.finished_before()):
             raise ConfigError(f"OUT: {self.out} is not empty. Choose another folder, or --force to replace it.")
         if self.partial.exists() and not (self.resume or self.force):
-            raise ConfigError(f"OUT: {self.partial} is left from an interrupted run. Add --resume to go on, --force to start anew.")
+            raise ConfigError(
+                f"OUT: {self.partial} is left from an interrupted run. Add --resume to go on, --force to start anew."
+            )
 
     def finished_before(self) -> bool:
         """Whether --resume finds that nothing is left to do."""

@@ -17,11 +17,12 @@ BLOCK = 2048
 def order_keys(scores_ptr, index, end, KEY: tl.constexpr):
     """Unsigned integers in the order of the scores: -0 equals +0 and every NaN is the largest, as in csrc/order.h."""
     TOP: tl.constexpr = KEY.primitive_bitwidth - 1
+    ONES: tl.constexpr = (1 << TOP) * 2 - 1
     score = tl.load(scores_ptr + index, mask=index < end, other=0)
     bits = score.to(KEY, bitcast=True)
-    key = tl.where((bits >> TOP) == 1, ~bits, bits | (1 << TOP))
+    key = tl.where((bits >> TOP) == 1, bits ^ ONES, bits | (1 << TOP))
     key = tl.where(score == 0, 1 << TOP, key)
-    return tl.where(score != score, (1 << TOP) * 2 - 1, key)
+    return tl.where(score != score, ONES, key)
 
 
 @triton.jit

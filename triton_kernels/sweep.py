@@ -50,9 +50,8 @@ def sweep_kernel(
     w = tl.load(weight_ptr + place, mask=inside, other=0)
     diagonal = tl.load(factor_ptr + c * (cols + 1), mask=c < cols, other=1)
     loss = tl.zeros([ROWS], w.dtype)
-    if prune_ptr is None:
-        prune = place < 0
-    else:
+    prune = place < 0  # none yet
+    if prune_ptr is not None:
         prune = tl.load(prune_ptr + place, mask=inside, other=0) != 0
     for begin in range(0, cols, group):
         if prune_ptr is None:

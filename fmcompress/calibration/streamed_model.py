@@ -100,8 +100,8 @@ class StreamedModel:
             self._forward(input_ids, attention_mask)
         if len(calls) != len(self.blocks) or any(each is not hidden[0] for each in hidden):
             raise CheckpointError(
-                f"{self.checkpoint.folder}: unknown architecture: {type(self.model).__name__} does not pass hidden states "
-                "from block to block as a tensor."
+                f"{self.checkpoint.folder}: unknown architecture: {type(self.model).__name__} does not pass hidden "
+                "states from block to block as a tensor."
             )
         return Batch(hidden[0], calls, None if attention_mask is None else attention_mask.bool())
 
@@ -112,7 +112,7 @@ class StreamedModel:
         return output[0] if isinstance(output, tuple) else output
 
     def logits(self, input_ids: Tensor, final_hidden: Tensor) -> Tensor:
-        """Run what comes after the last block. final_hidden [sequences, length, width] -> [sequences, length, vocab]."""
+        """Run what follows the last block: final_hidden [sequences, length, width] -> [sequences, length, vocab]."""
         last = len(self.blocks) - 1
 
         def replay(index: int, given: Tensor, *args: Any, **kwargs: Any) -> Tensor:
@@ -196,8 +196,8 @@ def _build(checkpoint: Checkpoint, dtype: torch.dtype) -> Any:
     except Exception as error:
         reason = " ".join(str(error).split())[:200]
         raise CheckpointError(
-            f"{checkpoint.folder}: unknown architecture: transformers {transformers.__version__} builds no causal language "
-            f"model from its config.json ({reason})."
+            f"{checkpoint.folder}: unknown architecture: transformers {transformers.__version__} builds no causal "
+            f"language model from its config.json ({reason})."
         ) from None
     return model.eval()
 
@@ -219,8 +219,8 @@ def _tensor_names(model: Any, checkpoint: Checkpoint) -> dict[tuple[int, str], s
                 names[id(module), key] = stored
     if missing:
         raise CheckpointError(
-            f"{checkpoint.folder}: unknown architecture: {type(model).__name__} wants {len(missing)} tensor(s) that the "
-            f"checkpoint does not hold under that name, first {missing[0]!r}."
+            f"{checkpoint.folder}: unknown architecture: {type(model).__name__} wants {len(missing)} tensor(s) that "
+            f"the checkpoint does not hold under that name, first {missing[0]!r}."
         )
     return names
 
@@ -234,12 +234,14 @@ def _find_blocks(model: Any, checkpoint: Checkpoint) -> list[tuple[str, nn.Modul
         if isinstance(module, nn.ModuleList) and any(type(block).__name__ in classes for block in module)
     ]
     if not lists:
-        raise CheckpointError(f"{checkpoint.folder}: unknown architecture: {type(model).__name__} has no list of blocks.")
+        raise CheckpointError(
+            f"{checkpoint.folder}: unknown architecture: {type(model).__name__} has no list of blocks."
+        )
     return max(lists, key=len)
 
 
 def _materialise_buffers(model: Any, device: torch.device) -> None:
-    """Compute the buffers that no checkpoint stores, such as rotary frequencies, the way transformers does on loading."""
+    """Compute the buffers that no checkpoint stores, such as rotary frequencies, as transformers does on loading."""
     for path, module in model.named_modules():
         keys = [key for key in module._non_persistent_buffers_set if module._buffers.get(key) is not None]
         for key in keys:
@@ -249,4 +251,6 @@ def _materialise_buffers(model: Any, device: torch.device) -> None:
             model._init_weights(module)
         for key in keys:
             if module._buffers[key].is_floating_point() and module._buffers[key].isnan().any():
-                raise CheckpointError(f"unknown architecture: buffer {path}.{key} cannot be computed without its weights.")
+                raise CheckpointError(
+                    f"unknown architecture: buffer {path}.{key} cannot be computed without its weights."
+                )

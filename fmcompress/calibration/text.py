@@ -76,7 +76,8 @@ def cut_windows(stream: Tensor, length: int, where: str) -> Tensor:
     """
     if len(stream) < length:
         raise CalibrationError(
-            f"{where}: {len(stream)} tokens, shorter than one sequence of {length}. Give more text or a lower --sequence-length."
+            f"{where}: {len(stream)} tokens, shorter than one sequence of {length}. "
+            "Give more text or a lower --sequence-length."
         )
     return stream[: len(stream) // length * length].view(-1, length)
 

@@ -77,7 +77,9 @@ def _entry(path: Path, name: str, fields: Any, data_begin: int) -> TensorEntry:
         if prod(shape) * dtype.itemsize != end - begin:
             raise ValueError
     except (KeyError, TypeError, ValueError):
-        raise CheckpointError(f"{path}: tensor {name!r} has a malformed or unsupported header entry: {fields!r}.") from None
+        raise CheckpointError(
+            f"{path}: tensor {name!r} has a malformed or unsupported header entry: {fields!r}."
+        ) from None
     return TensorEntry(name, dtype, shape, path, data_begin + begin, end - begin)
 
 
@@ -98,22 +100,30 @@ def read_layout(folder: Path) -> dict[str, TensorEntry]:
     Raises CheckpointError if the index and the shards disagree or anything does not parse.
     """
     if not folder.is_dir():
-        raise CheckpointError(f"{folder}: no such folder. Give the folder of a checkpoint with config.json and safetensors.")
+        raise CheckpointError(
+            f"{folder}: no such folder. Give the folder of a checkpoint with config.json and safetensors."
+        )
     index = folder / INDEX
     if not index.exists():
         if not (folder / SINGLE).exists():
-            raise CheckpointError(f"{folder}: holds neither {SINGLE} nor {INDEX}. Only safetensors checkpoints are read.")
+            raise CheckpointError(
+                f"{folder}: holds neither {SINGLE} nor {INDEX}. Only safetensors checkpoints are read."
+            )
         return read_header(folder / SINGLE)
     shards = _read_index(index)
     entries: dict[str, TensorEntry] = {}
     for file_name in sorted(set(shards.values())):
         for name, entry in read_header(folder / file_name).items():
             if shards.get(name) != file_name:
-                raise CheckpointError(f"{folder / file_name}: holds tensor {name!r}, which {INDEX} does not place there.")
+                raise CheckpointError(
+                    f"{folder / file_name}: holds tensor {name!r}, which {INDEX} does not place there."
+                )
             entries[name] = entry
     absent = sorted(shards.keys() - entries.keys())
     if absent:
-        raise CheckpointError(f"{index}: names {len(absent)} absent tensor(s), first {absent[0]!r}. Fetch the checkpoint again.")
+        raise CheckpointError(
+            f"{index}: names {len(absent)} absent tensor(s), first {absent[0]!r}. Fetch the checkpoint again."
+        )
     return entries
 
 

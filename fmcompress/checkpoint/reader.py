@@ -1,4 +1,4 @@
-"""Reads tensors of a checkpoint one at a time, never mapping a file: memory and address space stay those of one tensor."""
+"""Reads tensors one at a time and maps no file: memory and address space stay those of one tensor."""
 
 import hashlib
 import json
@@ -44,7 +44,9 @@ class Checkpoint:
         try:
             config = json.loads((self.folder / "config.json").read_text())
         except FileNotFoundError:
-            raise CheckpointError(f"{self.folder}: holds no config.json. Give the folder of a whole checkpoint.") from None
+            raise CheckpointError(
+                f"{self.folder}: holds no config.json. Give the folder of a whole checkpoint."
+            ) from None
         except (OSError, ValueError, RecursionError):
             raise CheckpointError(f"{self.folder / 'config.json'}: not valid JSON. Fetch it again.") from None
         if not isinstance(config, dict):
@@ -60,7 +62,7 @@ class Checkpoint:
         if entry.size_bytes:
             with entry.path.open("rb", buffering=0) as file:
                 file.seek(entry.offset)
-                _read_into(file, memoryview(buffer.numpy()), entry)
+                _read_into(file, buffer.numpy().data, entry)
         return buffer.view(entry.dtype).view(entry.shape)
 
     def digest(self) -> str:

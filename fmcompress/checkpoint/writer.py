@@ -39,7 +39,9 @@ def copy_checkpoint(source: Checkpoint, folder: Path) -> None:
     files = [*source.shards, *companion_files(source)]
     needed, free = sum(path.stat().st_size for path in files), shutil.disk_usage(folder.parent).free
     if needed > free:
-        raise CheckpointError(f"{folder.parent}: {needed} bytes needed, {free} free on this disk. Make room or choose another.")
+        raise CheckpointError(
+            f"{folder.parent}: {needed} bytes needed, {free} free on this disk. Make room or choose another."
+        )
     try:
         folder.mkdir()
         for path in files:
@@ -69,7 +71,7 @@ class CheckpointWriter:
             raise CheckpointError(
                 f"{name}: expected {entry.dtype} {list(entry.shape)}, got {tensor.dtype} {list(tensor.shape)}."
             )
-        data = memoryview(tensor.detach().contiguous().cpu().view(-1).view(torch.uint8).numpy())
+        data = tensor.detach().contiguous().cpu().view(-1).view(torch.uint8).numpy().data
         try:
             with entry.path.open("r+b", buffering=0) as file:
                 file.seek(entry.offset)

@@ -26,7 +26,9 @@ def env(json: Annotated[bool, typer.Option("--json", help="As JSON on standard o
             versions[package] = "not installed"
     ops = {op: list(_backends.available(op)) for op in _ops.CHECKS}
     if json:
-        print_json({"versions": versions, "threads": torch.get_num_threads(), "backends": _backends.explain(), "ops": ops})
+        print_json(
+            {"versions": versions, "threads": torch.get_num_threads(), "backends": _backends.explain(), "ops": ops}
+        )
         return
     out.print(" · ".join(f"{name} {version}" for name, version in versions.items()), soft_wrap=True)
     for name, sentence in _backends.explain().items():

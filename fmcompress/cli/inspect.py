@@ -29,7 +29,12 @@ def inspect(
     for fact in facts:
         shape = " × ".join(map(str, fact.shape)) or "scalar"
         table.add_row(
-            fact.name, shape, fact.dtype, f"{100 * fact.sparsity:.2f} %", fact.pattern or "", human_bytes(fact.size_bytes)
+            fact.name,
+            shape,
+            fact.dtype,
+            f"{100 * fact.sparsity:.2f} %",
+            fact.pattern or "",
+            human_bytes(fact.size_bytes),
         )
     zeros, size = sum(fact.zeros for fact in facts), sum(fact.size for fact in facts)
     table.add_section()

@@ -16,13 +16,17 @@ def prune(
     pattern: Annotated[str | None, typer.Option(help="N:M, e.g. 2:4 to keep 2 of every 4.")] = None,
     calibration: Annotated[Path | None, typer.Option(help="Text: .txt or .jsonl, also .gz or .xz.")] = None,
     method: Annotated[str | None, typer.Option(help="sparsegpt (default) or magnitude.")] = None,
-    samples: Annotated[int | None, typer.Option(help="Calibration sequences; default 32k tokens (CPU), 262k (GPU).")] = None,
+    samples: Annotated[
+        int | None, typer.Option(help="Calibration sequences; default 32k tokens (CPU), 262k (GPU).")
+    ] = None,
     sequence_length: Annotated[int | None, typer.Option(help="Tokens in a sequence; default 2048.")] = None,
     seed: Annotated[int | None, typer.Option(help="Which sequences are drawn; default 0.")] = None,
     damping: Annotated[float | None, typer.Option(help="Share of the mean Hessian diagonal; default 0.01.")] = None,
     block_size: Annotated[int | None, typer.Option(help="Columns whose mask is chosen together; default 128.")] = None,
     mask_scope: Annotated[str | None, typer.Option(help="Who shares a threshold: block (default), row, layer.")] = None,
-    true_sequential: Annotated[bool | None, typer.Option("--true-sequential", help="Calibrate anew inside a block.")] = None,
+    true_sequential: Annotated[
+        bool | None, typer.Option("--true-sequential", help="Calibrate anew inside a block.")
+    ] = None,
     include: Annotated[str | None, typer.Option(help="Only tensors whose name matches this regex.")] = None,
     exclude: Annotated[str | None, typer.Option(help="No tensors whose name matches this regex.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",
@@ -35,10 +39,11 @@ def prune(
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
 ) -> None:
     """Prune the linear layers of a checkpoint, layer by layer, so that its outputs change as little as possible."""
+    from ..checkpoint import Checkpoint
     from ..config import PruneConfig, pick_device, resolve
     from ..pipeline import prepare, prune_checkpoint
-    from ..report import PruneProgress, out as console, plan_table, print_json, summary
-    from ..checkpoint import Checkpoint
+    from ..report import PruneProgress, plan_table, print_json, summary
+    from ..report import out as console
     from ..workspace import Workspace
 
     options = resolve(

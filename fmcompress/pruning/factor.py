@@ -62,7 +62,9 @@ def factor_hessian(hessian: Tensor, damping: float, name: str = "layer") -> Fact
     dead = diagonal == 0
     mean = diagonal.sum() / (~dead).sum().clamp(min=1)
     if not all_finite(hessian):
-        raise CalibrationError(f"{name}: the Hessian is not finite. Look for inf or NaN activations, or calibrate in float32.")
+        raise CalibrationError(
+            f"{name}: the Hessian is not finite. Look for inf or NaN activations, or calibrate in float32."
+        )
     tried = damping
     while True:
         damped = hessian.clone()
@@ -76,6 +78,7 @@ def factor_hessian(hessian: Tensor, damping: float, name: str = "layer") -> Fact
             return Factor(flip_(factor.mT), dead, tried, float(added))
         if tried >= MAX_DAMPING:
             raise CalibrationError(
-                f"{name}: Hessian not positive definite at damping {tried:g}. Use more calibration tokens, or exclude the layer."
+                f"{name}: Hessian not positive definite at damping {tried:g}. "
+                "Use more calibration tokens, or exclude the layer."
             )
         tried = min(MAX_DAMPING, max(10 * tried, 1e-4))

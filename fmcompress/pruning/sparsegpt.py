@@ -76,7 +76,9 @@ def _check(weight: Tensor, hessian: Tensor, pattern: Pattern, damping: float, bl
         raise ConfigError(f"weight: expected a 2-D float tensor, got {weight.dtype} {list(weight.shape)}.")
     rows, cols = weight.shape
     if tuple(hessian.shape) != (cols, cols):
-        raise ConfigError(f"hessian: expected [{cols}, {cols}], as the weight has {cols} columns, got {list(hessian.shape)}.")
+        raise ConfigError(
+            f"hessian: expected [{cols}, {cols}], as the weight has {cols} columns, got {list(hessian.shape)}."
+        )
     if not 0 <= damping <= MAX_DAMPING:
         raise ConfigError(f"damping: expected 0 to {MAX_DAMPING:g}, a share of the mean diagonal, got {damping}.")
     if block_size < 1:
@@ -115,11 +117,11 @@ class _Sweeper:
     def run(self) -> tuple[Tensor, float]:
         """Solve all columns in place; returns delta and the damped loss."""
         cols = self.work.shape[1]
-        for self.super_begin, super_end in _spans(0, cols, self.super_cols):
-            here = slice(self.super_begin, super_end)
+        for super_begin, super_end in _spans(0, cols, self.super_cols):
+            self.super_begin = super_begin
             # what all earlier columns leave for this superblock: one wide product of growing depth
-            self.carried = self.delta[:, : self.super_begin] @ self.upper[: self.super_begin, here]
-            for begin, end in _spans(self.super_begin, super_end, self.block_cols):
+            self.carried = self.delta[:, :super_begin] @ self.upper[:super_begin, super_begin:super_end]
+            for begin, end in _spans(super_begin, super_end, self.block_cols):
                 self._solve_block(begin, end)
         return self.delta, float(self.loss.sum())
 

@@ -1,0 +1,465 @@
+"""Every op: reference against the float64 truth, native against reference, contract, dispatch."""
+
+import itertools
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from golden import sparsegpt as golden
+
+from fmcompress import _backends, _ops, available, ops, reference, use
+from fmcompress.errors import BackendUnavailable
+
+DTYPES = [torch.float32, torch.float64]
+# rtol, atol of a sweep of 128 columns: other orders of summation and fused products, grown through the feedback
+TOLERANCE = {torch.float32: (1e-4, 1e-6), torch.float64: (1e-11, 1e-14)}
+DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
+SHAPES = [(130, 128), (64, 123), (7, 1), (0, 128), (1, 128), (33, 8), (3, 5), (257, 64)]
+PATTERNS = [(2, 4), (4, 8), (1, 4), (3, 5), (1, 2), (4, 4), (1, 16), (7, 32), (1, 1), (1, 128)]
+SPECIAL = [float("nan"), float("inf"), float("-inf"), 0.0, -0.0, 1.0, -1.0, 5e-324, 1e-45, 3e38]
+
+needs_native = pytest.mark.skipif("native" not in available("nm_mask"), reason="the native library is not built")
+on_devices = pytest.mark.parametrize(
+    "device", [pytest.param(d, marks=[pytest.mark.cuda] * (d == "cuda")) for d in DEVICES]
+)
+with_dtypes = pytest.mark.parametrize("dtype", DTYPES, ids=str)
+
+
+def random(*shape, dtype=torch.float64, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(dtype)
+
+
+def few_values(*shape, dtype=torch.float64, seed=0):
+    """Scores full of ties, NaN, infinities and zeros of both signs."""
+    generator = torch.Generator().manual_seed(seed)
+    values = torch.tensor(SPECIAL, dtype=torch.float64).to(dtype)
+    return values[torch.randint(len(values), shape, generator=generator)]
+
+
+def both(op, *arguments, **options):
+    """(reference, dispatched) results of a pure op."""
+    with use("reference"):
+        expected = op(*arguments, **options)
+    with use("native"):
+        return expected, op(*arguments, **options)
+
+
+def layouts(tensor):
+    """The same values as views: strided, transposed, offset by some elements."""
+    rows, cols = tensor.shape
+    wide = tensor.new_full((rows, 2 * cols + 1), 7.0)
+    wide[:, 1::2] = tensor
+    flat = tensor.new_full((tensor.numel() + 3,), 7.0)
+    flat[3:] = tensor.reshape(-1)
+    views = {"strided": wide[:, 1::2], "transposed": tensor.t().contiguous().t(), "offset": flat[3:].view(rows, cols)}
+    views["reversed rows"] = tensor.flip(0).contiguous()[torch.arange(rows - 1, -1, -1)]
+    views["column slice"] = torch.cat([tensor, tensor], 1)[:, :cols]
+    return views
+
+
+# reference against the truth
+
+
+@pytest.mark.parametrize("make", [random, few_values])
+@pytest.mark.parametrize(
+    ("segments", "length", "count"), [(5, 37, 11), (1, 200, 100), (3, 4, 0), (3, 4, 4), (0, 4, 2), (4, 1, 1)]
+)
+def test_reference_select_smallest_is_true(make, segments, length, count):
+    scores = make(segments, length)
+    assert np.array_equal(
+        reference.select_smallest(scores, count).numpy(), golden.select_smallest(scores.numpy(), count)
+    )
+
+
+@pytest.mark.parametrize("make", [random, few_values])
+@pytest.mark.parametrize(("keep", "group"), PATTERNS)
+def test_reference_nm_mask_is_true(make, keep, group):
+    scores = make(6, 3 * group)
+    assert np.array_equal(reference.nm_mask(scores, keep, group).numpy(), golden.nm_mask(scores.numpy(), keep, group))
+
+
+@pytest.mark.parametrize(("rows", "cols"), [(4, 24), (3, 1), (0, 8), (2, 123)])
+def test_reference_sweep_with_a_mask_is_true(make_weight, make_factor, rows, cols):
+    weight, factor, prune = make_weight(rows, cols), make_factor(cols), random(rows, cols, seed=1) > 0
+    expected, expected_loss, _ = golden.sweep_block(weight.numpy(), factor.numpy(), prune.numpy())
+    loss = reference.sweep_block_(weight, factor, prune, 0, 0)
+    np.testing.assert_allclose(weight.numpy(), expected, rtol=1e-10, atol=1e-14)
+    np.testing.assert_allclose(loss.numpy(), expected_loss, rtol=1e-10)
+
+
+@pytest.mark.parametrize(("keep", "group"), PATTERNS)
+def test_reference_sweep_with_groups_is_true(make_weight, make_factor, keep, group):
+    cols = min(ops.MAX_BLOCK_COLS, 3 * group)
+    weight, factor = make_weight(3, cols), make_factor(cols)
+    expected, expected_loss, mask = golden.sweep_block(weight.numpy(), factor.numpy(), None, keep, group)
+    loss = reference.sweep_block_(weight, factor, None, keep, group)
+    assert np.array_equal(weight.numpy() == 0, mask)
+    np.testing.assert_allclose(weight.numpy(), expected, rtol=1e-10, atol=1e-14)
+    np.testing.assert_allclose(loss.numpy(), expected_loss, rtol=1e-10)
+
+
+# native against reference
+
+
+@needs_native
+@on_devices
+@with_dtypes
+@pytest.mark.parametrize("make", [random, few_values])
+@pytest.mark.parametrize("shape", [*SHAPES, (3, 32768), (3, 0)], ids=str)
+def test_native_select_smallest(make, shape, dtype, device):
+    scores = make(*shape, dtype=dtype).to(device)
+    for count in sorted({0, 1, shape[1] // 3, shape[1] - 1, shape[1]} & set(range(shape[1] + 1))):
+        expected, mask = both(ops.select_smallest, scores, count)
+        assert torch.equal(mask, expected), count
+        assert (mask.sum(1) == count).all()
+
+
+LONG = {
+    "just long": lambda dtype: random(2, 32769, dtype=dtype),
+    "several pieces": lambda dtype: random(2, 5 * 32768 + 7, dtype=dtype),
+    "64 pieces": lambda dtype: random(1, 2_200_001, dtype=dtype),
+    "ties": lambda dtype: few_values(2, 150_001, dtype=dtype),
+    "one value": lambda dtype: torch.full((1, 100_000), 0.5, dtype=dtype),
+    "all NaN": lambda dtype: torch.full((1, 100_000), float("nan"), dtype=dtype),
+    "zeros of both signs": lambda dtype: few_values(1, 100_000, dtype=dtype) * 0.0,
+    "one bin": lambda dtype: 1 + 1e-4 * random(2, 70_000, dtype=dtype).abs(),
+    "squares": lambda dtype: random(1, 128 * 1024, dtype=dtype).square(),
+    "sorted": lambda dtype: torch.arange(100_000, dtype=dtype)[None],
+    "sorted downward": lambda dtype: torch.arange(100_000, 0, -1, dtype=dtype)[None],
+}
+
+
+@needs_native
+@on_devices
+@with_dtypes
+@pytest.mark.parametrize("name", LONG)
+def test_native_select_smallest_of_a_long_segment(name, dtype, device):
+    scores = LONG[name](dtype).to(device)
+    length = scores.shape[1]
+    for count in (0, 1, length // 3, length // 2, length - 1, length):
+        expected, mask = both(ops.select_smallest, scores, count)
+        assert torch.equal(mask, expected), count
+
+
+@needs_native
+@on_devices
+@with_dtypes
+@pytest.mark.parametrize("make", [random, few_values])
+@pytest.mark.parametrize(("keep", "group"), PATTERNS)
+def test_native_nm_mask(make, keep, group, dtype, device):
+    for rows, groups in ((0, 3), (1, 1), (37, 3), (300, 7)):
+        expected, mask = both(ops.nm_mask, make(rows, groups * group, dtype=dtype).to(device), keep, group)
+        assert torch.equal(mask, expected)
+        assert (mask.view(-1, group).sum(1) == group - keep).all()
+
+
+def swept(backend, weight, factor, prune, keep=0, group=0):
+    work = weight.clone()
+    with use(backend):
+        return work, ops.sweep_block_(work, factor, prune, keep=keep, group=group)
+
+
+@needs_native
+@on_devices
+@with_dtypes
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_native_sweep_with_a_mask(make_weight, make_factor, shape, share, dtype, device):
+    weight, factor = make_weight(*shape, dtype).to(device), make_factor(shape[1], dtype).to(device)
+    prune = (torch.rand(shape, generator=torch.Generator().manual_seed(2)) < share).to(device)
+    (expected, expected_loss), (work, loss) = (swept(name, weight, factor, prune) for name in ("reference", "native"))
+    rtol, atol = TOLERANCE[dtype]
+    torch.testing.assert_close(work, expected, rtol=rtol, atol=atol)
+    torch.testing.assert_close(loss, expected_loss, rtol=rtol, atol=atol)
+    assert torch.equal(work == 0, prune)
+    assert not torch.signbit(work[prune]).any()
+
+
+@needs_native
+@on_devices
+@with_dtypes
+@pytest.mark.parametrize(("keep", "group"), PATTERNS)
+def test_native_sweep_with_groups(make_weight, make_factor, keep, group, dtype, device):
+    for rows, groups in ((1, 1), (66, ops.MAX_BLOCK_COLS // group)):
+        weight = make_weight(rows, groups * group, dtype).to(device)
+        factor = make_factor(groups * group, dtype).to(device)
+        (expected, expected_loss), (work, loss) = (
+            swept(name, weight, factor, None, keep, group) for name in ("reference", "native")
+        )
+        assert ((work == 0).view(-1, group).sum(1) == group - keep).all()
+        # a choice between scores that differ by rounding may go either way: such a row is compared by its loss only
+        same = ((work == 0) == (expected == 0)).all(1)
+        assert same.double().mean() > 0.95
+        rtol, atol = TOLERANCE[dtype]
+        torch.testing.assert_close(work[same], expected[same], rtol=rtol, atol=atol)
+        torch.testing.assert_close(loss[same], expected_loss[same], rtol=rtol, atol=atol)
+        torch.testing.assert_close(loss.sum(), expected_loss.sum(), rtol=0.02, atol=0)
+
+
+@needs_native
+@with_dtypes
+def test_native_sweep_breaks_ties_by_index(dtype):
+    weight, factor = torch.ones(9, 8, dtype=dtype), torch.eye(8, dtype=dtype)
+    weight[1, 2] = -0.0
+    weight[1, 5] = 0.0
+    (expected, _), (work, _) = (swept(name, weight, factor, None, 2, 4) for name in ("reference", "native"))
+    assert torch.equal(work, expected)
+    assert work[0].tolist() == [0, 0, 1, 1, 0, 0, 1, 1]
+    assert work[1].tolist() == [0, 1, 0, 1, 0, 0, 1, 1]
+    assert not torch.signbit(work).any()
+
+
+# layouts
+
+
+@needs_native
+@with_dtypes
+def test_any_layout_of_scores_gives_the_same_mask(dtype):
+    scores = random(13, 24, dtype=dtype)
+    selected, masked = ops.select_smallest(scores, 7), ops.nm_mask(scores, 2, 4)
+    for name, view in layouts(scores).items():
+        assert torch.equal(view, scores), name
+        assert torch.equal(ops.select_smallest(view, 7), selected), name
+        assert torch.equal(ops.nm_mask(view, 2, 4), masked), name
+        assert torch.equal(view, scores), name
+
+
+@needs_native
+@with_dtypes
+def test_any_layout_of_factor_and_mask_sweeps_the_same(make_weight, make_factor, dtype):
+    weight, factor, prune = make_weight(9, 24, dtype), make_factor(24, dtype), random(9, 24) > 0
+    expected, expected_loss = swept("native", weight, factor, prune)
+    wide = torch.zeros(9, 49, dtype=torch.bool)
+    wide[:, 1::2] = prune
+    for view, mask in itertools.product(layouts(factor).values(), (prune.t().contiguous().t(), wide[:, 1::2])):
+        work, loss = swept("native", weight, view, mask)
+        assert torch.equal(work, expected)
+        assert torch.equal(loss, expected_loss)
+
+
+@needs_native
+@with_dtypes
+@pytest.mark.parametrize("offset", [1, 3, 5])
+def test_an_offset_weight_is_swept_in_place_and_its_surroundings_stay(make_weight, make_factor, offset, dtype):
+    weight, factor = make_weight(10, 24, dtype), make_factor(24, dtype)
+    memory = torch.full((weight.numel() + offset + 9,), 7.0, dtype=dtype)
+    view = memory[offset : offset + weight.numel()].view(weight.shape)
+    view.copy_(weight)
+    expected, _ = swept("native", weight, factor, None, 2, 4)
+    ops.sweep_block_(view, factor, keep=2, group=4)
+    assert torch.equal(view, expected)
+    assert (memory[:offset] == 7).all()
+    assert (memory[offset + weight.numel() :] == 7).all()
+
+
+@pytest.mark.parametrize("backend", ["reference", pytest.param("native", marks=needs_native)])
+def test_a_sweep_leaves_factor_and_mask_alone(make_weight, make_factor, backend):
+    weight, factor, prune = make_weight(10, 24), make_factor(24), random(10, 24) > 0
+    kept = factor.clone(), prune.clone()
+    swept(backend, weight, factor, prune)
+    assert torch.equal(factor, kept[0])
+    assert torch.equal(prune, kept[1])
+
+
+@pytest.mark.parametrize("backend", ["reference", pytest.param("native", marks=needs_native)])
+def test_a_nan_row_spoils_no_other_row(make_weight, make_factor, backend):
+    weight, factor, prune = make_weight(10, 24), make_factor(24), random(10, 24) > 0
+    prune[3, 0] = True
+    expected, _ = swept(backend, weight, factor, prune)
+    weight[3, 0] = float("nan")
+    work, loss = swept(backend, weight, factor, prune)
+    others = torch.arange(10) != 3
+    assert torch.equal(work[others], expected[others])
+    assert loss.isnan().nonzero().flatten().tolist() == [3]
+
+
+# the contract
+
+OPCHECKS = {
+    "select_smallest": [
+        lambda: (random(3, 10), 4),
+        lambda: (random(1, 40_000, dtype=torch.float32), 9),
+        lambda: (random(0, 4), 1),
+    ],
+    "nm_mask": [lambda: (random(3, 12), 2, 4), lambda: (random(2, 8, dtype=torch.float32), 4, 8)],
+    "sweep_block_": [
+        lambda: (random(5, 8), torch.eye(8, dtype=torch.float64), random(5, 8) > 0, 0, 0),
+        lambda: (random(5, 8, dtype=torch.float32), torch.eye(8), None, 2, 4),
+        lambda: (random(0, 8), torch.eye(8, dtype=torch.float64), None, 4, 8),
+    ],
+}
+
+
+@pytest.mark.parametrize(("op", "sample"), [(op, i) for op, samples in OPCHECKS.items() for i in range(len(samples))])
+def test_opcheck(op, sample):
+    torch.library.opcheck(getattr(torch.ops.fmcompress, op).default, OPCHECKS[op][sample]())
+
+
+def test_every_op_has_checks_reference_and_opcheck():
+    assert set(_ops.CHECKS) == set(OPCHECKS)
+    for op in _ops.CHECKS:
+        assert callable(getattr(reference, op))
+        assert callable(getattr(ops, op))
+
+
+def test_fake_outputs_have_shape_and_dtype():
+    scores, factor = torch.empty(5, 8, device="meta"), torch.empty(8, 8, device="meta")
+    for mask in (torch.ops.fmcompress.select_smallest(scores, 2), torch.ops.fmcompress.nm_mask(scores, 2, 4)):
+        assert (mask.shape, mask.dtype, mask.device.type) == ((5, 8), torch.bool, "meta")
+    loss = torch.ops.fmcompress.sweep_block_(scores, factor, None, 2, 4)
+    assert (loss.shape, loss.dtype) == ((5,), torch.float32)
+
+
+EYE = torch.eye(8)
+WRONG = {
+    "scores 1-D": (lambda: ops.select_smallest(torch.ones(4), 2), r"scores: expected 2 dimensions, got shape \(4,\)"),
+    "scores half": (lambda: ops.select_smallest(torch.ones(1, 4).half(), 2), r"float16\. Call scores\.float\(\) first"),
+    "scores integer": (
+        lambda: ops.nm_mask(torch.ones(1, 4, dtype=torch.int64), 2, 4),
+        "scores: expected float32 or float64",
+    ),
+    "count large": (lambda: ops.select_smallest(torch.ones(1, 4), 5), "count: expected 0 to 4.*got 5"),
+    "count negative": (lambda: ops.select_smallest(torch.ones(1, 4), -1), "count: expected 0 to 4.*got -1"),
+    "columns": (lambda: ops.nm_mask(torch.ones(1, 6), 2, 4), "pattern 2:4: expected columns divisible by 4, got 6"),
+    "keep 0": (lambda: ops.nm_mask(torch.ones(1, 4), 0, 4), "pattern 0:4: expected 1 <= keep <= group"),
+    "keep above group": (lambda: ops.nm_mask(torch.ones(1, 4), 5, 4), "pattern 5:4"),
+    "neither mask nor pattern": (lambda: ops.sweep_block_(torch.ones(3, 8), EYE), "pattern 0:0"),
+    "sweep columns": (
+        lambda: ops.sweep_block_(torch.ones(3, 6), torch.eye(6), keep=2, group=4),
+        "divisible by 4, got 6",
+    ),
+    "wide": (
+        lambda: ops.sweep_block_(torch.ones(1, 129), torch.eye(129), torch.ones(1, 129) > 0),
+        "at most 128 columns, got 129",
+    ),
+    "factor shape": (
+        lambda: ops.sweep_block_(torch.ones(3, 8), torch.eye(7), keep=2, group=4),
+        r"factor: expected \[8, 8\]",
+    ),
+    "factor dtype": (
+        lambda: ops.sweep_block_(torch.ones(3, 8), EYE.double(), keep=2, group=4),
+        "factor: expected.*float64",
+    ),
+    "mask shape": (
+        lambda: ops.sweep_block_(torch.ones(3, 8), EYE, torch.ones(2, 8) > 0),
+        r"prune: expected \[3, 8\] bool",
+    ),
+    "mask dtype": (
+        lambda: ops.sweep_block_(torch.ones(3, 8), EYE, torch.ones(3, 8)),
+        r"prune: expected \[3, 8\] bool, got.*float32",
+    ),
+    "weight strided": (
+        lambda: ops.sweep_block_(torch.ones(8, 8).t()[:, ::2], EYE),
+        r"weight: expected contiguous rows.*contiguous\(\)",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_wrong_input_is_refused_with_what_to_do(name):
+    call, message = WRONG[name]
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+@needs_native
+def test_native_kernels_refuse_what_the_public_functions_would_have_copied():
+    strided = torch.ones(8, 8).t()[:, ::2]
+    with pytest.raises(RuntimeError, match="contiguous"):
+        torch.ops.fmcompress.select_smallest(strided, 1)
+    with pytest.raises(RuntimeError, match="contiguous"):
+        torch.ops.fmcompress.sweep_block_(strided, torch.eye(4), None, 2, 4)
+
+
+# the choice of back-ends
+
+
+@pytest.mark.parametrize("op", _ops.CHECKS)
+def test_use_reference_really_forces_it(monkeypatch, op):
+    marker = object()
+    monkeypatch.setattr(reference, op, lambda *_: marker)
+    arguments = {"select_smallest": (2,), "nm_mask": (2, 4), "sweep_block_": (EYE, torch.ones(3, 8) > 0)}[op]
+    with use("reference"):
+        assert getattr(ops, op)(torch.ones(3, 8), *arguments) is marker
+        if "native" in available(op):
+            with use("native"):
+                assert getattr(ops, op)(torch.ones(3, 8), *arguments) is not marker
+        assert getattr(ops, op)(torch.ones(3, 8), *arguments) is marker
+    if "native" in available(op):
+        assert getattr(ops, op)(torch.ones(3, 8), *arguments) is not marker
+
+
+def test_use_ends_with_its_block_even_on_an_error():
+    before = _backends.implementation("nm_mask")
+    with pytest.raises(KeyError), use("reference"):
+        raise KeyError
+    assert _backends.implementation("nm_mask") is before
+
+
+def test_unknown_and_missing_backends_are_errors(monkeypatch):
+    with (
+        pytest.raises(BackendUnavailable, match="expected one of reference, native, triton, got 'cudnn'"),
+        use("cudnn"),
+    ):
+        pass
+    monkeypatch.setattr(_backends, "_C", None)
+    monkeypatch.setattr(_backends, "_native_missing", "no such library")
+    with pytest.raises(BackendUnavailable, match="'native': not available: no such library"), use("native"):
+        pass
+    assert "native" not in available("nm_mask")
+    with pytest.raises(KeyError, match="expected one of select_smallest"):
+        available("nonsense")
+
+
+# baseline against AVX2
+
+OTHER_PROCESS = """
+import sys
+import numpy, torch
+from fmcompress import _backends, ops
+assert _backends._C.cpu_capability() == "baseline", _backends._C.cpu_capability()
+given = {name: torch.from_numpy(array) for name, array in numpy.load(sys.argv[1]).items()}
+out = {}
+for bits in ("32", "64"):
+    weight, factor = given["weight" + bits], given["factor" + bits]
+    out["select" + bits] = ops.select_smallest(weight, 40)
+    out["nm" + bits] = ops.nm_mask(weight, 2, 4)
+    for kind, mask in (("mask", given["prune"]), ("groups", None)):
+        work = weight.clone()
+        out[kind + "_loss" + bits] = ops.sweep_block_(work, factor, mask, keep=2, group=4)
+        out[kind + "_weight" + bits] = work
+numpy.savez(sys.argv[2], **{name: tensor.numpy() for name, tensor in out.items()})
+"""
+
+
+@needs_native
+def test_baseline_kernels_agree_with_avx2(tmp_path, make_weight, make_factor):
+    if _backends._C.cpu_capability() != "AVX2":
+        pytest.skip(
+            "this process runs the baseline kernels itself: the CPU has no AVX2, or ATEN_CPU_CAPABILITY forbids it"
+        )
+    prune = random(67, 124, seed=3) > 0
+    given = {"prune": prune}
+    for dtype, bits in ((torch.float32, "32"), (torch.float64, "64")):
+        given["weight" + bits], given["factor" + bits] = make_weight(67, 124, dtype), make_factor(124, dtype)
+    np.savez(tmp_path / "in.npz", **{name: tensor.numpy() for name, tensor in given.items()})
+    command = [sys.executable, "-c", OTHER_PROCESS, str(tmp_path / "in.npz"), str(tmp_path / "out.npz")]
+    done = subprocess.run(
+        command, env={**os.environ, "ATEN_CPU_CAPABILITY": "default"}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    baseline = {name: torch.from_numpy(array) for name, array in np.load(tmp_path / "out.npz").items()}
+    for dtype, bits in ((torch.float32, "32"), (torch.float64, "64")):
+        weight, factor = given["weight" + bits], given["factor" + bits]
+        rtol, atol = TOLERANCE[dtype]
+        assert torch.equal(baseline["select" + bits], ops.select_smallest(weight, 40))
+        assert torch.equal(baseline["nm" + bits], ops.nm_mask(weight, 2, 4))
+        for kind, mask in (("mask", prune), ("groups", None)):
+            work, loss = swept("native", weight, factor, mask, 2, 4)
+            same = ((work == 0) == (baseline[kind + "_weight" + bits] == 0)).all(1)
+            assert same.double().mean() > 0.95
+            torch.testing.assert_close(baseline[kind + "_weight" + bits][same], work[same], rtol=rtol, atol=atol)
+            torch.testing.assert_close(baseline[kind + "_loss" + bits][same], loss[same], rtol=rtol, atol=atol)
