@@ -139,7 +139,10 @@ template <class... Parameters, class... Arguments> void launch(void (*kernel)(Pa
     shim::shared_size = shared_bytes;
     shim::body = [=] { kernel(arguments...); };
     gridDim = grid;
-    for (blockIdx.y = 0; blockIdx.y < grid.y; ++blockIdx.y)
-        for (blockIdx.x = 0; blockIdx.x < grid.x; ++blockIdx.x) shim::run_block(threads);
+    for (unsigned b = 0; b < grid.x * grid.y; ++b) {
+        const unsigned block = shim::backwards ? grid.x * grid.y - 1 - b : b;
+        blockIdx = dim3(block % grid.x, block / grid.x);
+        shim::run_block(threads);
+    }
 }
 } // namespace gpu

@@ -26,32 +26,33 @@ def order_keys(scores_ptr, index, end, KEY: tl.constexpr):
 
 
 @triton.jit
-def digit_histogram(
-    scores_ptr, begin, end, prefix, PASS: tl.constexpr, KEY: tl.constexpr, BITS: tl.constexpr, BLOCK: tl.constexpr
-):
-    """Count digit PASS, from the top, of the keys that share the digits found so far."""
-    KNOWN: tl.constexpr = KEY.primitive_bitwidth - BITS * PASS  # the bits from this one up are settled
-    SHIFT: tl.constexpr = max(KNOWN - BITS, 0)
+def digit_shift(done, KEY: tl.constexpr, BITS: tl.constexpr):
+    """How far down the next digit lies, after `done` digits from the top; the last overlaps the one before it."""
+    return tl.maximum(KEY.primitive_bitwidth - BITS * (done + 1), 0)
+
+
+@triton.jit
+def digit_histogram(scores_ptr, begin, end, prefix, done, KEY: tl.constexpr, BITS: tl.constexpr, BLOCK: tl.constexpr):
+    """Count the next digit of the keys that share the `done` digits found so far."""
+    known = KEY.primitive_bitwidth - BITS * done  # the bits from this one up are settled
+    shift = digit_shift(done, KEY, BITS)
     histogram = tl.zeros([1 << BITS], tl.int32)
     for start in range(begin, end, BLOCK):
         index = start + tl.arange(0, BLOCK)
         key = order_keys(scores_ptr, index, end, KEY)
-        admitted = index < end
-        if PASS > 0:
-            admitted &= (key >> KNOWN) == (prefix >> KNOWN)
-        digit = ((key >> SHIFT) & ((1 << BITS) - 1)).to(tl.int32)
-        histogram += tl.histogram(digit, 1 << BITS, mask=admitted)
+        differs = (key ^ prefix) >> (known - 1) >> 1  # in two steps: a shift by the full width is undefined
+        digit = ((key >> shift) & ((1 << BITS) - 1)).to(tl.int32)
+        histogram += tl.histogram(digit, 1 << BITS, mask=(differs == 0) & (index < end))
     return histogram
 
 
 @triton.jit
-def settle_digit(histogram, prefix, rank, PASS: tl.constexpr, KEY: tl.constexpr, BITS: tl.constexpr):
+def settle_digit(histogram, prefix, rank, done, KEY: tl.constexpr, BITS: tl.constexpr):
     """The key of the 1-based rank with one more digit, and the rank among the keys that share it."""
-    SHIFT: tl.constexpr = max(KEY.primitive_bitwidth - BITS * (PASS + 1), 0)
     up_to = tl.cumsum(histogram, 0)
     digit = tl.sum((up_to < rank).to(tl.int32), 0)
     below = tl.max(tl.where(up_to < rank, up_to, 0), 0)
-    return prefix | (digit.to(KEY) << SHIFT), rank - below
+    return prefix | (digit.to(KEY) << digit_shift(done, KEY, BITS)), rank - below
 
 
 @triton.jit
@@ -84,53 +85,45 @@ def counting_kernel(scores_ptr, mask_ptr, segments, length, count, SEGMENTS: tl.
 
 @triton.jit
 def segment_kernel(
-    scores_ptr,
-    mask_ptr,
-    length,
-    count,
-    PASSES: tl.constexpr,
-    KEY: tl.constexpr,
-    BITS: tl.constexpr,
-    BLOCK: tl.constexpr,
-):
+    scores_ptr, mask_ptr, length, count,
+    PASSES: tl.constexpr, KEY: tl.constexpr, BITS: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
     """One program selects in one segment."""
     offset = tl.program_id(0).to(tl.int64) * length
     prefix = tl.full([], 0, KEY)
-    rank = count
-    for p in tl.static_range(PASSES):
-        histogram = digit_histogram(scores_ptr + offset, 0, length, prefix, p, KEY, BITS, BLOCK)
-        prefix, rank = settle_digit(histogram, prefix, rank, p, KEY, BITS)
+    rank = tl.full([], 0, tl.int64) + count
+    for done in range(PASSES):
+        histogram = digit_histogram(scores_ptr + offset, 0, length, prefix, done, KEY, BITS, BLOCK)
+        prefix, rank = settle_digit(histogram, prefix, rank, done, KEY, BITS)
     seen = tl.full([], 0, tl.int64)
     write_mask(scores_ptr + offset, mask_ptr + offset, 0, length, prefix, rank, seen, KEY, BLOCK)
 
 
 @triton.jit
-def resume(
-    histograms_ptr, segment, count, DONE: tl.constexpr, PASSES: tl.constexpr, KEY: tl.constexpr, BITS: tl.constexpr
-):
-    """The state of a search after DONE passes, from their histograms in global memory."""
+def resume(histograms_ptr, segment, count, passes, PASSES: tl.constexpr, KEY: tl.constexpr, BITS: tl.constexpr):
+    """The state of a search after some passes, from their histograms in global memory."""
     prefix = tl.full([], 0, KEY)
     rank = tl.full([], 0, tl.int64) + count
     bins = tl.arange(0, 1 << BITS)
-    for p in tl.static_range(DONE):
-        histogram = tl.load(histograms_ptr + ((segment * PASSES + p) << BITS) + bins)
-        prefix, rank = settle_digit(histogram, prefix, rank, p, KEY, BITS)
+    for done in range(passes):
+        histogram = tl.load(histograms_ptr + ((segment * PASSES + done) << BITS) + bins)
+        prefix, rank = settle_digit(histogram, prefix, rank, done, KEY, BITS)
     return prefix, rank
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["done"])
 def digit_kernel(
-    scores_ptr, histograms_ptr, length, piece, count,
-    PASS: tl.constexpr, PASSES: tl.constexpr, KEY: tl.constexpr, BITS: tl.constexpr, BLOCK: tl.constexpr,
+    scores_ptr, histograms_ptr, length, piece, count, done,
+    PASSES: tl.constexpr, KEY: tl.constexpr, BITS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """Add one piece of a segment to the histogram of one digit."""
+    """Add one piece of a segment to the histogram of the next digit."""
     segment = tl.program_id(1).to(tl.int64)
-    prefix, _ = resume(histograms_ptr, segment, count, PASS, PASSES, KEY, BITS)
+    prefix, _ = resume(histograms_ptr, segment, count, done, PASSES, KEY, BITS)
     begin = tl.program_id(0).to(tl.int64) * piece
     end = tl.minimum(begin + piece, length)
-    histogram = digit_histogram(scores_ptr + segment * length, begin, end, prefix, PASS, KEY, BITS, BLOCK).to(tl.int64)
-    place = ((segment * PASSES + PASS) << BITS) + tl.arange(0, 1 << BITS)
-    tl.atomic_add(histograms_ptr + place, histogram, mask=histogram > 0)
+    histogram = digit_histogram(scores_ptr + segment * length, begin, end, prefix, done, KEY, BITS, BLOCK)
+    place = ((segment * PASSES + done) << BITS) + tl.arange(0, 1 << BITS)
+    tl.atomic_add(histograms_ptr + place, histogram.to(tl.int64), mask=histogram > 0)
 
 
 @triton.jit
@@ -188,8 +181,8 @@ def _on_grid(scores: Tensor, mask: Tensor, segments: int, length: int, count: in
     grid = (pieces, segments)
     histograms = scores.new_zeros((segments, meta["PASSES"], 1 << DIGIT_BITS), dtype=torch.int64)
     equal = scores.new_empty(grid[::-1], dtype=torch.int64)
-    for p in range(meta["PASSES"]):
-        digit_kernel[grid](scores, histograms, length, piece, count, PASS=p, **meta)
+    for done in range(meta["PASSES"]):
+        digit_kernel[grid](scores, histograms, length, piece, count, done, **meta)
     equal_kernel[grid](scores, histograms, equal, length, piece, count, **meta)
     mask_kernel[grid](scores, mask, histograms, equal, length, piece, count, MAX_PIECES=MAX_PIECES, **meta)
 

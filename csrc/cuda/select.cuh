@@ -131,9 +131,9 @@ template <class Scalar> __device__ __forceinline__ void write_mask(const Search<
 // Whole segments to a block, one thread a score: count who goes before it.
 template <class Scalar> __global__ void __launch_bounds__(SELECT_THREADS)
     select_counting_kernel(const Scalar* scores, bool* mask, int64_t segments, int length, int count) {
-    const int per_block = SELECT_THREADS / length, own = threadIdx.x % length;
-    const int64_t segment = int64_t(blockIdx.x) * per_block + threadIdx.x / length;
-    if (threadIdx.x >= per_block * length || segment >= segments) return;
+    const int per_block = SELECT_THREADS / length, thread = threadIdx.x, own = thread % length;
+    const int64_t segment = int64_t(blockIdx.x) * per_block + thread / length;
+    if (thread >= per_block * length || segment >= segments) return;
     const Scalar* score = scores + segment * length;
     int before = 0;
     for (int other = 0; other < length; ++other) before += precedes(score[other], other, score[own], own);

@@ -1,0 +1,116 @@
+"""Perplexity of pruned checkpoints against dense, magnitude and the eager loop: the table in the README.
+
+Needs the folder of real checkpoints and texts that FMCOMPRESS_DATA names (see CONTRIBUTING.md).
+"""
+
+import argparse
+import json
+import lzma
+import os
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from unittest import mock
+
+import torch
+from eager import eager_sparsegpt
+from rich.console import Console
+from rich.table import Table
+
+from fmcompress import pipeline
+from fmcompress.config import PruneConfig
+from fmcompress.errors import ConfigError
+from fmcompress.evaluation import evaluate
+from fmcompress.pruning import LayerResult
+from fmcompress.report import PruneProgress
+
+CPU = torch.device("cpu")
+LENGTH = 256
+TARGETS = [{"sparsity": 0.5}, {"pattern": "2:4"}, {"pattern": "4:8"}]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A checkpoint with its calibration and evaluation text files."""
+
+    model: Path
+    calibration: Path
+    text: Path
+    samples: int
+    windows: int
+
+
+def cases(data: Path, scratch: Path) -> list[Case]:
+    """The three checkpoints: TinyStories ones on tinystories-sample, the WikiText one on WikiText-2.
+
+    Calibration from the first 60 % of the stories, evaluation on the last 20 %; newlines as spaces for the model
+    whose tokenizer has none. WikiText-2: train split against test split.
+    """
+    story_file = next(path for path in sorted((data / "tinystories-sample").iterdir()) if path.suffix in (".xz", ".txt"))
+    stories = (lzma.open if story_file.suffix == ".xz" else open)(story_file, "rt", encoding="utf-8").read()
+    found = []
+    for name in ("stories260k", "babyllama105"):
+        text = stories.replace("\n", " ") if name == "babyllama105" else stories
+        parts = {"calibration": text[: len(text) * 6 // 10], "evaluation": text[len(text) * 8 // 10 :]}
+        for part, content in parts.items():
+            (scratch / f"{name}-{part}.txt").write_text(content, encoding="utf-8")
+        paths = [scratch / f"{name}-{part}.txt" for part in parts]
+        found.append(Case(data / "checkpoints" / name, *paths, samples=64, windows=150))
+    wiki = data / "wikitext-2"
+    model = data / "checkpoints" / "wikitext-llama"
+    return [*found, Case(model, wiki / "train.txt.xz", wiki / "test.txt.xz", samples=64, windows=300)]
+
+
+def eager(weight, hessian, pattern, *, damping=0.01, output_energy=None, **_) -> LayerResult:
+    """The plain algorithm behind the solver's signature."""
+    solved, loss = eager_sparsegpt(weight.float(), hessian, pattern, damping)
+    result = solved.to(weight.dtype)
+    return LayerResult(result, loss, loss / (output_energy or 1), int((result == 0).sum()), damping)
+
+
+def prune_and_score(case: Case, method: str, target: dict, scratch: Path) -> dict:
+    out = Path(tempfile.mkdtemp(dir=scratch)) / "out"
+    options = {"samples": case.samples, "sequence_length": LENGTH, **target}
+    name = "magnitude" if method == "magnitude" else "sparsegpt"
+    config = PruneConfig(method=name, true_sequential=method == "true-sequential", **options)
+    begin = time.perf_counter()
+    job = pipeline.prepare(case.model, config, case.calibration, CPU)
+    solver = eager if method == "eager" else pipeline.sparsegpt
+    with mock.patch.object(pipeline, "sparsegpt", solver), PruneProgress(job.plan.layers, quiet=True) as progress:
+        facts = pipeline.prune_checkpoint(job, out, progress)
+    seconds = time.perf_counter() - begin
+    score = evaluate(out, case.text, LENGTH, CPU, max_windows=case.windows)
+    return {"perplexity": score.perplexity, "zeros": facts["sparsity"], "seconds": seconds}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", type=Path, help="also write the results to this file")
+    options = parser.parse_args()
+    data = Path(os.environ.get("FMCOMPRESS_DATA", Path(__file__).parents[2] / "shared" / "data"))
+    table = Table("checkpoint", "pattern", "dense", "magnitude", "eager SparseGPT", "SparseGPT", "--true-sequential", "s")
+    found = []
+    with tempfile.TemporaryDirectory() as folder:
+        scratch = Path(folder)
+        for case in cases(data, scratch):
+            dense = evaluate(case.model, case.text, LENGTH, CPU, max_windows=case.windows).perplexity
+            for target in TARGETS:
+                label = str(PruneConfig(**target).target())
+                try:
+                    methods = ("magnitude", "eager", "sparsegpt", "true-sequential")
+                    scores = {method: prune_and_score(case, method, target, scratch) for method in methods}
+                except ConfigError as error:
+                    print(f"{case.model.name} {label}: {error}")
+                    continue
+                found.append({"checkpoint": case.model.name, "pattern": label, "dense": dense, **scores})
+                figures = [f"{scores[method]['perplexity']:.3f}" for method in methods]
+                seconds = f"{scores['sparsegpt']['seconds']:.1f}"
+                table.add_row(case.model.name, label, f"{dense:.3f}", *figures, seconds)
+    Console(width=120).print(table)
+    if options.json:
+        options.json.write_text(json.dumps(found, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
