@@ -1,6 +1,6 @@
 """Peak memory of a prune: does it grow with depth, and does a checkpoint larger than the allowed memory go through?
 
-Makes synthetic Llama checkpoints (random bfloat16 weights, the demo's tokenizer) and prunes each in a process of its own.
+Makes synthetic Llama checkpoints (random bfloat16 weights, the demo's tokenizer); each is pruned in its own process.
 """
 
 import argparse
@@ -63,8 +63,26 @@ def prune(model: Path, out: Path, samples: int, limit_bytes: int | None = None) 
         if limit_bytes is not None:
             resource.setrlimit(resource.RLIMIT_AS, (limit_bytes, limit_bytes))
 
-    command = [sys.executable, "-m", "fmcompress", "prune", str(model), str(out), "--sparsity", "0.5", "--json", "--quiet"]
-    command += ["--calibration", str(DEMO / "calibration.txt.xz"), "--sequence-length", "256", "--samples", str(samples)]
+    command = [
+        sys.executable,
+        "-m",
+        "fmcompress",
+        "prune",
+        str(model),
+        str(out),
+        "--sparsity",
+        "0.5",
+        "--json",
+        "--quiet",
+    ]
+    command += [
+        "--calibration",
+        str(DEMO / "calibration.txt.xz"),
+        "--sequence-length",
+        "256",
+        "--samples",
+        str(samples),
+    ]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, preexec_fn=limit)
     return json.loads(done.stdout)
 
@@ -88,7 +106,12 @@ def main() -> None:
         first = first or peak
         limit = f"{options.limit_bytes / 1e6:.0f}" if options.limit_bytes else "none"
         table.add_row(
-            str(blocks), f"{size / 1e6:.0f}", limit, f"{peak / 1e6:.0f}", f"{peak / first:.3f}", f"{facts['seconds']:.1f}"
+            str(blocks),
+            f"{size / 1e6:.0f}",
+            limit,
+            f"{peak / 1e6:.0f}",
+            f"{peak / first:.3f}",
+            f"{facts['seconds']:.1f}",
         )
     Console().print(table)
 

@@ -47,7 +47,9 @@ def cases(data: Path, scratch: Path) -> list[Case]:
     Calibration from the first 60 % of the stories, evaluation on the last 20 %; newlines as spaces for the model
     whose tokenizer has none. WikiText-2: train split against test split.
     """
-    story_file = next(path for path in sorted((data / "tinystories-sample").iterdir()) if path.suffix in (".xz", ".txt"))
+    story_file = next(
+        path for path in sorted((data / "tinystories-sample").iterdir()) if path.suffix in (".xz", ".txt")
+    )
     stories = (lzma.open if story_file.suffix == ".xz" else open)(story_file, "rt", encoding="utf-8").read()
     found = []
     for name in ("stories260k", "babyllama105"):
@@ -89,7 +91,9 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="also write the results to this file")
     options = parser.parse_args()
     data = Path(os.environ.get("FMCOMPRESS_DATA", Path(__file__).parents[2] / "shared" / "data"))
-    table = Table("checkpoint", "pattern", "dense", "magnitude", "eager SparseGPT", "SparseGPT", "--true-sequential", "s")
+    table = Table(
+        "checkpoint", "pattern", "dense", "magnitude", "eager SparseGPT", "SparseGPT", "--true-sequential", "s"
+    )
     found = []
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)

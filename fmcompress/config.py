@@ -67,10 +67,16 @@ def resolve(model: type[Config], path: Path | None, **flags: Any) -> Config:
     try:
         return model(**values)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]).replace("_", "-")
-        message = first["msg"].removeprefix("Value error, ")
-        raise ConfigError(f"{where}: {message}." if where else f"{message}.") from None
+        raise ConfigError(_one_line(error)) from None
+
+
+def _one_line(error: ValidationError) -> str:
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"]).replace("_", "-")
+    if first["type"] == "extra_forbidden":
+        return f"{where}: no such option. Known: {', '.join(PruneConfig.model_fields)}."
+    message = first["msg"].removeprefix("Value error, ").replace("Input should be", "expected").rstrip(".")
+    return f"{where}: {message}, got {first['input']!r}." if where else f"{message}."
 
 
 def pick_device(name: str) -> torch.device:

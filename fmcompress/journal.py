@@ -38,19 +38,19 @@ class Journal:
         self.records.append(record)
         self._write(record)
 
-    def check(self, fingerprint: dict[str, Any]) -> None:
-        """Raise ConfigError, naming the field, if this journal belongs to a run with other inputs or options."""
-        written = self.fingerprint or {}
-        for key in sorted((fingerprint.keys() | written.keys()) - {"threads"}):  # threads are taken over
-            before, now = written.get(key), fingerprint.get(key)
-            if before != now:
-                raise ConfigError(
-                    f"--resume: {key} was {before!r} in the interrupted run and is {now!r} now. "
-                    "Use the same, or --force to start anew."
-                )
-
     def _write(self, value: dict[str, Any]) -> None:
         with self.path.open("a") as file:
             file.write(json.dumps(value) + "\n")
             file.flush()
             os.fsync(file.fileno())
+
+
+def check_same_run(written: dict[str, Any], fingerprint: dict[str, Any]) -> None:
+    """Raise ConfigError, naming the field, if two fingerprints belong to runs with other inputs or options."""
+    for key in sorted((fingerprint.keys() | written.keys()) - {"threads"}):  # threads are taken over
+        before, now = written.get(key), fingerprint.get(key)
+        if before != now:
+            raise ConfigError(
+                f"--resume: {key} was {before!r} in the earlier run and is {now!r} now. "
+                "Use the same, or --force to start anew."
+            )

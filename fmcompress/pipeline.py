@@ -23,10 +23,10 @@ from .calibration import (
 from .calibration.hessian import Group
 from .checkpoint import Checkpoint, CheckpointWriter, verify_checkpoint
 from .config import PruneConfig, pick_dtype
-from .errors import CalibrationError, CheckpointError
+from .errors import CalibrationError, CheckpointError, FmcompressError
 from .journal import Journal
 from .plan import Plan, choose_layers, make_plan
-from .pruning import NM, LayerResult, magnitude, sparsegpt
+from .pruning import NM, LayerResult, all_finite, magnitude, sparsegpt
 from .workspace import Workspace
 
 BATCH_TOKENS = 4096  # sequences run together up to this many tokens
@@ -100,22 +100,36 @@ def prune_checkpoint(
     """
     begin = time.perf_counter()
     workspace = Workspace(job.streamed.checkpoint, out, resume=resume, force=force)
+    fingerprint = _fingerprint(job)
     if workspace.finished_before():
+        workspace.confirm_finished(fingerprint)
         observer.note(f"{out} is finished already.")
         return {"out": str(out), "finished_before": True}
-    journal = workspace.open(_fingerprint(job))
+    _check_finite(job.streamed.checkpoint)
+    journal = workspace.open(fingerprint)
     # sums are split over threads: another number of them could change the last bit
     torch.set_num_threads(journal.fingerprint["threads"] if journal.fingerprint else torch.get_num_threads())
     if job.windows is not None and job.config.samples and len(job.windows) < job.config.samples:
         observer.note(f"calibration holds {len(job.windows)} sequences, fewer than the {job.config.samples} asked for")
-    _walk(job, workspace, journal, observer)
+    try:
+        _walk(job, workspace, journal, observer)
+    except FmcompressError:
+        workspace.discard()  # the same input would fail again: leave nothing half-written
+        raise
     records = [record for block in journal.records for record in block["layers"]]
     verify_checkpoint(job.streamed.checkpoint, workspace.output, records)
-    facts = _facts(job, records)
+    facts = {**_facts(job, records), "fingerprint": {k: v for k, v in fingerprint.items() if k != "threads"}}
     workspace.publish(facts)
     # what differs from one run to the next stays out of the file, so that equal runs write equal bytes
     measured = {"seconds": time.perf_counter() - begin, "peak_memory_bytes": peak_memory_bytes()}
     return {**facts, "out": str(out), **measured}
+
+
+def _check_finite(source: Checkpoint) -> None:
+    """Before hours are spent: no tensor may hold inf or NaN. Costs one reading of the checkpoint."""
+    for name, entry in source.tensors.items():
+        if entry.dtype.is_floating_point and entry.dtype.itemsize > 1 and not all_finite(source.read(name)):
+            raise CheckpointError(f"{name}: holds inf or NaN. The checkpoint is damaged: fetch it again.")
 
 
 def peak_memory_bytes() -> int:

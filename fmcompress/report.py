@@ -12,6 +12,8 @@ from .plan import Plan
 
 err = Console(stderr=True, highlight=False)
 out = Console(highlight=False)
+if not out.is_terminal:
+    out = Console(highlight=False, width=160)  # a pipe has no width: cut no names
 
 
 def human_bytes(count: float) -> str:

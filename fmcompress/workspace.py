@@ -8,7 +8,7 @@ from typing import Any
 
 from .checkpoint import Checkpoint, copy_checkpoint, sync
 from .errors import CheckpointError, ConfigError
-from .journal import Journal
+from .journal import Journal, check_same_run
 
 FACTS = "fmcompress.json"
 
@@ -47,6 +47,17 @@ class Workspace:
         """Whether --resume finds that nothing is left to do."""
         return self.resume and (self.out / FACTS).exists() and not self.output.exists()
 
+    def confirm_finished(self, fingerprint: dict[str, Any]) -> None:
+        """Sweep up after a run that was killed when OUT stood already. Raises ConfigError if it was another run."""
+        try:
+            written = dict(json.loads((self.out / FACTS).read_text())["fingerprint"])
+        except (OSError, ValueError, KeyError, TypeError):
+            raise ConfigError(
+                f"OUT: {self.out / FACTS} does not tell which run wrote it. Use --force to start anew."
+            ) from None
+        check_same_run(written, fingerprint)
+        shutil.rmtree(self.partial, ignore_errors=True)
+
     def open(self, fingerprint: dict[str, Any]) -> Journal:
         """The journal of the run to go on with, or of a new one for which the source was copied.
 
@@ -55,7 +66,7 @@ class Workspace:
         if self.resume and (self.partial / "journal.jsonl").exists():
             journal = Journal(self.partial)
             if journal.fingerprint is not None:
-                journal.check(fingerprint)
+                check_same_run(journal.fingerprint, fingerprint)
                 return journal
         shutil.rmtree(self.partial, ignore_errors=True)
         self.partial.mkdir()
@@ -68,6 +79,10 @@ class Workspace:
         journal = Journal(self.partial)
         journal.start(fingerprint)
         return journal
+
+    def discard(self) -> None:
+        """Forget the run."""
+        shutil.rmtree(self.partial, ignore_errors=True)
 
     def publish(self, facts: dict[str, Any]) -> None:
         """Write fmcompress.json and let OUT appear."""

@@ -51,7 +51,7 @@ def make_weight() -> Callable[..., Tensor]:
 
 @pytest.fixture(scope="session")
 def make_hessian() -> Callable[..., Tensor]:
-    """Function (cols, dtype, seed, dead) -> sum of x x^T over correlated inputs; `dead` lists inputs that never fire."""
+    """Function (cols, dtype, seed, dead) -> sum of x x^T over correlated inputs; those in `dead` never fire."""
 
     def make(cols: int, dtype: torch.dtype = torch.float64, seed: int = 0, dead: tuple[int, ...] = ()) -> Tensor:
         generator = torch.Generator().manual_seed(1000 + seed)

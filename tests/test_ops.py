@@ -139,7 +139,7 @@ LONG = {
 def test_native_select_smallest_of_a_long_segment(name, dtype, device):
     scores = LONG[name](dtype).to(device)
     length = scores.shape[1]
-    for count in (0, 1, length // 3, length // 2, length - 1, length):
+    for count in (1, length // 2, length - 1, length):
         expected, mask = both(ops.select_smallest, scores, count)
         assert torch.equal(mask, expected), count
 

@@ -15,7 +15,7 @@ def inspect(
     json: Annotated[bool, typer.Option("--json", help="As JSON on standard output.")] = False,
 ) -> None:
     """Per tensor: shape, dtype, zeros, the strictest N:M pattern that holds, bytes."""
-    from rich.table import Table
+    from rich.table import Column, Table
 
     from ..checkpoint import Checkpoint, tensor_facts
     from ..report import human_bytes, out, print_json
@@ -25,7 +25,7 @@ def inspect(
     if json:
         print_json([{**asdict(fact), "sparsity": fact.sparsity} for fact in facts])
         return
-    table = Table("tensor", "shape", "dtype", "zeros", "pattern", "bytes")
+    table = Table(Column("tensor", no_wrap=True), "shape", "dtype", "zeros", "pattern", "bytes")
     for fact in facts:
         shape = " × ".join(map(str, fact.shape)) or "scalar"
         table.add_row(

@@ -1,4 +1,4 @@
-"""The truth in float64 NumPy, straight from the SparseGPT paper (arXiv 2301.00774): loops, and the inverse written out."""
+"""The truth in float64 NumPy, straight from the SparseGPT paper (arXiv 2301.00774), with the inverse written out."""
 
 import math
 
