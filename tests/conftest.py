@@ -4,6 +4,9 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+# the truth's matrices are small: on a busy machine OpenBLAS's threads wait for each other a second per Cholesky
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 import pytest
 import torch
 from torch import Tensor

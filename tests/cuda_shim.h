@@ -3,10 +3,6 @@
 #pragma once
 #include <ucontext.h>
 
-#include <cstddef>
-#include <cstdint>
-#include <cstdio>
-#include <cstdlib>
 #include <cstring>
 #include <functional>
 #include <memory>
@@ -39,6 +35,7 @@ struct Fiber {
 };
 
 constexpr size_t STACK_BYTES = 64 << 10, SHARED_BYTES = 227 << 10;
+constexpr unsigned char BEYOND = 0x5a;
 alignas(16) inline unsigned char shared_bytes[SHARED_BYTES];
 inline size_t shared_size = 0;
 inline bool backwards = false;
@@ -49,10 +46,8 @@ inline ucontext_t scheduler;
 inline std::function<void()> body;
 alignas(16) inline unsigned char lanes[32][32][16]; // what each lane of each warp shows the others
 
-[[noreturn]] inline void fail(const char* what) {
-    fprintf(stderr, "cuda_shim: %s\n", what);
-    abort();
-}
+inline const char* failure = nullptr; // the first thing that went wrong
+inline void fail(const char* what) { failure = failure ? failure : what; }
 
 inline void wait_at(Barrier& barrier, int expected) {
     if (++barrier.arrived == expected) {
@@ -80,8 +75,11 @@ inline bool resume(Fiber& fiber) {
 }
 
 inline void run_block(int threads) {
-    memset(shared_bytes, 0xff, SHARED_BYTES); // NaN, so that reading before writing shows
+    memset(shared_bytes, BEYOND, SHARED_BYTES);
+    memset(shared_bytes, 0xff, shared_size); // NaN, so that reading before writing shows
     fibers = std::vector<Fiber>(threads);
+    block_barrier = {};
+    for (Barrier& barrier : warp_barriers) barrier = {};
     for (int t = 0; t < threads; ++t) {
         Fiber& fiber = fibers[t];
         fiber.thread = t;
@@ -91,14 +89,16 @@ inline void run_block(int threads) {
         fiber.context.uc_stack.ss_size = STACK_BYTES;
         makecontext(&fiber.context, run_fiber, 0);
     }
+    int rounds = 0;
     for (bool moved = true; moved;) {
         moved = false;
+        if (++rounds > 100000) return fail("a block that does not end");
         for (int t = 0; t < threads; ++t) moved |= resume(fibers[backwards ? threads - 1 - t : t]);
     }
     for (const Fiber& fiber : fibers)
         if (!fiber.done) fail("a barrier that not every thread reaches");
     for (size_t i = shared_size; i < SHARED_BYTES; ++i)
-        if (shared_bytes[i] != 0xff) fail("shared memory written beyond its size");
+        if (shared_bytes[i] != BEYOND) fail("shared memory written beyond its size");
 }
 
 template <class Value> Value exchange(Value value, int source) {
@@ -135,7 +135,8 @@ template <class Shared> Shared& shared_memory() { return *reinterpret_cast<Share
 
 template <class... Parameters, class... Arguments> void launch(void (*kernel)(Parameters...), dim3 grid, int threads,
                                                                size_t shared_bytes, Stream, Arguments... arguments) {
-    if (grid.x == 0 || grid.y == 0 || shared_bytes > shim::SHARED_BYTES || threads % 32) shim::fail("bad launch");
+    if (grid.x == 0 || grid.y == 0 || shared_bytes > shim::SHARED_BYTES || threads % 32)
+        return shim::fail("bad launch");
     shim::shared_size = shared_bytes;
     shim::body = [=] { kernel(arguments...); };
     gridDim = grid;

@@ -1,5 +1,6 @@
 // The kernels of csrc/cuda behind plain C functions, run on the CPU through cuda_shim.h; tests/emulation.py builds and
 // loads them.
+#include <utility>
 #include <vector>
 
 #include "select.cuh"
@@ -16,6 +17,7 @@ template <class Scalar> static void select_with(const Scalar* scores, bool* mask
 }
 
 extern "C" {
+const char* failure() { return std::exchange(shim::failure, nullptr); }
 void turn_around(bool backwards) { shim::backwards = backwards; }
 int route(int64_t segments, int64_t length) { return int(route_of(segments, length)); }
 

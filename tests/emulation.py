@@ -24,7 +24,9 @@ def build(root: Path, folder: Path) -> ctypes.CDLL:
     flags = ["-O2", "-std=c++20", "-shared", "-fPIC", "-Wall", "-Werror", "-Wno-unknown-pragmas"]
     flags += [f"-I{root / part}" for part in ("csrc", "csrc/cuda", "tests")]
     subprocess.run(["g++", *flags, root / "tests/emulate_kernels.cpp", "-o", library], check=True)
-    return ctypes.CDLL(str(library))
+    kernels = ctypes.CDLL(str(library))
+    kernels.failure.restype = ctypes.c_char_p
+    return kernels
 
 
 class Guarded:
@@ -52,6 +54,8 @@ class Ops:
         kernel = getattr(self.library, f"{name}_{'float' if dtype == torch.float32 else 'double'}")
         pointers = [None if tensor is None else ctypes.c_void_p(tensor.data_ptr()) for tensor in tensors]
         kernel(*pointers, *map(ctypes.c_int64, numbers))
+        failure = self.library.failure()
+        assert failure is None, failure.decode()
 
     def _smallest(self, scores: Tensor, length: int, count: int) -> Tensor:
         if count == 0 or scores.numel() == 0:

@@ -44,7 +44,7 @@ class Options:
 def parse_options() -> Options:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--steps", type=int, default=1600, help="optimizer steps")
+    parser.add_argument("--steps", type=int, default=2300, help="optimizer steps")
     parser.add_argument("--seed", type=int, default=0, help="seed of the initial weights and of the batch order")
     parser.add_argument("--batch", type=int, default=16, help="windows of 256 tokens in a step")
     parser.add_argument("--learning-rate", type=float, default=2e-3, help="peak learning rate")
@@ -52,7 +52,7 @@ def parse_options() -> Options:
     parser.add_argument("--weight-decay", type=float, default=0.1, help="decay of the weight matrices")
     parser.add_argument("--dropout", type=float, default=0.1, help="dropout on what each block adds to the stream")
     parser.add_argument("--threads", type=int, default=2, help="CPU threads")
-    parser.add_argument("--out", type=Path, default=HERE / "model", help="folder of the finished model")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the finished model; overwritten")
     parser.add_argument("--heldout", type=Path, default=HERE / "heldout.txt.xz", help="text that measures the model")
     return Options(**vars(parser.parse_args()))
 

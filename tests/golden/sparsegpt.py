@@ -12,9 +12,8 @@ def zeros_of(sparsity, count):
 
 def _rank(scores):
     """Indices from the smallest score to the largest: equal scores by index, NaN last."""
-    return sorted(
-        range(len(scores)), key=lambda i: (bool(np.isnan(scores[i])), np.nan_to_num(scores[i], posinf=np.inf), i)
-    )
+    keys = [(1, 0.0, i) if math.isnan(score) else (0, score, i) for i, score in enumerate(scores.tolist())]
+    return [i for _, _, i in sorted(keys)]
 
 
 def select_smallest(scores, count):
