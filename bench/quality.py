@@ -18,7 +18,7 @@ from eager import eager_sparsegpt
 from rich.console import Console
 from rich.table import Table
 
-from fmcompress import pipeline
+from fmcompress import block_solver, pipeline
 from fmcompress.config import PruneConfig
 from fmcompress.errors import ConfigError
 from fmcompress.evaluation import evaluate
@@ -78,8 +78,8 @@ def prune_and_score(case: Case, method: str, target: dict, scratch: Path) -> dic
     config = PruneConfig(method=name, true_sequential=method == "true-sequential", **options)
     begin = time.perf_counter()
     job = pipeline.prepare(case.model, config, case.calibration, CPU)
-    solver = eager if method == "eager" else pipeline.sparsegpt
-    with mock.patch.object(pipeline, "sparsegpt", solver), PruneProgress(job.plan.layers, quiet=True) as progress:
+    solver = eager if method == "eager" else block_solver.sparsegpt
+    with mock.patch.object(block_solver, "sparsegpt", solver), PruneProgress(job.plan.layers, quiet=True) as progress:
         facts = pipeline.prune_checkpoint(job, out, progress)
     seconds = time.perf_counter() - begin
     score = evaluate(out, case.text, LENGTH, CPU, max_windows=case.windows)

@@ -48,7 +48,8 @@ def main() -> None:
     for label, target in TARGETS:
         for method in ("magnitude", "sparsegpt"):
             out = options.out / f"{method}-{label.replace(' %', '').replace(':', 'of')}"
-            text = ["--calibration", str(HERE / "calibration.txt.xz"), "--sequence-length", str(SEQUENCE_LENGTH), "--samples", "64"]
+            text = ["--calibration", str(HERE / "calibration.txt.xz"), "--samples", "64"]
+            text += ["--sequence-length", str(SEQUENCE_LENGTH)]
             facts = fmcompress("prune", str(dense), str(out), *target, "--method", method, *text)
             found, zeros = perplexity(out, options.windows), f"{100 * facts['sparsity']:.2f} %"
             table.add_row(label, method, zeros, f"{found:.2f}", f"{size_bytes(out):,}", f"{facts['seconds']:.1f}")

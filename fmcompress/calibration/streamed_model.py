@@ -10,6 +10,9 @@ from torch import Tensor, nn
 
 from ..checkpoint import Checkpoint
 from ..errors import CheckpointError
+from .architecture import build_on_meta, find_blocks, materialise_buffers, own_tensors, tensor_names
+
+Call = tuple[tuple[Any, ...], dict[str, Any]]
 
 
 @dataclass
@@ -22,7 +25,7 @@ class Batch:
     """
 
     hidden: Tensor
-    calls: list[tuple[tuple[Any, ...], dict[str, Any]]] = field(repr=False)
+    calls: list[Call] = field(repr=False)
     real: Tensor | None = None
 
 
@@ -42,13 +45,14 @@ class StreamedModel:
 
     def __init__(self, checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype) -> None:
         self.checkpoint, self.device, self.dtype = checkpoint, device, dtype
-        self.model = _build(checkpoint, dtype)
-        self._sources = _tensor_names(self.model, checkpoint)
-        self.blocks = _find_blocks(self.model, checkpoint)
-        _materialise_buffers(self.model, device)
+        self.model = build_on_meta(checkpoint, dtype)
+        self._sources = tensor_names(self.model, checkpoint)
+        self.blocks = find_blocks(self.model, checkpoint)
+        materialise_buffers(self.model, device)
+        self._tuples = False  # whether blocks return (hidden, ...); found out when the model runs
         self._keep_outside = False
         inside = {id(module) for _, block in self.blocks for module in block.modules()}
-        self._outside = [m for m in self.model.modules() if id(m) not in inside and _own_tensors(m)]
+        self._outside = [m for m in self.model.modules() if id(m) not in inside and own_tensors(m)]
         for module in self._outside:
             # what lies outside of the blocks is loaded when its turn comes and freed after it
             module.register_forward_pre_hook(lambda module, _: self._load_outside(module))
@@ -85,38 +89,48 @@ class StreamedModel:
         input_ids       [sequences, length] int64
         attention_mask  [sequences, length], 0 at padding; None if there is none
         """
-        calls: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
-        hidden: list[Tensor] = []
-        last = len(self.blocks) - 1
+        for tuples in (self._tuples, not self._tuples):
+            self._tuples = tuples
+            hidden, calls = self._record_calls(input_ids, attention_mask)
+            if len(calls) == len(self.blocks) and all(each is hidden[0] for each in hidden):
+                return Batch(hidden[0], calls, None if attention_mask is None else attention_mask.bool())
+        raise CheckpointError(
+            f"{self.checkpoint.folder}: unknown architecture: {type(self.model).__name__} does not pass hidden "
+            "states from block to block as a tensor."
+        )
 
-        def record(index: int, given: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    def _record_calls(self, input_ids: Tensor, attention_mask: Tensor | None) -> tuple[list[Tensor], list[Call]]:
+        """What the model's own forward gives to each block, where a block only hands on its hidden states."""
+        calls: list[Call] = []
+        hidden: list[Tensor] = []
+
+        def record(index: int, given: Tensor, *args: Any, **kwargs: Any) -> Any:
             hidden.append(given)
             calls.append((args, kwargs))
-            if index == last:
+            if index == len(self.blocks) - 1:
                 raise _Stop
-            return given
+            return self._as_output(given)
 
         with self._blocks_replaced(record), contextlib.suppress(_Stop):
             self._forward(input_ids, attention_mask)
-        if len(calls) != len(self.blocks) or any(each is not hidden[0] for each in hidden):
-            raise CheckpointError(
-                f"{self.checkpoint.folder}: unknown architecture: {type(self.model).__name__} does not pass hidden "
-                "states from block to block as a tensor."
-            )
-        return Batch(hidden[0], calls, None if attention_mask is None else attention_mask.bool())
+        return hidden, calls
+
+    def _as_output(self, hidden: Tensor) -> Any:
+        return (hidden,) if self._tuples else hidden
 
     def run_block(self, index: int, block: nn.Module, batch: Batch) -> Tensor:
         """The output of a loaded block on a batch, whose hidden states stay as they are."""
         args, kwargs = batch.calls[index]
         output = block(batch.hidden.to(self.device), *args, **kwargs)
-        return output[0] if isinstance(output, tuple) else output
+        self._tuples = isinstance(output, tuple)
+        return output[0] if self._tuples else output
 
     def logits(self, input_ids: Tensor, final_hidden: Tensor) -> Tensor:
         """Run what follows the last block: final_hidden [sequences, length, width] -> [sequences, length, vocab]."""
         last = len(self.blocks) - 1
 
-        def replay(index: int, given: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-            return final_hidden.to(self.device) if index == last else given
+        def replay(index: int, given: Tensor, *args: Any, **kwargs: Any) -> Any:
+            return self._as_output(final_hidden.to(self.device) if index == last else given)
 
         with self._blocks_replaced(replay):
             return self._forward(input_ids, None).logits  # type: ignore[no-any-return]
@@ -139,7 +153,7 @@ class StreamedModel:
                 del block.forward
 
     def _load_outside(self, module: nn.Module) -> None:
-        if any(tensor.is_meta for _, tensor in _own_tensors(module)):
+        if any(tensor.is_meta for _, tensor in own_tensors(module)):
             self._load(module, recurse=False)
 
     def _free_outside(self, module: nn.Module) -> None:
@@ -148,7 +162,7 @@ class StreamedModel:
 
     def _load(self, module: nn.Module, recurse: bool, checkpoint: Checkpoint | None = None) -> None:
         for part in module.modules() if recurse else [module]:
-            for key, tensor in _own_tensors(part):
+            for key, tensor in own_tensors(part):
                 loaded = (checkpoint or self.checkpoint).read(self._sources[id(part), key])
                 if tuple(loaded.shape) != tuple(tensor.shape):
                     raise CheckpointError(
@@ -160,7 +174,7 @@ class StreamedModel:
 
     def _free(self, module: nn.Module, recurse: bool) -> None:
         for part in module.modules() if recurse else [module]:
-            for key, tensor in _own_tensors(part):
+            for key, tensor in own_tensors(part):
                 _set_tensor(part, key, torch.empty_like(tensor, device="meta"))
 
 
@@ -172,85 +186,8 @@ def _stand_in(run: Any, index: int) -> Any:
     return forward
 
 
-def _own_tensors(module: nn.Module) -> list[tuple[str, Tensor]]:
-    """A module's own parameters and saved buffers, without those of its children."""
-    saved = [(key, buffer) for key, buffer in module._buffers.items() if key not in module._non_persistent_buffers_set]
-    return [(key, tensor) for key, tensor in [*module._parameters.items(), *saved] if tensor is not None]
-
-
 def _set_tensor(module: nn.Module, key: str, tensor: Tensor) -> None:
     if key in module._parameters:
         module._parameters[key] = nn.Parameter(tensor, requires_grad=False)
     else:
         module._buffers[key] = tensor
-
-
-def _build(checkpoint: Checkpoint, dtype: torch.dtype) -> Any:
-    import transformers
-
-    _ = checkpoint.config  # its errors are clearer than those of transformers
-    try:
-        config = transformers.AutoConfig.from_pretrained(checkpoint.folder, local_files_only=True)
-        with torch.device("meta"):
-            model = transformers.AutoModelForCausalLM.from_config(config, dtype=dtype)
-    except Exception as error:
-        reason = " ".join(str(error).split())[:200]
-        raise CheckpointError(
-            f"{checkpoint.folder}: unknown architecture: transformers {transformers.__version__} builds no causal "
-            f"language model from its config.json ({reason})."
-        ) from None
-    return model.eval()
-
-
-def _tensor_names(model: Any, checkpoint: Checkpoint) -> dict[tuple[int, str], str]:
-    """(id of module, its tensor's key) -> name in the checkpoint. Tied tensors lead to the one that is stored."""
-    prefix = f"{model.base_model_prefix}."
-    tied = {f"{key}": f"{value}" for key, value in (getattr(model, "all_tied_weights_keys", None) or {}).items()}
-    names: dict[tuple[int, str], str] = {}
-    missing: list[str] = []
-    for path, module in model.named_modules():
-        for key, _ in _own_tensors(module):
-            full = f"{path}.{key}" if path else key
-            candidates = [form for name in (full, tied.get(full)) if name for form in (name, name.removeprefix(prefix))]
-            stored = next((name for name in candidates if name in checkpoint.tensors), None)
-            if stored is None:
-                missing.append(full)
-            else:
-                names[id(module), key] = stored
-    if missing:
-        raise CheckpointError(
-            f"{checkpoint.folder}: unknown architecture: {type(model).__name__} wants {len(missing)} tensor(s) that "
-            f"the checkpoint does not hold under that name, first {missing[0]!r}."
-        )
-    return names
-
-
-def _find_blocks(model: Any, checkpoint: Checkpoint) -> list[tuple[str, nn.Module]]:
-    """The longest ModuleList whose members are of the classes that transformers never splits over devices."""
-    classes = set(model._no_split_modules or ())
-    lists = [
-        [(f"{path}.{index}", block) for index, block in enumerate(module)]
-        for path, module in model.named_modules()
-        if isinstance(module, nn.ModuleList) and any(type(block).__name__ in classes for block in module)
-    ]
-    if not lists:
-        raise CheckpointError(
-            f"{checkpoint.folder}: unknown architecture: {type(model).__name__} has no list of blocks."
-        )
-    return max(lists, key=len)
-
-
-def _materialise_buffers(model: Any, device: torch.device) -> None:
-    """Compute the buffers that no checkpoint stores, such as rotary frequencies, as transformers does on loading."""
-    for path, module in model.named_modules():
-        keys = [key for key in module._non_persistent_buffers_set if module._buffers.get(key) is not None]
-        for key in keys:
-            empty = torch.empty_like(module._buffers[key], device=device)
-            module._buffers[key] = empty.fill_(torch.nan) if empty.is_floating_point() else empty.fill_(0)
-        if keys:
-            model._init_weights(module)
-        for key in keys:
-            if module._buffers[key].is_floating_point() and module._buffers[key].isnan().any():
-                raise CheckpointError(
-                    f"unknown architecture: buffer {path}.{key} cannot be computed without its weights."
-                )
