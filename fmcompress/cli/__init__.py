@@ -31,8 +31,10 @@ def main() -> None:
         app()
     except FmcompressError as error:
         _fail(error, 2, debug)
-    except KeyboardInterrupt as error:
-        _fail(error, 130, debug, "interrupted. Finished blocks are kept: the same command with --resume goes on.")
+    except SystemExit as error:
+        if error.code == 130:  # Ctrl-C, which typer turns into this code without a word
+            _fail(error, 130, debug, "interrupted. Finished blocks are kept: the same command with --resume goes on.")
+        raise
     except Exception as error:
         _fail(error, 1, debug, f"{type(error).__name__}: {' '.join(str(error).split())[:500]}")
 
