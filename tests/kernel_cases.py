@@ -20,7 +20,7 @@ GROUPS = [
 ]
 MASKED = [(0, 8), (4, 0), (1, 1), (5, 123), (130, 128), (33, 18)]
 CHOSEN = [
-    *[(0, 8, 2, 4), (5, 4, 1, 4), (130, 128, 2, 4), (33, 124, 1, 4), (37, 128, 4, 8), (5, 123, 1, 3), (66, 96, 16, 32)],
+    *[(0, 8, 2, 4), (5, 4, 1, 4), (130, 128, 2, 4), (33, 60, 1, 4), (37, 64, 4, 8), (5, 123, 1, 3), (66, 64, 16, 32)],
     *[(3, 128, 64, 128), (4, 6, 1, 2), (4, 6, 1, 3), (9, 41, 20, 41), (3, 123, 20, 41), (6, 5, 1, 1), (2, 1, 1, 1)],
 ]
 
@@ -70,11 +70,9 @@ def sweep_inputs(rows: int, cols: int, dtype: torch.dtype) -> Iterator[tuple[str
     yield "smooth", weight, factor.masked_fill(below, float("nan"))
     # with integers and an identity every product is exact, so even a tie must fall the same way
     ties = (weight * 2).round()
-    yield "ties", ties, torch.eye(cols, dtype=dtype)
-    ties = ties.clone()
     ties[::3][torch.rand(ties[::3].shape, generator=source) < 0.02] = float("nan")
     ties[1::3][torch.rand(ties[1::3].shape, generator=source) < 0.02] = float("inf")
-    yield "not finite", ties, torch.eye(cols, dtype=dtype)
+    yield "ties, not all finite", ties, torch.eye(cols, dtype=dtype)
 
 
 def check_sweep(sweep_block_: Callable[..., Tensor]) -> None:

@@ -168,9 +168,7 @@ template <class Scalar> __device__ __forceinline__ void resume(SelectShared<Scal
     if (threadIdx.x == 0)
         shared.search = pass ? scratch.searches[last] : Search<Scalar>{0, count, place_bits<Scalar>(length)};
     __syncthreads();
-    const bool settled = shared.search.open == 0;
-    __syncthreads();
-    if (pass && !settled) settle_digit(shared.search, shared.warp_sums, scratch.histograms + last * BINS);
+    if (pass && shared.search.open > 0) settle_digit(shared.search, shared.warp_sums, scratch.histograms + last * BINS);
 }
 
 // One digit of the search, blockIdx.y the segment.

@@ -29,8 +29,8 @@ def magnitude(weight: Tensor, pattern: Pattern, hessian: Tensor | None = None, *
     if isinstance(pattern, NM):
         prune = ops.nm_mask(scores, pattern.keep, pattern.group)
     else:
-        segments = scores if pattern.scope == "row" else scores.view(1, -1)
-        count = pattern.zeros(*weight.shape) // len(segments)
+        segments = scores if pattern.scope == "row" else scores.reshape(1, -1)
+        count = pattern.zeros(*weight.shape) // max(1, len(segments))
         prune = ops.select_smallest(segments, count).view(weight.shape)
     solved = original.masked_fill(prune, 0.0)
     clock.lap("solve")

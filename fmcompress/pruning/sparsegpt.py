@@ -43,13 +43,13 @@ def sparsegpt(
     Hessian that damping 1.0 does not make positive definite.
     """
     _check(weight, hessian, pattern, damping, block_size)
+    if not all_finite(weight):
+        raise CalibrationError(f"{name}: the weight holds inf or NaN. The checkpoint is damaged.")
     if pattern.zeros(*weight.shape) == 0:
-        return LayerResult(weight.clone(), 0.0, 0.0, int((weight == 0).sum()))
+        return LayerResult(weight + 0.0, 0.0, 0.0, int((weight == 0).sum()))
     clock = Clock()
     dtype = torch.float64 if weight.dtype == hessian.dtype == torch.float64 else torch.float32
-    work = weight.to(dtype, copy=True)
-    if not all_finite(work):
-        raise CalibrationError(f"{name}: the weight holds inf or NaN. The checkpoint is damaged.")
+    work = weight.to(dtype, copy=True, memory_format=torch.contiguous_format)
     if output_energy is None:
         output_energy = quadratic_form(work, hessian.to(dtype))
         clock.lap("energy")
@@ -57,7 +57,8 @@ def sparsegpt(
     clock.lap("factor")
     delta, damped_loss = _Sweeper(work, factor, pattern, block_size).run()
     clock.lap("solve")
-    loss = max(0.0, damped_loss - factor.added * _live_squares(delta, factor.dead))
+    # where every column is dead, the stand-in diagonal is all that the damped loss measures
+    loss = 0.0 if factor.dead.all() else max(0.0, damped_loss - factor.added * _live_squares(delta, factor.dead))
     result = finished(work, weight.dtype, name)
     clock.lap("report")
     return LayerResult(

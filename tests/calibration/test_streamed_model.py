@@ -63,16 +63,18 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
     "xglm": {"ffn_dim": 64},
     "lfm2": GROUPED,
     "mamba": {"intermediate_size": 64},
-}
-# transformers builds these, but their blocks or names are not what StreamedModel knows: they must be refused
-REFUSED: dict[str, dict[str, Any]] = {
-    "gpt_neox": {"intermediate_size": 64},
-    "falcon": {},
+    "gpt_neox": {"intermediate_size": 64},  # renamed on loading
+    "falcon": {},  # its blocks return tuples, as those that follow
     "bloom": {},
     "mpt": {},
     "gptj": {"rotary_dim": 4},
     "gpt_neo": {"attention_types": [[["global", "local"], 1]]},
+    "codegen": {"rotary_dim": 4},
+}
+# transformers merges the experts of these on loading, which StreamedModel does not: refused, never wrong
+REFUSED: dict[str, dict[str, Any]] = {
     "mixtral": {**GROUPED, "num_local_experts": 4},
+    "llama4_text": {**HEADED, "intermediate_size_mlp": 64, "num_local_experts": 4},  # asks a weight for its device
     "qwen3_moe": {**HEADED, "num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16},
 }
 
@@ -83,7 +85,11 @@ def save(folder: Path, kind: str, options: dict[str, Any], dtype: torch.dtype = 
 
     torch.manual_seed(0)
     config = CONFIG_MAPPING[kind](**{**SIZES, **options})
-    AutoModelForCausalLM.from_config(config, dtype=dtype).save_pretrained(folder)
+    model = AutoModelForCausalLM.from_config(config, dtype=dtype)
+    for parameter in model.parameters():  # transformers leaves some that it only expects from a file as they come
+        if not torch.isfinite(parameter).all() or parameter.dim() > 2:
+            torch.nn.init.normal_(parameter, std=0.02)
+    model.save_pretrained(folder)
     return AutoModelForCausalLM.from_pretrained(folder, dtype=dtype).eval()
 
 
