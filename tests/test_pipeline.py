@@ -75,7 +75,9 @@ def test_output_loads_and_runs(halved: tuple[Path, dict[str, Any]]) -> None:
     assert torch.isfinite(model(input_ids=ids).logits).all()
     state = model.state_dict()
     for record in halved[1]["layers"]:
-        assert int((state[record["tensor"]] == 0).sum()) == record["zeros"] == (record["rows"] * record["cols"] + 1) // 2
+        assert (
+            int((state[record["tensor"]] == 0).sum()) == record["zeros"] == (record["rows"] * record["cols"] + 1) // 2
+        )
 
 
 def test_records_and_facts(model: Path, halved: tuple[Path, dict[str, Any]]) -> None:
@@ -102,7 +104,9 @@ def first_block_errors(model: Path, out: Path, text: Path) -> dict[str, float]:
     seen: dict[str, torch.Tensor] = {}
     with torch.no_grad(), walker.loaded(0) as block:
         for name, layer in linears(block).items():
-            layer.register_forward_hook(lambda _, args, __, name=name: seen.update({name: args[0].flatten(0, 1).double()}))
+            layer.register_forward_hook(
+                lambda _, args, __, name=name: seen.update({name: args[0].flatten(0, 1).double()})
+            )
         walker.run_block(0, block, walker.embed(windows))
     errors = {}
     for name, inputs in seen.items():
@@ -138,9 +142,13 @@ def test_two_of_four(tmp_path: Path, model: Path, text: Path) -> None:
         assert (record["keep"], record["group"]) == (2, 4)
 
 
-@pytest.mark.parametrize(("scope", "sparsity"), [("block", 0.0), ("block", 0.61), ("row", 0.3), ("layer", 0.61), ("layer", 1.0)])
+@pytest.mark.parametrize(
+    ("scope", "sparsity"), [("block", 0.0), ("block", 0.61), ("row", 0.3), ("layer", 0.61), ("layer", 1.0)]
+)
 def test_exact_sparsity_in_every_scope(tmp_path: Path, model: Path, text: Path, scope: str, sparsity: float) -> None:
-    facts = run_prune(model, tmp_path / "out", text, sparsity=sparsity, mask_scope=scope, include=r"\.0\.", block_size=48)
+    facts = run_prune(
+        model, tmp_path / "out", text, sparsity=sparsity, mask_scope=scope, include=r"\.0\.", block_size=48
+    )
     assert len(facts["layers"]) == 7
     for record in facts["layers"]:
         zeros, target = count_zeros(tmp_path / "out", record), Unstructured(sparsity, scope)
@@ -164,7 +172,9 @@ def test_magnitude_needs_no_text_and_keeps_the_largest(tmp_path: Path, model: Pa
 
 
 def test_include_and_exclude(tmp_path: Path, model: Path, text: Path) -> None:
-    facts = run_prune(model, tmp_path / "out", text, sparsity=0.5, include="mlp|layers.2", exclude=r"down_proj|[kv]_proj")
+    facts = run_prune(
+        model, tmp_path / "out", text, sparsity=0.5, include="mlp|layers.2", exclude=r"down_proj|[kv]_proj"
+    )
     expected = {f"model.layers.{index}.mlp.{part}_proj.weight" for index in range(3) for part in ("gate", "up")}
     expected |= {f"model.layers.2.self_attn.{part}_proj.weight" for part in "qo"}
     assert {record["tensor"] for record in facts["layers"]} == expected
@@ -182,20 +192,26 @@ def test_true_sequential(tmp_path: Path, model: Path, text: Path, halved: tuple[
     assert int((sequential.read(later) == 0).sum()) == sequential.read(later).numel() // 2
 
 
-def test_later_blocks_see_the_pruned_ones(tmp_path: Path, model: Path, text: Path, halved: tuple[Path, dict[str, Any]]) -> None:
+def test_later_blocks_see_the_pruned_ones(
+    tmp_path: Path, model: Path, text: Path, halved: tuple[Path, dict[str, Any]]
+) -> None:
     run_prune(model, tmp_path / "out", text, sparsity=0.5, include=r"layers\.2\.")
     name = "model.layers.2.self_attn.q_proj.weight"
     assert not Checkpoint(tmp_path / "out").read(name).equal(Checkpoint(halved[0]).read(name))
 
 
-@pytest.mark.parametrize("options", [{"sparsity": 0.5}, {"pattern": "4:8", "true_sequential": True}], ids=["half", "4:8"])
+@pytest.mark.parametrize(
+    "options", [{"sparsity": 0.5}, {"pattern": "4:8", "true_sequential": True}], ids=["half", "4:8"]
+)
 def test_two_runs_write_the_same_bytes(tmp_path: Path, model: Path, text: Path, options: dict[str, Any]) -> None:
     run_prune(model, tmp_path / "a", text, **options)
     run_prune(model, tmp_path / "b", text, **options)
     assert folder_bytes(tmp_path / "a") == folder_bytes(tmp_path / "b")
 
 
-def test_seed_and_samples_choose_the_text(tmp_path: Path, model: Path, text: Path, halved: tuple[Path, dict[str, Any]]) -> None:
+def test_seed_and_samples_choose_the_text(
+    tmp_path: Path, model: Path, text: Path, halved: tuple[Path, dict[str, Any]]
+) -> None:
     name = "model.layers.0.mlp.down_proj.weight"
     for other in ({"seed": 1}, {"samples": 8}):
         out = tmp_path / str(other)

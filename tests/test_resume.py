@@ -1,5 +1,6 @@
 """A run that is killed at any moment goes on to the bytes of a run that was not; FMCOMPRESS_KILLS kills more often."""
 
+import errno
 import json
 import os
 import random
@@ -16,7 +17,7 @@ from helpers import CPU, Silent, folder_bytes, invoke, make_checkpoint, make_tex
 
 from fmcompress import pipeline
 from fmcompress.config import PruneConfig
-from fmcompress.errors import ConfigError
+from fmcompress.errors import CheckpointError, ConfigError
 from fmcompress.journal import FILE, Journal
 from fmcompress.pipeline import prepare, prune_checkpoint
 from fmcompress.workspace import FACTS
@@ -119,8 +120,8 @@ def test_killed_at_random_moments(home: Path, tmp_path: Path) -> None:
     chance, reached = random.Random(0), set[str]()
     for _ in range(KILLS):
         process = start_cli(*arguments(home, tmp_path / "out"), "--resume")
-        # half of the delays after importing and reading, which take most of so short a run
-        low = chance.choice([0.0, 0.9 * work_begins])
+        # most delays after importing and reading, which take most of so short a run
+        low = chance.choice([0.0, 0.9 * work_begins, 0.9 * work_begins])
         try:
             process.wait(chance.uniform(low, whole))
         except subprocess.TimeoutExpired:
@@ -263,10 +264,32 @@ def test_finished_run_says_so(home: Path, tmp_path: Path, capsys: pytest.Capture
 
 def test_finished_run_of_other_options_is_refused(home: Path, tmp_path: Path, uninterrupted: dict[str, bytes]) -> None:
     shutil.copytree(home / "straight", tmp_path / "out")
-    with pytest.raises(ConfigError, match="option sparsity was 0.5"):
+    with pytest.raises(ConfigError, match=r"option sparsity was 0\.5"):
         run_prune(home / "model", tmp_path / "out", home / "text.txt", sparsity=0.6, resume=True)
     assert folder_bytes(tmp_path / "out") == folder_bytes(home / "straight")
     assert FACTS in folder_bytes(tmp_path / "out")
+
+
+def test_full_disk_keeps_finished_blocks(
+    home: Path, tmp_path: Path, uninterrupted: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Unlike bad input, this passes: hours of work must not go with it."""
+    real, count = Path.open, 0
+
+    def full(path: Path, mode: str = "r", *args: Any, **kwargs: Any) -> Any:
+        nonlocal count
+        count += mode == "r+b"
+        if count > 10:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return real(path, mode, *args, **kwargs)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "open", full)
+        with pytest.raises(CheckpointError, match="the disk is full"):
+            run_prune(home / "model", tmp_path / "out", home / "text.txt", sparsity=0.5)
+    assert state(tmp_path / "out") == "2 lines"
+    run_prune(home / "model", tmp_path / "out", home / "text.txt", sparsity=0.5, resume=True)
+    assert folder_bytes(tmp_path / "out") == uninterrupted
 
 
 def test_interrupted_by_a_person(home: Path, tmp_path: Path) -> None:

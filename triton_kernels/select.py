@@ -6,7 +6,8 @@ import triton.language as tl
 from torch import Tensor
 
 DIGIT_BITS = 11
-LONGEST_COUNTED = 128  # beyond this, comparing each with each costs more than the radix passes
+# where one route gives way to the next: estimates, not yet measured on a GPU
+LONGEST_COUNTED = 128
 LONGEST_IN_PROGRAM = 1 << 16
 SEGMENTS_TO_FILL_GPU = 128
 MAX_PIECES = 1024

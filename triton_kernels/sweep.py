@@ -19,19 +19,13 @@ def divide(a, b):
 
 
 @triton.jit
-def column_of(tile, c, j):
-    """Column j of a [ROWS, COLS] tile in registers, which has no indices: all but one column count as 0."""
-    return tl.sum(tl.where((c == j)[None, :], tile, 0), axis=1)
-
-
-@triton.jit
 def choose_group(w, diagonal, c, begin, group, count):
     """The `count` least salient weights of the columns begin .. begin + group, by counting who goes before each."""
     score = divide(w, diagonal[None, :])
     score *= score
     before = tl.zeros_like(score).to(tl.int32)
     for other in range(begin, begin + group):
-        rival = column_of(score, c, other)[:, None]
+        rival = tl.sum(tl.where((c == other)[None, :], score, 0), axis=1)[:, None]
         equal = (rival == score) | ((rival != rival) & (score != score))
         first = (rival < score) | ((score != score) & (rival == rival)) | (equal & (other < c)[None, :])
         before += first.to(tl.int32)
@@ -57,11 +51,13 @@ def sweep_kernel(
         if prune_ptr is None:
             prune = prune | choose_group(w, diagonal, c, begin, group, count)
         for j in range(begin, begin + group):
+            own = (c == j)[None, :]  # registers have no indices: a column is the sum of a tile that is 0 elsewhere
+            w_j = tl.sum(tl.where(own, w, 0), axis=1)
+            goes = tl.sum(tl.where(own & prune, 1, 0), axis=1) == 1
+            e = tl.where(goes, divide(w_j, tl.load(factor_ptr + j * (cols + 1))), 0)
             u = tl.load(factor_ptr + j * cols + c, mask=(c > j) & (c < cols), other=0)
-            full = divide(column_of(w, c, j), tl.load(factor_ptr + j * (cols + 1)))
-            e = tl.where(column_of(prune.to(tl.int32), c, j) != 0, full, 0)
             w = tl.where((c > j)[None, :], w - e[:, None] * u[None, :], w)
-            w = tl.where((c == j)[None, :] & prune, 0, w)
+            w = tl.where(own & prune, 0, w)
             loss += e * e
     tl.store(weight_ptr + place, w, mask=inside)
     tl.store(loss_ptr + r, loss, mask=r < rows)

@@ -13,7 +13,8 @@ constexpr int SELECT_WARPS = SELECT_THREADS / 32;
 constexpr int DIGIT_BITS = 11;
 constexpr int BINS = 1 << DIGIT_BITS;
 constexpr int BINS_PER_THREAD = BINS / SELECT_THREADS;
-constexpr int64_t LONGEST_COUNTED = 128; // beyond this, comparing each with each costs more than the radix passes
+// Where one route gives way to the next: estimates, not yet measured on a GPU.
+constexpr int64_t LONGEST_COUNTED = 128;
 constexpr int64_t LONGEST_IN_BLOCK = 1 << 16;
 constexpr int64_t SEGMENTS_TO_FILL_GPU = 128;
 constexpr int64_t SCORES_PER_BLOCK = 1 << 12; // of the grid-wide kernels
@@ -60,7 +61,7 @@ template <class Scalar> HOST_DEVICE constexpr int place_bits(int64_t length) {
     return 8 * sizeof(Scalar) + bits_to_index(length);
 }
 
-// What the grid-wide selection needs beside its arguments, for every segment and pass.
+// Digits of a place.
 template <class Scalar> HOST_DEVICE constexpr int passes_over(int64_t length) {
     return int(ceil_div(place_bits<Scalar>(length), DIGIT_BITS));
 }

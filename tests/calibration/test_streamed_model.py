@@ -221,5 +221,8 @@ def test_unknown_architectures(tmp_path: Path, changes: dict[str, Any], message:
 def test_config_of_another_size(tmp_path: Path) -> None:
     folder = change_config(make_checkpoint(tmp_path / "model"), intermediate_size=96)
     model = streamed(folder)
-    with pytest.raises(CheckpointError, match=r"mlp\.gate_proj\.weight: expected shape \[96, 32\] by config.json"), model.loaded(0):
+    with (
+        pytest.raises(CheckpointError, match=r"mlp\.gate_proj\.weight: expected shape \[96, 32\] by config.json"),
+        model.loaded(0),
+    ):
         pass

@@ -22,7 +22,9 @@ def test_plain_and_json_lines(tmp_path: Path, ending: str) -> None:
     with opener(tmp_path / f"a.txt{ending}", "wt", encoding="utf-8") as file:
         file.write(TEXT)
     with opener(tmp_path / f"a.b.jsonl{ending}", "wt", encoding="utf-8") as file:
-        file.write(json.dumps({"text": TEXT, "more": 1}) + "\n\n" + json.dumps({"text": "b"}, ensure_ascii=False) + "\n")
+        file.write(
+            json.dumps({"text": TEXT, "more": 1}) + "\n\n" + json.dumps({"text": "b"}, ensure_ascii=False) + "\n"
+        )
     assert list(read_documents(tmp_path / f"a.txt{ending}")) == [TEXT]
     assert list(read_documents(tmp_path / f"a.b.jsonl{ending}")) == [TEXT, "b"]
 

@@ -83,7 +83,13 @@ def test_truncated_real_file(tmp_path: Path, keep: int) -> None:
 def test_agrees_with_the_safetensors_library(tmp_path: Path, name: str) -> None:
     dtype = DTYPES[name]
     tensors = {}
-    for key, shape in {"scalar": (), "row": (5,), "matrix": (3, 7), "empty": (0, 4), "übergröße 4d": (1, 2, 3, 2)}.items():
+    for key, shape in {
+        "scalar": (),
+        "row": (5,),
+        "matrix": (3, 7),
+        "empty": (0, 4),
+        "übergröße 4d": (1, 2, 3, 2),
+    }.items():
         values = torch.randint(0, 2, shape) if dtype == torch.bool else torch.randn(shape, dtype=torch.float64) * 9
         tensors[key] = values.to(dtype)
     save_file(tensors, tmp_path / SINGLE, metadata={"format": "pt"})
@@ -190,7 +196,9 @@ FIELDS = st.fixed_dictionaries(
         "data_offsets": st.one_of(st.lists(NUMBER, max_size=3), NUMBER),
     },
 )
-HEADER = st.one_of(st.dictionaries(st.text(max_size=4), st.one_of(FIELDS, NUMBER), max_size=3), st.lists(NUMBER), NUMBER)
+HEADER = st.one_of(
+    st.dictionaries(st.text(max_size=4), st.one_of(FIELDS, NUMBER), max_size=3), st.lists(NUMBER), NUMBER
+)
 ANY = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 

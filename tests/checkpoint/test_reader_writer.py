@@ -53,7 +53,9 @@ def test_read_refuses(model: Path) -> None:
     checkpoint = Checkpoint(model)
     with pytest.raises(CheckpointError, match="holds no tensor 'nothing'"):
         checkpoint.read("nothing")
-    entry = max(checkpoint.tensors.values(), key=lambda entry: (entry.path == checkpoint.tensors[NAME].path, entry.offset))
+    entry = max(
+        checkpoint.tensors.values(), key=lambda entry: (entry.path == checkpoint.tensors[NAME].path, entry.offset)
+    )
     entry.path.write_bytes(entry.path.read_bytes()[:-1])  # cut short after the layout was read
     with pytest.raises(CheckpointError, match=f"{entry.path.name}: ends inside tensor"):
         checkpoint.read(entry.name)
@@ -98,9 +100,14 @@ def test_writer_changes_one_tensor_and_no_other_byte(source: Path, model: Path) 
     assert load_file(entry.path.name and model / entry.path.name)[NAME].equal(value)
 
 
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.int8, torch.bool, torch.float8_e4m3fn])
+@pytest.mark.parametrize(
+    "dtype", [torch.float64, torch.float32, torch.float16, torch.int8, torch.bool, torch.float8_e4m3fn]
+)
 def test_writer_in_every_dtype(tmp_path: Path, dtype: torch.dtype) -> None:
-    save_file({"a": torch.zeros(3, 5).to(dtype), "b": torch.ones(7).to(dtype), "e": torch.ones(0).to(dtype)}, tmp_path / SINGLE)
+    save_file(
+        {"a": torch.zeros(3, 5).to(dtype), "b": torch.ones(7).to(dtype), "e": torch.ones(0).to(dtype)},
+        tmp_path / SINGLE,
+    )
     value = torch.ones(3, 5).to(dtype)
     writer = CheckpointWriter(tmp_path)
     writer.write("a", value)
@@ -209,7 +216,10 @@ def test_facts_name_the_strictest_pattern(tmp_path: Path, dtype: torch.dtype, ke
 
 def test_facts_of_dense_and_odd_tensors(tmp_path: Path) -> None:
     odd = torch.zeros(3, 5)
-    save_file({"dense": torch.ones(4, 8), "odd": odd, "empty": torch.ones(0, 4), "scalar": torch.tensor(0.0)}, tmp_path / SINGLE)
+    save_file(
+        {"dense": torch.ones(4, 8), "odd": odd, "empty": torch.ones(0, 4), "scalar": torch.tensor(0.0)},
+        tmp_path / SINGLE,
+    )
     checkpoint = Checkpoint(tmp_path)
     facts = {name: tensor_facts(checkpoint, name) for name in checkpoint.tensors}
     assert {name: fact.pattern for name, fact in facts.items()} == dict.fromkeys(facts)
