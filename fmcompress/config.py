@@ -5,7 +5,7 @@ from typing import Any, Literal, TypeVar
 
 import torch
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from .errors import ConfigError
 from .pruning import Pattern, Unstructured, parse_pattern
@@ -33,6 +33,13 @@ class PruneConfig(BaseModel):
     seed: int = 0
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
 
+    @field_validator("pattern", mode="before")
+    @classmethod
+    def _sexagesimal(cls, value: Any) -> Any:
+        if isinstance(value, int):  # YAML 1.1 reads 2:4 as a number of base 60
+            raise ValueError('expected text. Write it in quotes: "2:4"')
+        return value
+
     @model_validator(mode="after")
     def _one_target(self) -> "PruneConfig":
         if (self.sparsity is None) == (self.pattern is None):
@@ -59,9 +66,9 @@ def resolve(model: type[Config], path: Path | None, **flags: Any) -> Config:
     if path is not None:
         try:
             values = yaml.safe_load(path.read_text()) or {}
-        except (OSError, yaml.YAMLError) as error:
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
             raise ConfigError(f"{path}: cannot be read as YAML ({' '.join(str(error).split())}).") from None
-        if not isinstance(values, dict):
+        if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
             raise ConfigError(f"{path}: expected keys and values such as 'sparsity: 0.5'.")
     values.update({key: value for key, value in flags.items() if value is not None})
     try:
@@ -94,6 +101,8 @@ def pick_device(name: str) -> torch.device:
 
 def pick_dtype(name: str, device: torch.device, stored: torch.dtype) -> torch.dtype:
     """The dtype to run the model in: "auto" is float32 on a CPU and the checkpoint's own on a GPU."""
+    if name not in ("auto", "float32", "bfloat16", "float16"):
+        raise ConfigError(f"dtype: expected auto, float32, bfloat16 or float16, got {name!r}.")
     if name != "auto":
         return getattr(torch, name)  # type: ignore[no-any-return]
     return torch.float32 if device.type == "cpu" else stored

@@ -13,6 +13,10 @@ class CheckpointError(FmcompressError):
     """A checkpoint that is missing, damaged, or not what its index says."""
 
 
+class DiskError(CheckpointError):
+    """A file that cannot be written here and now; the same run may succeed later."""
+
+
 class CalibrationError(FmcompressError):
     """Calibration data or a Hessian that a layer cannot be solved from."""
 

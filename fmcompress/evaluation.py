@@ -12,6 +12,7 @@ from torch import Tensor
 from .calibration import StreamedModel, cut_windows, load_tokenizer, token_stream
 from .checkpoint import Checkpoint
 from .config import pick_dtype
+from .errors import CheckpointError
 
 BATCH_TOKENS = 4096
 ACTIVATION_BYTES = 1 << 30  # hidden states held at once; longer texts are streamed through the model in parts
@@ -60,6 +61,8 @@ def evaluate(
         )
     predicted = len(windows) * (length - 1)
     mean = nats / predicted
+    if math.isnan(mean):
+        raise CheckpointError(f"{model}: its outputs hold NaN. The checkpoint is damaged, or try --dtype float32.")
     return Perplexity(math.exp(mean) if mean < 700 else math.inf, mean, predicted, len(windows), length)
 
 

@@ -20,7 +20,7 @@ from .calibration import (
 )
 from .checkpoint import Checkpoint, CheckpointWriter, verify_checkpoint
 from .config import PruneConfig, pick_dtype
-from .errors import CalibrationError, CheckpointError, FmcompressError
+from .errors import CalibrationError, CheckpointError, DiskError, FmcompressError
 from .journal import Journal
 from .plan import choose_layers, make_plan
 from .pruning import all_finite
@@ -83,6 +83,8 @@ def prune_checkpoint(
         observer.note(f"calibration holds {len(job.windows)} sequences, fewer than the {job.config.samples} asked for")
     try:
         _walk(job, workspace, journal, observer)
+    except DiskError:
+        raise  # finished blocks stay: --resume goes on when there is room
     except FmcompressError:
         workspace.discard()  # the same input would fail again: leave nothing half-written
         raise

@@ -21,14 +21,15 @@ class Workspace:
     """
 
     def __init__(self, source: Checkpoint, out: Path, *, resume: bool, force: bool) -> None:
-        self.source, self.out, self.resume, self.force = source, out, resume, force
-        self.partial = out.with_name(out.name + ".partial")
+        # a link is followed: rename() cannot replace it by a folder
+        self.source, self.out, self.resume, self.force = source, out.resolve(), resume, force
+        self.partial = self.out.parent / f"{self.out.name}.partial"
         self.output = self.partial / "output"
         self._check_places()
 
     def _check_places(self) -> None:
-        model, out = self.source.folder.resolve(), self.out.resolve()
-        if out == model or model in out.parents or out in model.parents:
+        model = self.source.folder.resolve()
+        if any(p == model or model in p.parents or p in model.parents for p in (self.out, self.partial.resolve())):
             raise ConfigError(
                 f"OUT: {self.out} and the model's folder lie inside each other. Choose a folder elsewhere."
             )

@@ -137,6 +137,7 @@ class StreamedModel:
 
     def _forward(self, input_ids: Tensor, attention_mask: Tensor | None) -> Any:
         mask = None if attention_mask is None else attention_mask.to(self.device)
+        self._load_outside(self.model.get_input_embeddings())  # some models send the ids to where its weight is
         with torch.no_grad():
             return self.model(input_ids=input_ids.to(self.device), attention_mask=mask, use_cache=False)
 

@@ -3,6 +3,7 @@
 import gzip
 import json
 import lzma
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -30,7 +31,7 @@ def read_documents(path: Path) -> Iterator[str]:
             yield from [file.read()] if kind == ".txt" else _json_lines(path, file)
     except FileNotFoundError:
         raise CalibrationError(f"{path}: no such file. Give a text file ({ENDINGS}).") from None
-    except (OSError, EOFError, UnicodeDecodeError, lzma.LZMAError) as error:
+    except (OSError, EOFError, UnicodeDecodeError, lzma.LZMAError, zlib.error) as error:
         raise CalibrationError(f"{path}: cannot be read as UTF-8 text ({error}).") from None
 
 

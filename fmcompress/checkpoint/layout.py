@@ -74,7 +74,7 @@ def _entry(path: Path, name: str, fields: Any, data_begin: int) -> TensorEntry:
         numbers = (*shape, begin, end)
         if not all(type(number) is int and number >= 0 for number in numbers):
             raise ValueError
-        if prod(shape) * dtype.itemsize != end - begin:
+        if prod(shape) * dtype.itemsize != end - begin or prod(n or 1 for n in shape) >= 1 << 63:
             raise ValueError
     except (KeyError, TypeError, ValueError):
         raise CheckpointError(

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..errors import CheckpointError
+from ..errors import CheckpointError, DiskError
 from .layout import TensorEntry, read_layout
 from .reader import Checkpoint
 
@@ -54,7 +54,7 @@ def copy_checkpoint(source: Checkpoint, folder: Path) -> None:
 
 def _write_error(path: Path, error: OSError) -> CheckpointError:
     reason = "the disk is full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else error.strerror
-    return CheckpointError(f"{path}: cannot be written ({reason}). Make room or choose another place.")
+    return DiskError(f"{path}: cannot be written ({reason}). Make room or choose another place.")
 
 
 class CheckpointWriter:

@@ -13,7 +13,7 @@ from . import app
 def evaluate(
     model: Annotated[Path, typer.Argument(help="Folder of a Hugging Face checkpoint (safetensors).")],
     text: Annotated[Path, typer.Option(help="Text: .txt or .jsonl, also .gz or .xz.")],
-    sequence_length: Annotated[int, typer.Option(help="Tokens in a window.")] = 2048,
+    sequence_length: Annotated[int, typer.Option(min=2, help="Tokens in a window.")] = 2048,
     max_windows: Annotated[int | None, typer.Option(min=1, help="Only the first so many windows.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",
     dtype: Annotated[str, typer.Option(help="To run the model in: auto, float32, bfloat16, float16.")] = "auto",
@@ -30,7 +30,14 @@ def evaluate(
             lambda done, total: status.update(f"evaluating: block {done}/{total}"),
         )  # fmt: skip
     if json:
-        print_json({"model": str(model), "text": str(text), **asdict(result)})
+        print_json(
+            {
+                "model": str(model),
+                "text": str(text),
+                **asdict(result),
+                "perplexity": result.perplexity if result.perplexity < float("inf") else None,
+            }
+        )
         return
     out.print(
         f"perplexity {result.perplexity:.4f} · sequence length {result.sequence_length} · "
