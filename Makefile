@@ -24,13 +24,13 @@ test: setup
 
 lint: setup
 	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
+	$(BIN)/ruff format --check fmcompress triton_kernels tests bench examples setup.py
 	$(BIN)/mypy
 	$(BIN)/clang-format --dry-run --Werror $$(git ls-files 'csrc/*')
 
 format: setup
 	$(BIN)/ruff check --fix .
-	$(BIN)/ruff format .
+	$(BIN)/ruff format fmcompress triton_kernels tests bench examples setup.py
 	$(BIN)/clang-format -i $$(git ls-files 'csrc/*')
 
 bench: setup

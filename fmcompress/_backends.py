@@ -89,7 +89,7 @@ def use(name: str) -> Iterator[None]:
         _forced.reset(token)
 
 
-def implementation(op: str, device: torch.device) -> Callable[..., Any]:
+def implementation(op: str, device: torch.device = torch.device("cpu")) -> Callable[..., Any]:
     """The function that runs an op now: the dispatcher's choice, or the forced back-end's."""
     forced = _forced.get()
     if forced == "reference":

@@ -30,14 +30,8 @@ def evaluate(
             lambda done, total: status.update(f"evaluating: block {done}/{total}"),
         )  # fmt: skip
     if json:
-        print_json(
-            {
-                "model": str(model),
-                "text": str(text),
-                **asdict(result),
-                "perplexity": result.perplexity if result.perplexity < float("inf") else None,
-            }
-        )
+        finite = result.perplexity if result.perplexity < float("inf") else None  # JSON has no infinity
+        print_json({"model": str(model), "text": str(text), **asdict(result), "perplexity": finite})
         return
     out.print(
         f"perplexity {result.perplexity:.4f} · sequence length {result.sequence_length} · "
