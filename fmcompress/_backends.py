@@ -89,13 +89,13 @@ def use(name: str) -> Iterator[None]:
         _forced.reset(token)
 
 
-def implementation(op: str, device: torch.device = torch.device("cpu")) -> Callable[..., Any]:
+def implementation(op: str, device_type: str = "cpu") -> Callable[..., Any]:
     """The function that runs an op now: the dispatcher's choice, or the forced back-end's."""
     forced = _forced.get()
     if forced == "reference":
         return getattr(reference, op)  # type: ignore[no-any-return]
-    if forced == "native" and device.type == "cuda" and not (_C is not None and _C.cuda):
-        raise BackendUnavailable(f"backend 'native' on {device}: {explain()['cuda']}")
+    if forced == "native" and device_type == "cuda" and not (_C is not None and _C.cuda):
+        raise BackendUnavailable(f"backend 'native' on {device_type}: {explain()['cuda']}")
     if forced == "triton":
         return getattr(_triton(), op)  # type: ignore[no-any-return]
     return getattr(torch.ops.fmcompress, op)  # type: ignore[no-any-return]

@@ -13,7 +13,7 @@ __all__ = ["MAX_BLOCK_COLS", "nm_mask", "select_smallest", "sweep_block_"]
 def _run(op: str, tensor: Tensor, *rest: Any) -> Any:
     CHECKS[op](tensor, *rest)
     _backends.prepare(tensor.device)
-    return _backends.implementation(op, tensor.device)(tensor, *rest)
+    return _backends.implementation(op, tensor.device.type)(tensor, *rest)
 
 
 def select_smallest(scores: Tensor, count: int) -> Tensor:
