@@ -27,9 +27,10 @@ class Factor:
     added: float
 
 
-def all_finite(tensor: Tensor) -> bool:
-    """Whether no entry is inf or NaN: their float64 sum would carry it, and needs no mask of the tensor's size."""
-    return math.isfinite(tensor.sum(dtype=torch.float64))
+def all_finite(tensor: Tensor, at_once: int = 1 << 22) -> bool:
+    """Whether no entry is inf or NaN: their float64 sum would carry it. Works in parts, since a sum in another dtype
+    may convert all of what it is given first."""
+    return all(math.isfinite(part.sum(dtype=torch.float64)) for part in tensor.reshape(-1).split(at_once))
 
 
 def flip_(matrix: Tensor, rows_at_once: int = 1024) -> Tensor:
