@@ -1,7 +1,5 @@
 """The one pass over a checkpoint: for each block calibrate, solve, write, note in the journal, and run on."""
 
-import platform
-import resource
 import time
 from pathlib import Path
 from typing import Any
@@ -22,6 +20,7 @@ from .checkpoint import Checkpoint, CheckpointWriter, verify_checkpoint
 from .config import PruneConfig, pick_dtype
 from .errors import CalibrationError, CheckpointError, DiskError, FmcompressError
 from .journal import Journal
+from .memory import peak_memory_bytes
 from .plan import choose_layers, make_plan
 from .pruning import all_finite
 from .workspace import Workspace
@@ -104,11 +103,6 @@ def _check_finite(source: Checkpoint) -> None:
             raise CheckpointError(f"{name}: holds inf or NaN. The checkpoint is damaged: fetch it again.")
 
 
-def peak_memory_bytes() -> int:
-    """The most resident memory that this process ever held."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if platform.system() == "Darwin" else 1024)
-
-
 def _fingerprint(job: Job) -> dict[str, Any]:
     """What a resumed run must share with the one it goes on with. `threads` is taken over, not compared."""
     import hashlib
@@ -158,6 +152,7 @@ def _walk(job: Job, workspace: Workspace, journal: Journal, observer: Observer) 
                     writer.write(record["tensor"], result.weight)
                 writer.flush()
                 journal.append({"block": index, "layers": [record for record, _ in results]})
+                del results  # the next block needs the room
                 observer.block(index)
             if index + 1 < count:
                 for batch in batches:

@@ -41,11 +41,13 @@ def prune(
     """Prune the linear layers of a checkpoint, layer by layer, so that its outputs change as little as possible."""
     from ..checkpoint import Checkpoint
     from ..config import PruneConfig, pick_device, resolve
+    from ..memory import return_freed_memory
     from ..pipeline import prepare, prune_checkpoint
     from ..report import PruneProgress, plan_table, print_json, summary
     from ..report import out as console
     from ..workspace import Workspace
 
+    return_freed_memory()
     options = resolve(
         PruneConfig, config, method=method, sparsity=sparsity, pattern=pattern, mask_scope=mask_scope, damping=damping,
         block_size=block_size, true_sequential=true_sequential, include=include, exclude=exclude, samples=samples,

@@ -1,0 +1,23 @@
+"""The memory of this process: how much it ever held, and giving freed memory back at once."""
+
+import ctypes
+import platform
+import resource
+
+_M_MMAP_THRESHOLD = -3  # of glibc's malloc.h
+
+
+def peak_memory_bytes() -> int:
+    """The most resident memory that this process ever held."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if platform.system() == "Darwin" else 1024)
+
+
+def return_freed_memory(larger_than_bytes: int = 1 << 20) -> None:
+    """From now on, allocations of that size come from the system and go back to it when freed.
+
+    glibc otherwise learns to keep pieces of up to 32 MiB, and layer after layer of unequal shapes scatters them: a run
+    over 20 blocks peaked at 857 to 972 MB instead of 721 to 740. For whoever owns the process, such as the command
+    line. Elsewhere than on glibc nothing happens.
+    """
+    if platform.libc_ver()[0] == "glibc":
+        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, larger_than_bytes)
