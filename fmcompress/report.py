@@ -33,7 +33,8 @@ def print_json(value: Any) -> None:
 class PruneProgress:
     """Watches a run on standard error: a live bar on a terminal, a plain line a layer elsewhere, nothing when quiet."""
 
-    def __init__(self, layers: int, quiet: bool = False) -> None:
+    def __init__(self, layers: int, quiet: bool = False, damping: float = 0.01) -> None:
+        self.damping = damping  # as asked for; more than that was raised
         self.quiet, self.layers, self.done, self.blocks = quiet, layers, 0, 0
         columns = (
             TextColumn("{task.description}"),
@@ -64,7 +65,7 @@ class PruneProgress:
         """See pipeline.Observer."""
         self.done += 1
         error = f" · err {record['relative_error']:.4f}" if "relative_error" in record else ""
-        damping = f" · damping raised to {record['damping']:g}" if record["damping"] > 0.05 else ""
+        damping = f" · damping raised to {record['damping']:g}" if record["damping"] > self.damping else ""
         where = f"block {block + 1}/{self.blocks} · {record['tensor']}"
         facts = f"{where} · {100 * record['sparsity']:.2f} % zeros{error}{damping}"
         self.bar.update(self.task, completed=self.done, description=facts)

@@ -59,6 +59,6 @@ def prune(
     if dry_run:
         print_json(job.plan.as_dict()) if json else console.print(plan_table(job.plan))
         return
-    with PruneProgress(job.plan.layers, quiet) as progress:
+    with PruneProgress(job.plan.layers, quiet, options.damping) as progress:
         facts = prune_checkpoint(job, out, progress, resume=resume, force=force)
     print_json(facts) if json else console.print(summary(facts), soft_wrap=True, markup=False)
