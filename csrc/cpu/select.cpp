@@ -33,7 +33,8 @@ template <class Scalar> static void select_short(const Scalar* scores, bool* mas
 
 // A long segment is cut into pieces, the unit of work of one thread, and its scores into bins by their leading bits.
 static constexpr int64_t LONG = 1 << 15;
-static constexpr int BIN_BITS = 12;
+static constexpr int64_t PIECE = 1 << 16;
+static constexpr int BIN_BITS = 13;
 static constexpr int64_t BINS = 1 << BIN_BITS;
 
 template <class Scalar> static int bin_of(Scalar score) {
@@ -42,7 +43,7 @@ template <class Scalar> static int bin_of(Scalar score) {
 
 // Count the bins; only the scores of the bin that holds the threshold need ordering.
 template <class Scalar> static void select_long(const Scalar* scores, bool* mask, int64_t length, int64_t count) {
-    const int64_t piece = std::max(LONG, length / 64), pieces = (length + piece - 1) / piece;
+    const int64_t piece = std::max(PIECE, length / 64), pieces = (length + piece - 1) / piece;
     const auto for_pieces = [=](const auto& body) {
         parallel_for(0, pieces, 1, [&](int64_t first, int64_t last) {
             for (int64_t p = first; p < last; ++p) body(p, p * piece, std::min(length, (p + 1) * piece));

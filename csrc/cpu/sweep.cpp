@@ -31,7 +31,7 @@ namespace avx2 {
 
 // The body for this CPU and the rows that it takes at a time.
 template <class Scalar> struct Sweep {
-    void (*tile)(Scalar*, const Scalar*, const bool*, Scalar*, int, int, int, int);
+    void (*tile)(Scalar*, const Scalar*, const bool*, Scalar*, int64_t, int64_t, int, int);
     int64_t rows;
 };
 
@@ -51,9 +51,9 @@ static void sweep_rows(Tensor& weight, const Tensor& factor, const bool* prune, 
     const auto sweep = sweep_for_this_cpu<Scalar>();
     torch::stable::parallel_for(0, (rows + sweep.rows - 1) / sweep.rows, 1, [=](int64_t begin, int64_t end) {
         for (int64_t row = begin * sweep.rows; row < std::min(rows, end * sweep.rows); row += sweep.rows) {
-            const int count = static_cast<int>(std::min(rows - row, sweep.rows));
+            const int64_t count = std::min(rows - row, sweep.rows);
             sweep.tile(w + row * cols, u, prune ? prune + row * cols : nullptr, sums + row, count,
-                       static_cast<int>(cols), keep, prune ? 0 : group);
+                       cols, keep, prune ? 0 : group);
         }
     });
 }

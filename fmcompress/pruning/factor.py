@@ -9,13 +9,15 @@ from torch import Tensor
 from ..errors import CalibrationError
 
 MAX_DAMPING = 1.0
+FACTOR_COLS = 384  # columns of the Hessian that are factored at a time
 
 
 @dataclass(frozen=True)
 class Factor:
     """H + damping = R R^T with R upper triangular.
 
-    upper    [cols, cols], R; the inverse Hessian's factor U of the paper (inverse = U^T U) is R^-1
+    upper    [cols, cols], R, zero below the diagonal; the inverse Hessian's factor U of the paper (inverse = U^T U)
+             is R^-1
     dead     [cols] bool, inputs that never fired
     damping  share of the mean live diagonal that was added
     added    the amount that was added to each live diagonal entry
@@ -28,24 +30,14 @@ class Factor:
 
 
 def all_finite(tensor: Tensor, at_once: int = 1 << 22) -> bool:
-    """Whether no entry is inf or NaN: their float64 sum would carry it. Works in parts, since a sum in another dtype
-    may convert all of what it is given first."""
+    """Whether no entry is inf or NaN: their sum would carry it.
+
+    Where the sum is not finite in the tensor's own dtype it may have overflowed, so float64 decides; in parts, since
+    a sum in another dtype may convert all of what it is given first.
+    """
+    if math.isfinite(tensor.sum()):
+        return True
     return all(math.isfinite(part.sum(dtype=torch.float64)) for part in tensor.reshape(-1).split(at_once))
-
-
-def flip_(matrix: Tensor, rows_at_once: int = 1024) -> Tensor:
-    """Reverse the order of rows and of columns of a square matrix in place, with a small buffer. Returns it."""
-    size = len(matrix)
-    half = size // 2
-    for begin in range(0, half, rows_at_once):
-        end = min(half, begin + rows_at_once)
-        top, bottom = matrix[begin:end], matrix[size - end : size - begin]
-        flipped = top.flip(0, 1)
-        top.copy_(bottom.flip(0, 1))
-        bottom.copy_(flipped)
-    if size % 2:
-        matrix[half] = matrix[half].flip(0)
-    return matrix
 
 
 def factor_hessian(hessian: Tensor, damping: float, name: str = "layer") -> Factor:
@@ -55,8 +47,7 @@ def factor_hessian(hessian: Tensor, damping: float, name: str = "layer") -> Fact
     damping  share of the mean diagonal of the live columns to add to each, e.g. 0.01
 
     Dead columns get a diagonal so small that they are pruned first and cost nothing; their off-diagonal entries are
-    zero already. Reversing rows and columns turns the usual Cholesky into the upper factor of R R^T, whose inverse is
-    the U that SparseGPT gets by inverting and factoring a second time.
+    zero already.
     Raises CalibrationError if the Hessian is not finite or if damping 1.0 does not make it positive definite.
     """
     diagonal = hessian.diagonal()
@@ -68,18 +59,42 @@ def factor_hessian(hessian: Tensor, damping: float, name: str = "layer") -> Fact
         )
     tried = damping
     while True:
-        damped = hessian.clone()
         added = (tried * mean).to(hessian.dtype)
-        damped.diagonal().add_(added)
-        damped.diagonal()[dead] = torch.where(mean > 0, 1e-12 * mean, 1.0).to(hessian.dtype)
-        # LAPACK writes column-major, so its upper factor, seen transposed, is a row-major lower one
-        factor, failed = torch.linalg.cholesky_ex(flip_(damped), upper=True)
-        del damped
-        if not failed:
-            return Factor(flip_(factor.mT), dead, tried, float(added))
+        damped = torch.where(dead, torch.where(mean > 0, 1e-12 * mean, 1.0).to(hessian.dtype), diagonal + added)
+        upper = _upper_cholesky(hessian, damped)
+        if upper is not None:
+            return Factor(upper, dead, tried, float(added))
         if tried >= MAX_DAMPING:
             raise CalibrationError(
                 f"{name}: Hessian not positive definite at damping {tried:g}. "
                 "Use more calibration tokens, or exclude the layer."
             )
         tried = min(MAX_DAMPING, max(10 * tried, 1e-4))
+
+
+def _upper_cholesky(symmetric: Tensor, diagonal: Tensor) -> Tensor | None:
+    """R with R R^T = `symmetric` [cols, cols] with its diagonal replaced; None if it is not positive definite.
+
+    R's inverse is the U that SparseGPT gets by inverting and factoring a second time. Block columns go from right to
+    left, each first absorbing those to its right by one product, so that nearly all of the work is matrix products
+    and nothing but R is as large as the Hessian.
+    """
+    cols = len(symmetric)
+    upper = torch.zeros_like(symmetric)
+    for begin in reversed(range(0, cols, FACTOR_COLS)):
+        end = min(cols, begin + FACTOR_COLS)
+        panel = symmetric[:end, begin:end].clone()
+        panel[begin:].diagonal().copy_(diagonal[begin:end])
+        if end < cols:
+            panel.addmm_(upper[:end, end:], upper[begin:end, end:].mT, alpha=-1)
+        # with rows and columns reversed, the usual lower factor becomes the upper one
+        flipped, failed = torch.linalg.cholesky_ex(panel[begin:].flip(0, 1))
+        if failed:
+            return None
+        triangle = flipped.flip(0, 1)
+        upper[begin:end, begin:end] = triangle
+        if begin > 0:
+            upper[:begin, begin:end] = torch.linalg.solve_triangular(
+                triangle.mT, panel[:begin], upper=False, left=False
+            )
+    return upper

@@ -7,7 +7,7 @@ from .. import ops
 from ..errors import CalibrationError
 from .factor import all_finite
 from .patterns import NM, Pattern
-from .result import Clock, LayerResult, finished, quadratic_form
+from .result import Clock, LayerResult, count_zeros, finished, quadratic_form
 
 
 def magnitude(weight: Tensor, pattern: Pattern, hessian: Tensor | None = None, *, name: str = "layer") -> LayerResult:
@@ -39,5 +39,6 @@ def magnitude(weight: Tensor, pattern: Pattern, hessian: Tensor | None = None, *
         loss = quadratic_form(solved - original, hessian.to(original.dtype))
         relative = loss / (quadratic_form(original, hessian.to(original.dtype)) or 1.0)
     result = finished(solved, weight.dtype, name)
+    zeros = count_zeros(result)
     clock.lap("report")
-    return LayerResult(result, loss, relative, int((result == 0).sum()), seconds=clock.laps)
+    return LayerResult(result, loss, relative, zeros, seconds=clock.laps)

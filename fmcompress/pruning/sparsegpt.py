@@ -9,7 +9,7 @@ from .. import ops
 from ..errors import CalibrationError, ConfigError
 from .factor import MAX_DAMPING, Factor, all_finite, factor_hessian
 from .patterns import NM, Pattern, zeros_of
-from .result import Clock, LayerResult, finished, quadratic_form
+from .result import Clock, LayerResult, count_zeros, finished, quadratic_form
 
 SUPERBLOCK_COLS = 512  # columns whose share of earlier errors is computed by one wide product
 
@@ -46,26 +46,29 @@ def sparsegpt(
     if not all_finite(weight):
         raise CalibrationError(f"{name}: the weight holds inf or NaN. The checkpoint is damaged.")
     if pattern.zeros(*weight.shape) == 0:
-        return LayerResult(weight + 0.0, 0.0, 0.0, int((weight == 0).sum()))
+        return LayerResult(weight + 0.0, 0.0, 0.0, count_zeros(weight))
     clock = Clock()
     dtype = torch.float64 if weight.dtype == hessian.dtype == torch.float64 else torch.float32
-    work = weight.to(dtype, copy=True, memory_format=torch.contiguous_format)
     if output_energy is None:
-        output_energy = quadratic_form(work, hessian.to(dtype))
+        output_energy = quadratic_form(weight.to(dtype), hessian.to(dtype))
         clock.lap("energy")
     factor = factor_hessian(hessian.to(dtype), damping, name)
     clock.lap("factor")
-    delta, damped_loss = _Sweeper(work, factor, pattern, block_size).run()
+    sweeper = _Sweeper(weight, factor, pattern, block_size)
+    damped_loss = sweeper.run()
     clock.lap("solve")
     # where every column is dead, the stand-in diagonal is all that the damped loss measures
-    loss = 0.0 if factor.dead.all() else max(0.0, damped_loss - factor.added * _live_squares(delta, factor.dead))
-    result = finished(work, weight.dtype, name)
+    loss = (
+        0.0 if factor.dead.all() else max(0.0, damped_loss - factor.added * _live_squares(sweeper.delta, factor.dead))
+    )
+    result = finished(sweeper.solved, weight.dtype, name)
+    zeros = count_zeros(result)
     clock.lap("report")
     return LayerResult(
         weight=result,
         loss=loss,
         relative_error=loss / output_energy if output_energy > 0 else 0.0,
-        zeros=int((result == 0).sum()),
+        zeros=zeros,
         damping=factor.damping,
         dead_columns=int(factor.dead.sum()),
         seconds=clock.laps,
@@ -90,9 +93,10 @@ def _check(weight: Tensor, hessian: Tensor, pattern: Pattern, damping: float, bl
 
 
 def _live_squares(delta: Tensor, dead: Tensor) -> float:
-    """Sum of squares over the columns that are not dead."""
-    columns = torch.linalg.vector_norm(delta, dim=0).double().square()
-    return float(columns[~dead].sum())
+    """Sum of squares over the columns that are not dead; `delta` is not needed afterwards and loses the dead ones."""
+    if dead.any():
+        delta[:, dead] = 0.0
+    return float(torch.linalg.vector_norm(delta, dim=1).double().square().sum())
 
 
 def _spans(begin: int, end: int, width: int) -> Iterator[tuple[int, int]]:
@@ -101,12 +105,14 @@ def _spans(begin: int, end: int, width: int) -> Iterator[tuple[int, int]]:
 
 
 class _Sweeper:
-    """The left-looking sweep over one layer; `work` [rows, cols] holds original weights right of where it is."""
+    """The left-looking sweep over one layer, in the dtype of the factor."""
 
-    def __init__(self, work: Tensor, factor: Factor, pattern: Pattern, block_size: int) -> None:
-        self.work, self.upper, self.pattern = work, factor.upper, pattern
-        self.delta = torch.empty_like(work)  # original - solved, left of where the sweep is
-        self.loss = work.new_zeros(len(work), dtype=torch.float64)
+    def __init__(self, weight: Tensor, factor: Factor, pattern: Pattern, block_size: int) -> None:
+        self.weight, self.upper, self.pattern = weight, factor.upper, pattern
+        # both are filled from left to right: the pruned weights, and original - pruned before rounding
+        self.solved = torch.empty_like(weight, memory_format=torch.contiguous_format)
+        self.delta = torch.empty_like(self.solved, dtype=factor.upper.dtype)
+        self.loss = weight.new_zeros(len(weight), dtype=torch.float64)
         self.keep, self.group = (pattern.keep, pattern.group) if isinstance(pattern, NM) else (0, 1)
         self.sweep_cols = ops.MAX_BLOCK_COLS // self.group * self.group
         # groups are chosen inside the sweep, so a wider block would change nothing for N:M
@@ -115,16 +121,16 @@ class _Sweeper:
         self.super_cols = max(1, SUPERBLOCK_COLS // self.block_cols) * self.block_cols
         self.layer_mask = self._choose_whole_layer()
 
-    def run(self) -> tuple[Tensor, float]:
-        """Solve all columns in place; returns delta and the damped loss."""
-        cols = self.work.shape[1]
+    def run(self) -> float:
+        """Fill `solved` and `delta`; returns the damped loss."""
+        cols = self.weight.shape[1]
         for super_begin, super_end in _spans(0, cols, self.super_cols):
             self.super_begin = super_begin
             # what all earlier columns leave for this superblock: one wide product of growing depth
             self.carried = self.delta[:, :super_begin] @ self.upper[:super_begin, super_begin:super_end]
             for begin, end in _spans(super_begin, super_end, self.block_cols):
                 self._solve_block(begin, end)
-        return self.delta, float(self.loss.sum())
+        return float(self.loss.sum())
 
     def _solve_block(self, begin: int, end: int) -> None:
         block, inverse = self._updated(begin, end)
@@ -145,7 +151,10 @@ class _Sweeper:
         triangle = self.upper[begin:end, begin:end]
         identity = torch.eye(end - begin, dtype=triangle.dtype, device=triangle.device)
         inverse = torch.linalg.solve_triangular(triangle, identity, upper=True).contiguous()
-        return torch.addmm(self.work[:, begin:end], carried, inverse), inverse
+        return torch.addmm(self._original(begin, end), carried, inverse), inverse
+
+    def _original(self, begin: int, end: int) -> Tensor:
+        return self.weight[:, begin:end].to(self.upper.dtype)
 
     def _choose(self, block: Tensor, diagonal: Tensor, begin: int, end: int) -> Tensor | None:
         """The mask of a block, True = prune; None where groups are chosen inside the sweep."""
@@ -162,12 +171,11 @@ class _Sweeper:
     def _choose_whole_layer(self) -> Tensor | None:
         if isinstance(self.pattern, NM) or self.pattern.scope != "layer":
             return None
-        scores = (self.work * self.upper.diagonal()).square_()
-        count = self.pattern.zeros(*self.work.shape)
-        return ops.select_smallest(scores.view(1, -1), count).view(self.work.shape)
+        scores = (self.weight.contiguous() * self.upper.diagonal()).square_()
+        count = self.pattern.zeros(*self.weight.shape)
+        return ops.select_smallest(scores.view(1, -1), count).view(self.weight.shape)
 
     def _sweep(self, block: Tensor, inverse: Tensor, prune: Tensor | None, begin: int, end: int) -> None:
         self.loss += ops.sweep_block_(block, inverse, prune, keep=self.keep, group=self.group)
-        original = self.work[:, begin:end]
-        torch.sub(original, block, out=self.delta[:, begin:end])
-        original.copy_(block)
+        torch.sub(self._original(begin, end), block, out=self.delta[:, begin:end])
+        self.solved[:, begin:end] = block
