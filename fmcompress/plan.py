@@ -13,6 +13,7 @@ from torch.utils._pytree import tree_map
 from .calibration import StreamedModel
 from .config import PruneConfig
 from .errors import ConfigError
+from .pruning.factor import FACTOR_COLS
 
 
 def choose_layers(streamed: StreamedModel, config: PruneConfig) -> list[dict[str, nn.Linear]]:
@@ -36,10 +37,18 @@ def choose_layers(streamed: StreamedModel, config: PruneConfig) -> list[dict[str
                     layers[name] = module
         chosen.append(layers)
     if not any(chosen):
-        raise ConfigError(
-            "no linear layers matched. Loosen --include and --exclude; fmcompress inspect lists the names."
-        )
+        raise ConfigError(_why_none(streamed))
     return chosen
+
+
+def _why_none(streamed: StreamedModel) -> str:
+    if any(isinstance(module, nn.Linear) for _, block in streamed.blocks for module in block.modules()):
+        return "no linear layers matched. Loosen --include and --exclude; fmcompress inspect lists the names."
+    kinds = sorted({type(module).__name__ for _, block in streamed.blocks for module in block.modules()} - {"Dropout"})
+    return (
+        f"no linear layers matched: the blocks of {type(streamed.model).__name__} hold none, but {', '.join(kinds)}. "
+        "Only nn.Linear is pruned."
+    )
 
 
 def _matcher(option: str, pattern: str | None, default: bool) -> Callable[[str], bool]:
@@ -108,10 +117,15 @@ def make_plan(
         activation_bytes=2 * tokens * hidden * itemsize if needs_data else 0,
         block_bytes=max(block_weights) * itemsize,
         hessian_bytes=4 * max(at_once, default=0),
-        solve_bytes=max(4 * (2 * cols * cols * needs_data + 3 * rows * cols) for rows, cols in shapes),
+        solve_bytes=max(_solve_bytes(rows, cols, needs_data) for rows, cols in shapes),
         output_bytes=streamed.checkpoint.total_bytes,
         seconds=flops / _gemm_rate(streamed.device),
     )
+
+
+def _solve_bytes(rows: int, cols: int, needs_data: bool) -> int:
+    """The weight, what is solved and the difference, and the factor with some panels of it."""
+    return 4 * (3 * rows * cols + needs_data * cols * (cols + 4 * FACTOR_COLS))
 
 
 def _group_cols(streamed: StreamedModel, index: int, layers: dict[str, nn.Linear]) -> list[int]:

@@ -89,14 +89,20 @@ class StreamedModel:
         input_ids       [sequences, length] int64
         attention_mask  [sequences, length], 0 at padding; None if there is none
         """
+        reason = ""
         for tuples in (self._tuples, not self._tuples):
             self._tuples = tuples
-            hidden, calls = self._record_calls(input_ids, attention_mask)
+            try:
+                hidden, calls = self._record_calls(input_ids, attention_mask)
+            except (ValueError, TypeError, AttributeError, IndexError) as error:
+                # the model's forward wants more of a block than the hidden states
+                reason = f" ({' '.join(str(error).split())[:200]})"
+                continue
             if len(calls) == len(self.blocks) and all(each is hidden[0] for each in hidden):
                 return Batch(hidden[0], calls, None if attention_mask is None else attention_mask.bool())
         raise CheckpointError(
             f"{self.checkpoint.folder}: unknown architecture: {type(self.model).__name__} does not pass hidden "
-            "states from block to block as a tensor."
+            f"states from block to block as a tensor{reason}."
         )
 
     def _record_calls(self, input_ids: Tensor, attention_mask: Tensor | None) -> tuple[list[Tensor], list[Call]]:

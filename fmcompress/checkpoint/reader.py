@@ -54,15 +54,18 @@ class Checkpoint:
         return config
 
     def read(self, name: str) -> Tensor:
-        """One tensor in its own dtype, on the CPU. Raises CheckpointError if it is absent or cut short."""
+        """One tensor in its own dtype, on the CPU. Raises CheckpointError if it is absent, unreadable or cut short."""
         if name not in self.tensors:
             raise CheckpointError(f"{self.folder}: holds no tensor {name!r}.")
         entry = self.tensors[name]
         buffer = torch.empty(entry.size_bytes, dtype=torch.uint8)
         if entry.size_bytes:
-            with entry.path.open("rb", buffering=0) as file:
-                file.seek(entry.offset)
-                _read_into(file, buffer.numpy().data, entry)
+            try:
+                with entry.path.open("rb", buffering=0) as file:
+                    file.seek(entry.offset)
+                    _read_into(file, buffer.numpy().data, entry)
+            except OSError as error:
+                raise CheckpointError(f"{entry.path}: cannot be read ({error.strerror}).") from None
         return buffer.view(entry.dtype).view(entry.shape)
 
     def digest(self) -> str:

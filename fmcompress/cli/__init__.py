@@ -36,7 +36,12 @@ def main() -> None:
             _fail(error, 130, debug, "interrupted. Finished blocks are kept: the same command with --resume goes on.")
         raise
     except Exception as error:
-        _fail(error, 1, debug, f"{type(error).__name__}: {' '.join(str(error).split())[:500]}")
+        text = f"{type(error).__name__}: {' '.join(str(error).split())[:500]}"
+        if isinstance(error, MemoryError) or "allocate memory" in text or "out of memory" in text:
+            text = (
+                f"out of memory ({text}). Lower --samples or --sequence-length; finished blocks are kept for --resume."
+            )
+        _fail(error, 1, debug, text)
 
 
 def _fail(error: BaseException, code: int, debug: bool, text: str | None = None) -> None:
