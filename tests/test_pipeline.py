@@ -287,6 +287,24 @@ def test_prepare_refuses(model: Path, text: Path, options: dict[str, Any], messa
         prepare(model, PruneConfig(**options), text, CPU)
 
 
+def test_blocks_without_linear_layers(tmp_path: Path, text: Path) -> None:
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    model = make_checkpoint(tmp_path / "model", blocks=1)
+    GPT2LMHeadModel(GPT2Config(vocab_size=2048, n_embd=32, n_layer=1, n_head=4)).save_pretrained(model)
+    with pytest.raises(ConfigError, match="the blocks of GPT2LMHeadModel hold none, but Conv1D, .*Only nn.Linear"):
+        prepare(model, PruneConfig(sparsity=0.5), text, CPU)
+
+
+def test_a_shard_vanishes_while_it_runs(tmp_path: Path, text: Path) -> None:
+    model = make_checkpoint(tmp_path / "model", shards=3)
+    job = prepare(model, PruneConfig(sparsity=0.5, sequence_length=64, samples=4), text, CPU)
+    gone = job.streamed.checkpoint.shards[-1]
+    gone.unlink()
+    with pytest.raises(CheckpointError, match=f"{gone.name}: cannot be read"):
+        job.streamed.checkpoint.read("model.norm.weight")
+
+
 @pytest.fixture(scope="module")
 def perplexity(home: Path) -> Callable[[Path], float]:
     held = make_text(home / "held.txt", 12_000, "heldout")

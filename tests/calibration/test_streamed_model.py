@@ -71,8 +71,11 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
     "gpt_neo": {"attention_types": [[["global", "local"], 1]]},
     "codegen": {"rotary_dim": 4},
 }
-# transformers merges the experts of these on loading, which StreamedModel does not: refused, never wrong
+# transformers merges the experts of these on loading, which StreamedModel does not, or hands more than hidden states
+# from block to block: refused, never wrong
 REFUSED: dict[str, dict[str, Any]] = {
+    "rwkv": {"attention_hidden_size": 32, "context_length": 64},
+    "xlstm": {"num_heads": 4},
     "mixtral": {**GROUPED, "num_local_experts": 4},
     "llama4_text": {**HEADED, "intermediate_size_mlp": 64, "num_local_experts": 4},  # asks a weight for its device
     "qwen3_moe": {**HEADED, "num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16},
