@@ -53,7 +53,7 @@ class Clock:
 
 
 def quadratic_form(matrix: Tensor, hessian: Tensor, rows_at_once: int = 4096) -> float:
-    """tr(M H M^T) for M [rows, cols] and H [cols, cols], a few rows at a time; rows are summed up in float64."""
+    """tr(M H M^T) for M [rows, cols] and H [cols, cols], a few rows at a time, summed in float64 over the rows."""
     parts = matrix.split(rows_at_once)
     return float(sum((part @ hessian).mul_(part).sum(1).double().sum() for part in parts))
 
