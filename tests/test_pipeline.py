@@ -292,7 +292,7 @@ def test_blocks_without_linear_layers(tmp_path: Path, text: Path) -> None:
 
     model = make_checkpoint(tmp_path / "model", blocks=1)
     GPT2LMHeadModel(GPT2Config(vocab_size=2048, n_embd=32, n_layer=1, n_head=4)).save_pretrained(model)
-    with pytest.raises(ConfigError, match="the blocks of GPT2LMHeadModel hold none, but Conv1D, .*Only nn.Linear"):
+    with pytest.raises(ConfigError, match=r"the blocks of GPT2LMHeadModel hold none, but Conv1D, .*Only nn\.Linear"):
         prepare(model, PruneConfig(sparsity=0.5), text, CPU)
 
 
