@@ -25,12 +25,14 @@ static void load(Tile<Scalar>& tile, const Scalar* weight, const bool* prune, in
         const int64_t v = r / T::lanes, lane = r % T::lanes;
         for (int64_t j = 0; j < cols; ++j) tile.weight[j][v][lane] = r < rows ? weight[r * cols + j] : Scalar(0);
         if (!prune) continue;
-        for (int64_t j = 0; j < cols; ++j) tile.pruned[j][v][lane] = r < rows ? -static_cast<int>(prune[r * cols + j]) : 0;
+        for (int64_t j = 0; j < cols; ++j)
+            tile.pruned[j][v][lane] = r < rows ? -static_cast<int>(prune[r * cols + j]) : 0;
     }
     for (auto& loss : tile.loss) loss = typename T::Lanes{};
 }
 
-template <class Scalar> static void store(const Tile<Scalar>& tile, Scalar* weight, Scalar* loss, int64_t rows, int64_t cols) {
+template <class Scalar>
+static void store(const Tile<Scalar>& tile, Scalar* weight, Scalar* loss, int64_t rows, int64_t cols) {
     using T = Tile<Scalar>;
     for (int64_t r = 0; r < rows; ++r) {
         const int64_t v = r / T::lanes, lane = r % T::lanes;
@@ -58,8 +60,8 @@ static void choose_group(Tile<Scalar>& tile, const Scalar* factor, int64_t cols,
 }
 
 // Columns begin .. end one after the other, each absorbed at once by the others of this strip.
-template <class Scalar>
-static void sweep_strip(Tile<Scalar>& tile, const Scalar* factor, int64_t cols, int64_t begin, int64_t end, int keep, int group) {
+template <class Scalar> static void sweep_strip(Tile<Scalar>& tile, const Scalar* factor, int64_t cols, int64_t begin,
+                                                int64_t end, int keep, int group) {
     using Lanes = typename Tile<Scalar>::Lanes;
     for (int64_t j = begin; j < end; ++j) {
         if (group && j % group == 0) choose_group(tile, factor, cols, j, keep, group);

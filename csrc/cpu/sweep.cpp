@@ -52,8 +52,8 @@ static void sweep_rows(Tensor& weight, const Tensor& factor, const bool* prune, 
     torch::stable::parallel_for(0, (rows + sweep.rows - 1) / sweep.rows, 1, [=](int64_t begin, int64_t end) {
         for (int64_t row = begin * sweep.rows; row < std::min(rows, end * sweep.rows); row += sweep.rows) {
             const int64_t count = std::min(rows - row, sweep.rows);
-            sweep.tile(w + row * cols, u, prune ? prune + row * cols : nullptr, sums + row, count,
-                       cols, keep, prune ? 0 : group);
+            sweep.tile(w + row * cols, u, prune ? prune + row * cols : nullptr, sums + row, count, cols, keep,
+                       prune ? 0 : group);
         }
     });
 }
