@@ -17,8 +17,8 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
+from fmcompress.layerwise import factor_hessian
 from fmcompress.pruning import NM, Unstructured, sparsegpt
-from fmcompress.pruning.factor import factor_hessian
 
 SHAPES = [(1024, 1024), (2048, 2048), (4096, 4096), (4096, 11008)]
 PATTERNS = [Unstructured(0.5), NM(2, 4)]

@@ -15,8 +15,11 @@ _LAZY = {
     "Unstructured": ".pruning",
     "NM": ".pruning",
     "LayerResult": ".pruning",
+    "Grid": ".quantization",
+    "gptq": ".quantization",
+    "round_to_nearest": ".quantization",
 }
-__all__ = ["NM", "LayerResult", "Unstructured", "available", "explain", "magnitude", "sparsegpt", "use"]
+__all__ = [*_LAZY]
 
 
 def __getattr__(name: str) -> Any:

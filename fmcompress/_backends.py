@@ -67,9 +67,9 @@ def available(op: str) -> tuple[str, ...]:
     """The back-ends that implement one op here, in the order of preference of a CPU tensor."""
     if op not in _ops.CHECKS:
         raise KeyError(f"op: expected one of {', '.join(_ops.CHECKS)}, got {op!r}.")
-    names = [] if _C is None else ["native"]
-    names.append("reference")
-    return (*names, "triton") if _why_no_triton() is None else tuple(names)
+    native = torch._C._dispatch_has_kernel_for_dispatch_key(f"fmcompress::{op}", "CPU")
+    triton = _why_no_triton() is None and hasattr(_triton(), op)
+    return (*["native"] * native, "reference", *["triton"] * triton)
 
 
 @contextlib.contextmanager

@@ -20,9 +20,9 @@ from .checkpoint import Checkpoint, CheckpointWriter, verify_checkpoint
 from .config import PruneConfig, pick_dtype
 from .errors import CalibrationError, CheckpointError, DiskError, FmcompressError
 from .journal import Journal
+from .layerwise import all_finite
 from .memory import peak_memory_bytes
 from .plan import choose_layers, make_plan
-from .pruning import all_finite
 from .workspace import Workspace
 
 BATCH_TOKENS = 4096  # sequences run together up to this many tokens

@@ -13,7 +13,7 @@ from torch.utils._pytree import tree_map
 from .calibration import StreamedModel
 from .config import PruneConfig
 from .errors import ConfigError
-from .pruning.factor import FACTOR_COLS
+from .layerwise import FACTOR_COLS
 
 
 def choose_layers(streamed: StreamedModel, config: PruneConfig) -> list[dict[str, nn.Linear]]:

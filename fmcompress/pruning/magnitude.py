@@ -5,9 +5,7 @@ from torch import Tensor
 
 from .. import ops
 from ..errors import CalibrationError
-from .factor import all_finite
-from .patterns import NM, Pattern
-from .result import Clock, LayerResult, count_zeros, finished, quadratic_form
+from ..layerwise import NM, Clock, LayerResult, Pattern, all_finite, count_zeros, finished, quadratic_form
 
 
 def magnitude(weight: Tensor, pattern: Pattern, hessian: Tensor | None = None, *, name: str = "layer") -> LayerResult:

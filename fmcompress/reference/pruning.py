@@ -1,4 +1,4 @@
-"""The definition of every op in plain PyTorch: the default kernel wherever no native one is loaded."""
+"""Selection, N:M masks and the pruning sweep in plain PyTorch."""
 
 import torch
 from torch import Tensor
@@ -32,7 +32,3 @@ def sweep_block_(weight: Tensor, factor: Tensor, prune: Tensor | None, keep: int
         weight[:, j].masked_fill_(chosen[:, j], 0.0)
         loss += error**2
     return loss
-
-
-for _op in (select_smallest, nm_mask, sweep_block_):
-    torch.library.register_kernel(f"fmcompress::{_op.__name__}", "default", _op)

@@ -1,27 +1,11 @@
-"""The contract of every op: formula, schema, checks and fake. Implementations live elsewhere."""
-
-from collections.abc import Callable
+"""The contracts of selection, N:M masks and the pruning sweep."""
 
 import torch
 from torch import Tensor
 
+from .checks import check_floating, check_matrix, require
+
 MAX_BLOCK_COLS = 128  # a CUDA thread quad holds one row of a block in registers
-
-
-def _require(condition: bool, message: Callable[[], str]) -> None:
-    torch._check_with(ValueError, condition, message)
-
-
-def _check_matrix(name: str, tensor: Tensor) -> None:
-    _require(tensor.dim() == 2, lambda: f"{name}: expected 2 dimensions, got shape {tuple(tensor.shape)}. Reshape it.")
-
-
-def _check_floating(name: str, tensor: Tensor) -> None:
-    _require(
-        tensor.dtype in (torch.float32, torch.float64),
-        lambda: f"{name}: expected float32 or float64, got {tensor.dtype}. Call {name}.float() first.",
-    )
-
 
 # prune[s, i] = (number of j with (scores[s, j], j) < (scores[s, i], i)) < count; NaN counts as the largest score
 torch.library.define("fmcompress::select_smallest", "(Tensor scores, int count) -> Tensor")
@@ -29,9 +13,9 @@ torch.library.define("fmcompress::select_smallest", "(Tensor scores, int count) 
 
 def check_select_smallest(scores: Tensor, count: int) -> None:
     """Raise ValueError unless the arguments fit the contract."""
-    _check_matrix("scores", scores)
-    _check_floating("scores", scores)
-    _require(
+    check_matrix("scores", scores)
+    check_floating("scores", scores)
+    require(
         0 <= count <= scores.shape[1],
         lambda: f"count: expected 0 to {scores.shape[1]}, the length of a segment, got {count}. Lower it.",
     )
@@ -49,11 +33,11 @@ torch.library.define("fmcompress::nm_mask", "(Tensor scores, int keep, int group
 
 def check_nm(cols: int, keep: int, group: int) -> None:
     """Raise ValueError unless keep:group is a pattern that divides the columns."""
-    _require(
+    require(
         1 <= keep <= group,
         lambda: f"pattern {keep}:{group}: expected 1 <= keep <= group. Write 2:4 to keep 2 of every 4.",
     )
-    _require(
+    require(
         cols % group == 0,
         lambda: f"pattern {keep}:{group}: expected columns divisible by {group}, got {cols}. Choose another pattern.",
     )
@@ -61,8 +45,8 @@ def check_nm(cols: int, keep: int, group: int) -> None:
 
 def check_nm_mask(scores: Tensor, keep: int, group: int) -> None:
     """Raise ValueError unless the arguments fit the contract."""
-    _check_matrix("scores", scores)
-    _check_floating("scores", scores)
+    check_matrix("scores", scores)
+    check_floating("scores", scores)
     check_nm(scores.shape[1], keep, group)
 
 
@@ -84,14 +68,14 @@ torch.library.define(
 
 def check_sweep_block_(weight: Tensor, factor: Tensor, prune: Tensor | None, keep: int, group: int) -> None:
     """Raise ValueError unless the arguments fit the contract."""
-    _check_matrix("weight", weight)
-    _check_floating("weight", weight)
+    check_matrix("weight", weight)
+    check_floating("weight", weight)
     cols = weight.shape[1]
-    _require(
+    require(
         cols <= MAX_BLOCK_COLS,
         lambda: f"weight: expected at most {MAX_BLOCK_COLS} columns, got {cols}. Sweep narrower blocks.",
     )
-    _require(
+    require(
         tuple(factor.shape) == (cols, cols) and factor.dtype == weight.dtype,
         lambda: (
             f"factor: expected [{cols}, {cols}] {weight.dtype}, got {list(factor.shape)} {factor.dtype}. "
@@ -101,7 +85,7 @@ def check_sweep_block_(weight: Tensor, factor: Tensor, prune: Tensor | None, kee
     if prune is None:
         check_nm(cols, keep, group)
         return
-    _require(
+    require(
         prune.shape == weight.shape and prune.dtype == torch.bool,
         lambda: f"prune: expected {list(weight.shape)} bool, got {list(prune.shape)} {prune.dtype}. Pass the block's.",
     )
@@ -111,10 +95,3 @@ def check_sweep_block_(weight: Tensor, factor: Tensor, prune: Tensor | None, kee
 def _(weight: Tensor, factor: Tensor, prune: Tensor | None, keep: int, group: int) -> Tensor:
     check_sweep_block_(weight, factor, prune, keep, group)
     return weight.new_empty((weight.shape[0],))
-
-
-CHECKS: dict[str, Callable[..., None]] = {
-    "select_smallest": check_select_smallest,
-    "nm_mask": check_nm_mask,
-    "sweep_block_": check_sweep_block_,
-}

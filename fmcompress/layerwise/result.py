@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ..errors import CalibrationError
 from .factor import all_finite
+from .grid import QuantizedWeight
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,7 @@ class LayerResult:
                     factorisation needed it
     dead_columns    inputs that were zero in all of the calibration data
     seconds         phase -> wall time
+    quantized       codes and scales, where the weight was rounded to a grid: `weight` is their dequantized form
     """
 
     weight: Tensor
@@ -31,6 +33,7 @@ class LayerResult:
     damping: float = 0.0
     dead_columns: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
+    quantized: QuantizedWeight | None = None
 
     @property
     def sparsity(self) -> float:

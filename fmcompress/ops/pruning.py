@@ -1,19 +1,8 @@
-"""Public functions over torch.ops.fmcompress: typed, checked; inputs made contiguous here and nowhere else."""
-
-from typing import Any
+"""Selection, N:M masks and the pruning sweep."""
 
 from torch import Tensor
 
-from . import _backends
-from ._ops import CHECKS, MAX_BLOCK_COLS
-
-__all__ = ["MAX_BLOCK_COLS", "nm_mask", "select_smallest", "sweep_block_"]
-
-
-def _run(op: str, tensor: Tensor, *rest: Any) -> Any:
-    CHECKS[op](tensor, *rest)
-    _backends.prepare(tensor.device)
-    return _backends.implementation(op, tensor.device.type)(tensor, *rest)
+from .dispatch import run
 
 
 def select_smallest(scores: Tensor, count: int) -> Tensor:
@@ -26,7 +15,7 @@ def select_smallest(scores: Tensor, count: int) -> Tensor:
     A segment is whatever shares one threshold: a row, a column block flattened to one row, or a whole layer.
     Raises ValueError if shape, dtype or count do not fit.
     """
-    return _run("select_smallest", scores.contiguous(), count)  # type: ignore[no-any-return]
+    return run("select_smallest", scores.contiguous(), count)  # type: ignore[no-any-return]
 
 
 def nm_mask(scores: Tensor, keep: int, group: int) -> Tensor:
@@ -37,7 +26,7 @@ def nm_mask(scores: Tensor, keep: int, group: int) -> Tensor:
 
     Raises ValueError if shape, dtype or pattern do not fit.
     """
-    return _run("nm_mask", scores.contiguous(), keep, group)  # type: ignore[no-any-return]
+    return run("nm_mask", scores.contiguous(), keep, group)  # type: ignore[no-any-return]
 
 
 def sweep_block_(
@@ -59,4 +48,4 @@ def sweep_block_(
     if not weight.is_contiguous():
         raise ValueError(f"weight: expected contiguous rows, got strides {weight.stride()}. Call weight.contiguous().")
     mask = None if prune is None else prune.contiguous()
-    return _run("sweep_block_", weight, factor.contiguous(), mask, keep, group)  # type: ignore[no-any-return]
+    return run("sweep_block_", weight, factor.contiguous(), mask, keep, group)  # type: ignore[no-any-return]

@@ -1,0 +1,24 @@
+"""The contract of every op: formula, schema, checks and fake. Implementations live elsewhere."""
+
+from collections.abc import Callable
+
+from .checks import BITS, VALUE_BYTES
+from .packing import check_pack_bitmask, check_pack_codes, check_unpack_bitmask, check_unpack_codes, packed_bytes
+from .pruning import MAX_BLOCK_COLS, check_nm_mask, check_select_smallest, check_sweep_block_
+from .quantization import check_dequantize, check_joint_sweep_block_, check_quantize, check_search_grid
+
+__all__ = ["BITS", "CHECKS", "MAX_BLOCK_COLS", "VALUE_BYTES", "packed_bytes"]
+
+CHECKS: dict[str, Callable[..., None]] = {
+    "select_smallest": check_select_smallest,
+    "nm_mask": check_nm_mask,
+    "sweep_block_": check_sweep_block_,
+    "search_grid": check_search_grid,
+    "quantize": check_quantize,
+    "dequantize": check_dequantize,
+    "joint_sweep_block_": check_joint_sweep_block_,
+    "pack_codes": check_pack_codes,
+    "unpack_codes": check_unpack_codes,
+    "pack_bitmask": check_pack_bitmask,
+    "unpack_bitmask": check_unpack_bitmask,
+}

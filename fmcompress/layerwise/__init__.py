@@ -1,0 +1,27 @@
+"""What the methods that solve one layer at a time share: patterns, grids, the factor, the sweep, the result."""
+
+from .factor import FACTOR_COLS, all_finite, factor_hessian
+from .grid import Grid, QuantizedWeight, quantize
+from .patterns import NM, Pattern, Unstructured, parse_pattern
+from .result import Clock, LayerResult, count_zeros, finished, quadratic_form
+from .solver import check_options, solve
+
+__all__ = [
+    "FACTOR_COLS",
+    "NM",
+    "Clock",
+    "Grid",
+    "LayerResult",
+    "Pattern",
+    "QuantizedWeight",
+    "Unstructured",
+    "all_finite",
+    "check_options",
+    "count_zeros",
+    "factor_hessian",
+    "finished",
+    "parse_pattern",
+    "quadratic_form",
+    "quantize",
+    "solve",
+]

@@ -1,0 +1,25 @@
+"""The definition of every op in plain PyTorch: the default kernel wherever no native one is loaded."""
+
+import torch
+
+from .._ops import CHECKS
+from .packing import pack_bitmask, pack_codes, unpack_bitmask, unpack_codes
+from .pruning import nm_mask, select_smallest, sweep_block_
+from .quantization import dequantize, joint_sweep_block_, quantize, search_grid
+
+__all__ = [
+    "dequantize",
+    "joint_sweep_block_",
+    "nm_mask",
+    "pack_bitmask",
+    "pack_codes",
+    "quantize",
+    "search_grid",
+    "select_smallest",
+    "sweep_block_",
+    "unpack_bitmask",
+    "unpack_codes",
+]
+
+for _op in CHECKS:
+    torch.library.register_kernel(f"fmcompress::{_op}", "default", globals()[_op])
