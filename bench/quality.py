@@ -23,7 +23,7 @@ from fmcompress.config import PruneConfig
 from fmcompress.errors import ConfigError
 from fmcompress.evaluation import evaluate
 from fmcompress.pruning import LayerResult
-from fmcompress.report import PruneProgress
+from fmcompress.report import RunProgress
 
 CPU = torch.device("cpu")
 LENGTH = 256
@@ -79,8 +79,8 @@ def prune_and_score(case: Case, method: str, target: dict, scratch: Path) -> dic
     begin = time.perf_counter()
     job = pipeline.prepare(case.model, config, case.calibration, CPU)
     solver = eager if method == "eager" else block_solver.sparsegpt
-    with mock.patch.object(block_solver, "sparsegpt", solver), PruneProgress(job.plan.layers, quiet=True) as progress:
-        facts = pipeline.prune_checkpoint(job, out, progress)
+    with mock.patch.object(block_solver, "sparsegpt", solver), RunProgress(job.plan.layers, quiet=True) as progress:
+        facts = pipeline.compress_checkpoint(job, out, progress)
     seconds = time.perf_counter() - begin
     score = evaluate(out, case.text, LENGTH, CPU, max_windows=case.windows)
     return {"perplexity": score.perplexity, "zeros": facts["sparsity"], "seconds": seconds}

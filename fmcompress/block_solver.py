@@ -1,16 +1,19 @@
 """Solving the chosen layers of one block, once its weights are loaded."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from .calibration import Batch, Group, HessianCollector, StreamedModel
-from .config import PruneConfig
+from .checkpoint import Checkpoint
+from .config import PruneConfig, RunConfig
 from .errors import CalibrationError
-from .plan import Plan
-from .pruning import NM, LayerResult, magnitude, sparsegpt
+from .layerwise import NM, LayerResult, solve
+from .plan import Chosen, Layer, Plan
+from .pruning import magnitude
+from .quantization import round_to_nearest
 
 
 class Observer(Protocol):
@@ -33,23 +36,27 @@ class Observer(Protocol):
 class Job:
     """A run that is ready to start: inputs read and checked, nothing written."""
 
-    streamed: StreamedModel
-    config: PruneConfig
-    layers: list[dict[str, nn.Linear]]
-    windows: Tensor | None  # [sequences, length] int64 calibration tokens; None for a method without data
+    source: Checkpoint
+    config: RunConfig
+    layers: Chosen
+    device: torch.device
     plan: Plan
+    streamed: StreamedModel | None = None  # None for a method that does not run the model
+    windows: Tensor | None = None  # [sequences, length] int64 calibration tokens; None for a method without data
+    notes: list[str] = field(default_factory=list)  # what a person should know before the run
 
 
 Solved = tuple[dict[str, Any], LayerResult]
 
 
+def solve_without_data(job: Job, index: int, observer: Observer) -> list[Solved]:
+    """Solve the chosen layers of a block one by one. Returns records and results."""
+    return [_solve_layer(job, index, name, None, observer) for name in job.layers[index]]
+
+
 def solve_block(job: Job, index: int, block: nn.Module, batches: list[Batch], observer: Observer) -> list[Solved]:
     """Solve the chosen layers of a loaded block, whose weights change. Returns records and results in solving order."""
     layers, solved = job.layers[index], list[Solved]()
-    if job.windows is None:
-        for name in layers:
-            solved.append(_solve_layer(job, index, name, None, observer))
-        return solved
     if not layers:
         return solved
     groups = _calibrate(job, index, block, batches, layers)
@@ -63,10 +70,9 @@ def solve_block(job: Job, index: int, block: nn.Module, batches: list[Batch], ob
     return solved
 
 
-def _calibrate(
-    job: Job, index: int, block: nn.Module, batches: list[Batch], layers: dict[str, nn.Linear]
-) -> list[Group]:
-    collector = HessianCollector(layers)
+def _calibrate(job: Job, index: int, block: nn.Module, batches: list[Batch], layers: dict[str, Layer]) -> list[Group]:
+    assert job.streamed is not None
+    collector = HessianCollector({name: layer.module for name, layer in layers.items() if layer.module is not None})
     try:
         for batch in batches:
             collector.next_batch(batch.real)
@@ -85,30 +91,51 @@ def _calibrate(
 
 
 def _solve_layer(job: Job, index: int, name: str, group: Group | None, observer: Observer) -> Solved:
-    module, config, target = job.layers[index][name], job.config, job.config.target()
-    tensor = job.streamed.tensor_name(module)
-    weight = job.streamed.checkpoint.read(tensor).to(job.streamed.device)
+    layer = job.layers[index][name]
+    weight = job.source.read(layer.tensor).to(job.device)
     if group is None:
-        result = magnitude(weight, target, name=tensor)
+        result = _without_data(job.config, layer, weight)
     else:
-        result = sparsegpt(
-            weight,
-            group.hessian,
-            target,
-            damping=config.damping,
-            block_size=config.block_size,
-            output_energy=group.energy[name],
-            name=tensor,
-        )
-    module.weight.data = result.weight.to(module.weight.dtype)
-    record = _record(tensor, result, target, 0 if group is None else group.tokens)
+        result = _with_data(job.config, layer, weight, group, group.energy[name])
+        assert layer.module is not None
+        layer.module.weight.data = result.weight.to(layer.module.weight.dtype)
+    record = _record(layer.tensor, result, job.config, 0 if group is None else group.tokens)
     observer.layer(index, {**record, "seconds": result.seconds})
     return record, result
 
 
-def _record(tensor: str, result: LayerResult, target: Any, tokens: int) -> dict[str, Any]:
+def _with_data(config: RunConfig, layer: Layer, weight: Tensor, group: Group, energy: float) -> LayerResult:
+    block_size = config.block_size if isinstance(config, PruneConfig) else 128
+    return solve(
+        weight,
+        group.hessian,
+        config.target(),
+        config.grid(),
+        damping=config.damping,
+        block_size=block_size,
+        activation_order=config.activation_order,
+        output_energy=energy,
+        name=layer.tensor,
+    )
+
+
+def _without_data(config: RunConfig, layer: Layer, weight: Tensor) -> LayerResult:
+    target, grid = config.target(), config.grid()
+    if target is None:
+        assert grid is not None
+        return round_to_nearest(weight, grid, name=layer.tensor)
+    pruned = magnitude(weight, target, name=layer.tensor)
+    if grid is None:
+        return pruned
+    rounded = round_to_nearest(pruned.weight, grid, name=layer.tensor)
+    return replace(rounded, seconds={**pruned.seconds, "round": rounded.seconds["solve"]})
+
+
+def _record(tensor: str, result: LayerResult, config: RunConfig, tokens: int) -> dict[str, Any]:
     rows, cols = result.weight.shape
+    target, grid = config.target(), config.grid()
     pattern = {"keep": target.keep, "group": target.group} if isinstance(target, NM) else {}
+    levels = {} if grid is None else {"bits": grid.bits, "group_size": grid.group_size, "symmetric": grid.symmetric}
     measured = {"loss": result.loss, "relative_error": result.relative_error} if tokens else {}
     return {
         "tensor": tensor,
@@ -117,6 +144,7 @@ def _record(tensor: str, result: LayerResult, target: Any, tokens: int) -> dict[
         "zeros": result.zeros,
         "sparsity": result.sparsity,
         **pattern,
+        **levels,
         **measured,
         "damping": result.damping,
         "dead_columns": result.dead_columns,

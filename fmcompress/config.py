@@ -5,26 +5,27 @@ from typing import Any, Literal, TypeVar
 
 import torch
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from .errors import ConfigError
-from .pruning import Pattern, Unstructured, parse_pattern
+from .layerwise import Grid, Pattern, Unstructured, check_options, parse_pattern
 
+CLIP_CANDIDATES = 40  # ranges that --clip-search tries
 CPU_TOKENS, GPU_TOKENS = 32_768, 262_144  # calibration tokens by default: minutes of waiting either way
 Config = TypeVar("Config", bound=BaseModel)
 
 
-class PruneConfig(BaseModel):
-    """Everything that decides what `fmcompress prune` writes."""
+class RunConfig(BaseModel):
+    """What all runs share: which layers, how they are calibrated and stored."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    method: Literal["sparsegpt", "magnitude"] = "sparsegpt"
-    sparsity: float | None = Field(None, ge=0, le=1)
-    pattern: str | None = None
-    mask_scope: Literal["block", "row", "layer"] = "block"
+    bits: Literal[2, 3, 4, 8] | None = None
+    group_size: int | Literal["row"] = 128
+    symmetric: bool = True
+    clip_search: bool = False
+    activation_order: bool = False
     damping: float = Field(0.01, ge=0, le=1)
-    block_size: int = Field(128, ge=1)
     true_sequential: bool = False
     include: str | None = None
     exclude: str | None = None
@@ -32,6 +33,64 @@ class PruneConfig(BaseModel):
     sequence_length: int = Field(2048, ge=2)
     seed: int = 0
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    format: Literal["dense", "compressed-tensors", "packed"] | None = None
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_for_numbers(cls, value: Any, info: ValidationInfo) -> Any:
+        if isinstance(value, bool) and cls.model_fields[str(info.field_name)].annotation is not bool:
+            raise ValueError("expected another kind of value than true or false")
+        return value
+
+    @field_validator("group_size", mode="before")
+    @classmethod
+    def _number_or_row(cls, value: Any) -> Any:
+        if isinstance(value, str) and value.isascii() and value.isdigit():
+            value = int(value)
+        if value != "row" and not (isinstance(value, int) and value >= 1):
+            raise ValueError("expected a number of columns such as 128, or row")
+        return value
+
+    @model_validator(mode="after")
+    def _format_fits(self) -> "RunConfig":
+        if self.format == "compressed-tensors" and self.bits is None:
+            raise ValueError("format: compressed-tensors holds quantized weights. Add --bits 4, or use --format packed")
+        return self
+
+    def grid(self) -> Grid | None:
+        """The grid as the solvers take it; None if nothing is quantized."""
+        if self.bits is None:
+            return None
+        size = None if self.group_size == "row" else self.group_size
+        return Grid(self.bits, size, self.symmetric, CLIP_CANDIDATES if self.clip_search else 1)
+
+    def target(self) -> Pattern | None:
+        """The pattern as the solvers take it; None if nothing is pruned."""
+        return None
+
+    @property
+    def needs_data(self) -> bool:
+        """Whether the method looks at calibration data, and so at the model's definition."""
+        raise NotImplementedError
+
+    @property
+    def written_as(self) -> str:
+        """The format to write: as asked for, else compressed-tensors for quantized weights and dense for others."""
+        return self.format or ("dense" if self.bits is None else "compressed-tensors")
+
+    def samples_on(self, device: torch.device, length: int) -> int:
+        """How many sequences to calibrate with: as asked, or what keeps a person waiting for minutes."""
+        return self.samples or max(1, (CPU_TOKENS if device.type == "cpu" else GPU_TOKENS) // length)
+
+
+class PruneConfig(RunConfig):
+    """Everything that decides what `fmcompress prune` writes."""
+
+    method: Literal["sparsegpt", "magnitude"] = "sparsegpt"
+    sparsity: float | None = Field(None, ge=0, le=1)
+    pattern: str | None = None
+    mask_scope: Literal["block", "row", "layer"] = "block"
+    block_size: int = Field(128, ge=1)
 
     @field_validator("pattern", mode="before")
     @classmethod
@@ -42,11 +101,19 @@ class PruneConfig(BaseModel):
 
     @model_validator(mode="after")
     def _one_target(self) -> "PruneConfig":
-        if (self.sparsity is None) == (self.pattern is None):
-            raise ValueError("give either --sparsity 0.5 or --pattern 2:4, not both and not neither")
-        if self.pattern is not None:
-            parse_pattern(self.pattern)
+        if self.sparsity is None and self.pattern is None:
+            raise ValueError("say how much to prune: --sparsity 0.5 or --pattern 2:4")
+        if self.sparsity is not None and self.pattern is not None:
+            raise ValueError("give either --sparsity 0.5 or --pattern 2:4, not both")
+        target = self.target()
+        if self.needs_data:
+            check_options(target, self.grid(), block_size=self.block_size, activation_order=self.activation_order)
         return self
+
+    @property
+    def needs_data(self) -> bool:
+        """SparseGPT does."""
+        return self.method == "sparsegpt"
 
     def target(self) -> Pattern:
         """The pattern as the solvers take it."""
@@ -55,9 +122,17 @@ class PruneConfig(BaseModel):
         assert self.sparsity is not None
         return Unstructured(self.sparsity, self.mask_scope)
 
-    def samples_on(self, device: torch.device, length: int) -> int:
-        """How many sequences to calibrate with: as asked, or what keeps a person waiting for minutes."""
-        return self.samples or max(1, (CPU_TOKENS if device.type == "cpu" else GPU_TOKENS) // length)
+
+class QuantizeConfig(RunConfig):
+    """Everything that decides what `fmcompress quantize` writes."""
+
+    method: Literal["gptq", "rtn"] = "gptq"
+    bits: Literal[2, 3, 4, 8] = 4
+
+    @property
+    def needs_data(self) -> bool:
+        """GPTQ does."""
+        return self.method == "gptq"
 
 
 def resolve(model: type[Config], path: Path | None, **flags: Any) -> Config:
@@ -70,20 +145,26 @@ def resolve(model: type[Config], path: Path | None, **flags: Any) -> Config:
             raise ConfigError(f"{path}: cannot be read as YAML ({' '.join(str(error).split())}).") from None
         if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
             raise ConfigError(f"{path}: expected keys and values such as 'sparsity: 0.5'.")
-    values.update({key: value for key, value in flags.items() if value is not None})
+    values = {key.replace("-", "_"): value for key, value in values.items()}  # as the flags are spelt
+    given = {key: value for key, value in flags.items() if value is not None}
+    for one, other in (("sparsity", "pattern"), ("pattern", "sparsity")):
+        if one in given and other not in given:  # flags win
+            values.pop(other, None)
+    values.update(given)
     try:
         return model(**values)
     except ValidationError as error:
-        raise ConfigError(_one_line(error)) from None
+        raise ConfigError(_one_line(error, model)) from None
 
 
-def _one_line(error: ValidationError) -> str:
+def _one_line(error: ValidationError, model: type[BaseModel]) -> str:
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"]).replace("_", "-")
     if first["type"] == "extra_forbidden":
-        return f"{where}: no such option. Known: {', '.join(PruneConfig.model_fields)}."
+        return f"{where}: no such option. Known: {', '.join(model.model_fields)}."
     message = first["msg"].removeprefix("Value error, ").replace("Input should be", "expected").rstrip(".")
-    return f"{where}: {message}, got {first['input']!r}." if where else f"{message}."
+    hint = " Write 0.5 for half of the weights." if where == "sparsity" else ""
+    return f"{where}: {message}, got {first['input']!r}.{hint}" if where else f"{message}."
 
 
 def pick_device(name: str) -> torch.device:

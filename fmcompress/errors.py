@@ -14,7 +14,7 @@ class CheckpointError(FmcompressError):
 
 
 class DiskError(CheckpointError):
-    """A file that cannot be written here and now; the same run may succeed later."""
+    """A file that cannot be read or written here and now; the same run may succeed later."""
 
 
 class CalibrationError(FmcompressError):

@@ -13,7 +13,8 @@ FILE = "journal.jsonl"
 class Journal:
     """An append-only file: the run's fingerprint, then one record for each finished block.
 
-    A record is on disk before append() returns; a line that a kill cut short counts as not written.
+    A record is on disk before append() returns; a line that a kill cut short counts as not written. Raises ConfigError
+    if blocks are missing or doubled.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -27,6 +28,8 @@ class Journal:
                 os.truncate(self.path, sum(map(len, lines[:-1])))
             if whole:
                 self.fingerprint, self.records = whole[0], whole[1:]
+            if [record.get("block") for record in self.records] != list(range(len(self.records))):
+                raise ConfigError(f"{self.path}: its blocks are out of order. Use --force to start anew.")
 
     def start(self, fingerprint: dict[str, Any]) -> None:
         """Write the first line. Everything that a resumed run relies on must be on disk already."""
@@ -47,7 +50,8 @@ class Journal:
 
 def check_same_run(written: dict[str, Any], fingerprint: dict[str, Any]) -> None:
     """Raise ConfigError, naming the field, if two fingerprints belong to runs with other inputs or options."""
-    for key in sorted((fingerprint.keys() | written.keys()) - {"threads"}):  # threads are taken over
+    keys = [*fingerprint, *(key for key in written if key not in fingerprint)]  # options before what they change
+    for key in (key for key in keys if key != "threads"):  # threads are taken over
         before, now = written.get(key), fingerprint.get(key)
         if before != now:
             raise ConfigError(

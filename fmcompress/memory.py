@@ -12,6 +12,15 @@ def peak_memory_bytes() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if platform.system() == "Darwin" else 1024)
 
 
+def resident_bytes() -> int:
+    """Resident memory of this process now, or the most that it ever held where that cannot be told."""
+    try:
+        with open("/proc/self/statm") as file:
+            return int(file.read().split()[1]) * resource.getpagesize()
+    except OSError:
+        return peak_memory_bytes()
+
+
 def return_freed_memory(larger_than_bytes: int = 1 << 20) -> None:
     """From now on, allocations of that size come from the system and go back to it when freed.
 

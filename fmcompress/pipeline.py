@@ -1,66 +1,91 @@
 """The one pass over a checkpoint: for each block calibrate, solve, write, note in the journal, and run on."""
 
+import hashlib
 import time
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from . import __version__, _backends
-from .block_solver import Job, Observer, solve_block
+from .block_solver import Job, Observer, Solved, solve_block, solve_without_data
 from .calibration import (
     Batch,
     StreamedModel,
+    check_text,
     cut_windows,
     load_tokenizer,
     sample_windows,
     token_stream,
 )
-from .checkpoint import Checkpoint, CheckpointWriter, verify_checkpoint
-from .config import PruneConfig, pick_dtype
-from .errors import CalibrationError, CheckpointError, DiskError, FmcompressError
+from .checkpoint import Checkpoint
+from .config import RunConfig, pick_dtype
+from .errors import CheckpointError, ConfigError, DiskError, FmcompressError
+from .formats import CompressedTensorsOutput, DenseOutput, Output, PackedOutput, open_checkpoint
 from .journal import Journal
 from .layerwise import all_finite
 from .memory import peak_memory_bytes
-from .plan import choose_layers, make_plan
+from .plan import SOLVABLE, Chosen, choose_layers, choose_tensors, make_plan
 from .workspace import Workspace
 
+POOL = 16  # calibration sequences are drawn from at most so many times as many
 BATCH_TOKENS = 4096  # sequences run together up to this many tokens
 
 
-def prepare(model: Path, config: PruneConfig, calibration: Path | None, device: torch.device) -> Job:
+def prepare(model: Path, config: RunConfig, calibration: Path | None, device: torch.device) -> Job:
     """Read and check all inputs of a run.
 
     Raises CheckpointError, ConfigError or CalibrationError if one of them will not do.
     """
-    source = Checkpoint(model)
+    if config.needs_data:
+        check_text(calibration)
+    source = open_checkpoint(model)
+    if type(source) is not Checkpoint:
+        raise ConfigError(f"{model}: its weights are packed or quantized already. Restore them with fmcompress unpack.")
+    if not config.needs_data:
+        return _prepare_without_data(source, config, device)
     stored = next((e.dtype for e in source.tensors.values() if e.dtype.is_floating_point), torch.float32)
     streamed = StreamedModel(source, device, pick_dtype(config.dtype, device, stored))
     layers = choose_layers(streamed, config)
-    for module in (module for some in layers for module in some.values()):
-        name = streamed.tensor_name(module)
-        if source.tensors[name].dtype not in (torch.float64, torch.float32, torch.bfloat16, torch.float16):
-            raise CheckpointError(
-                f"{name}: {source.tensors[name].dtype} weights cannot be pruned. Give a checkpoint in bfloat16."
-            )
-    longest = (
-        getattr(streamed.model.config.get_text_config(), "max_position_embeddings", None) or config.sequence_length
-    )
-    length = min(config.sequence_length, longest)
-    samples = config.samples_on(device, length)
-    windows = None
-    if config.method == "sparsegpt":
-        if calibration is None:
-            raise CalibrationError(
-                "--calibration: SparseGPT needs text (.txt, .jsonl, also .gz or .xz), or use --method magnitude."
-            )
-        stream = token_stream(load_tokenizer(model), calibration)
-        windows = sample_windows(cut_windows(stream, length, str(calibration)), samples, config.seed)
-        samples = len(windows)
-    return Job(streamed, config, layers, windows, make_plan(streamed, layers, config, samples, length))
+    _check_solvable(source, layers)
+    longest = getattr(streamed.model.config.get_text_config(), "max_position_embeddings", None)
+    length, notes = config.sequence_length, list[str]()
+    if longest is not None and longest < length:
+        length = longest
+        if "sequence_length" in config.model_fields_set:
+            notes.append(f"sequence length {config.sequence_length} lowered to {length}, the model's longest")
+    wanted = config.samples_on(device, length)
+    assert calibration is not None
+    stream = token_stream(load_tokenizer(model), calibration, at_most=POOL * wanted * length)
+    windows = sample_windows(cut_windows(stream, length, str(calibration)), wanted, config.seed)
+    if len(windows) < wanted and config.samples:
+        notes.append(f"calibration holds {len(windows)} sequences, fewer than the {wanted} asked for")
+    plan = make_plan(source, streamed, layers, config, len(windows), length)
+    return Job(source, config, layers, device, plan, streamed, windows, notes)
 
 
-def prune_checkpoint(
+def _prepare_without_data(source: Checkpoint, config: RunConfig, device: torch.device) -> Job:
+    """For methods that need no model: its definition only helps to tell linear layers from tables."""
+    streamed, notes = None, list[str]()
+    try:
+        streamed = StreamedModel(source, torch.device("cpu"), torch.float32)
+        layers = choose_layers(streamed, config)
+    except (CheckpointError, ConfigError, ImportError):
+        layers = choose_tensors(source, config)
+        notes.append("layers were chosen by their names, since their roles in the model are not known here")
+    _check_solvable(source, layers)
+    return Job(source, config, layers, device, make_plan(source, streamed, layers, config, 0, 0), streamed, None, notes)
+
+
+def _check_solvable(source: Checkpoint, layers: Chosen) -> None:
+    for layer in (layer for some in layers for layer in some.values()):
+        dtype = source.tensors[layer.tensor].dtype
+        if dtype not in SOLVABLE:
+            raise CheckpointError(f"{layer.tensor}: {dtype} weights cannot be solved. Give a checkpoint in bfloat16.")
+
+
+def compress_checkpoint(
     job: Job, out: Path, observer: Observer, *, resume: bool = False, force: bool = False
 ) -> dict[str, Any]:
     """Run a job and publish OUT. Returns the facts of the run, as they stand in OUT/fmcompress.json.
@@ -68,32 +93,61 @@ def prune_checkpoint(
     A run that ends early leaves OUT.partial, from which the same run with resume=True goes on to the same bytes.
     """
     begin = time.perf_counter()
-    workspace = Workspace(job.streamed.checkpoint, out, resume=resume, force=force)
+    workspace = Workspace(job.source, out, resume=resume, force=force)
     fingerprint = _fingerprint(job)
     if workspace.finished_before():
         workspace.confirm_finished(fingerprint)
         observer.note(f"{out} is finished already.")
         return {"out": str(out), "finished_before": True}
-    _check_finite(job.streamed.checkpoint)
-    journal = workspace.open(fingerprint)
-    # sums are split over threads: another number of them could change the last bit
-    torch.set_num_threads(journal.fingerprint["threads"] if journal.fingerprint else torch.get_num_threads())
-    if job.windows is not None and job.config.samples and len(job.windows) < job.config.samples:
-        observer.note(f"calibration holds {len(job.windows)} sequences, fewer than the {job.config.samples} asked for")
-    try:
-        _walk(job, workspace, journal, observer)
-    except DiskError:
-        raise  # finished blocks stay: --resume goes on when there is room
-    except FmcompressError:
-        workspace.discard()  # the same input would fail again: leave nothing half-written
-        raise
-    records = [record for block in journal.records for record in block["layers"]]
-    verify_checkpoint(job.streamed.checkpoint, workspace.output, records)
-    facts = {**_facts(job, records), "fingerprint": {k: v for k, v in fingerprint.items() if k != "threads"}}
-    workspace.publish(facts)
+    _check_finite(job.source)
+    output = _output(job, workspace)
+    with workspace.open(fingerprint, output) as journal:
+        assert journal.fingerprint is not None
+        # sums are split over threads: another number of them could change the last bit
+        torch.set_num_threads(journal.fingerprint["threads"])
+        for text in job.notes:
+            observer.note(text)
+        try:
+            _walk(job, output, journal, observer)
+            records = [record for block in journal.records for record in block["layers"]]
+            _check_complete(job, records)
+            output.finish(records)
+        except DiskError:
+            raise  # finished blocks stay: --resume goes on when the disk is well again
+        except FmcompressError:
+            workspace.discard()  # the same input would fail again: leave nothing half-written
+            raise
+        written = open_checkpoint(workspace.output)
+        facts = _facts(job, records, written)
+        facts["fingerprint"] = {key: value for key, value in fingerprint.items() if key != "threads"}
+        workspace.publish(facts)
     # what differs from one run to the next stays out of the file, so that equal runs write equal bytes
     measured = {"seconds": time.perf_counter() - begin, "peak_memory_bytes": peak_memory_bytes()}
     return {**facts, "out": str(out), **measured}
+
+
+def _output(job: Job, workspace: Workspace) -> Output:
+    """The writer of the form that was asked for."""
+    config, layers = job.config, workspace.partial / "layers"
+    if config.written_as == "dense":
+        return DenseOutput(job.source, workspace.output)
+    if config.written_as == "packed":
+        return PackedOutput(job.source, workspace.output, layers, config.target())
+    grid, chosen = config.grid(), {layer.tensor for some in job.layers for layer in some.values()}
+    assert grid is not None
+    if job.streamed is None:
+        targets, ignore = sorted(name.removesuffix(".weight") for name in chosen), []
+    else:
+        linears = [(n, m) for n, m in job.streamed.model.named_modules() if isinstance(m, nn.Linear)]
+        targets, ignore = ["Linear"], sorted(n for n, m in linears if job.streamed.tensor_name(m) not in chosen)
+    return CompressedTensorsOutput(job.source, workspace.output, layers, grid, targets, ignore)
+
+
+def _check_complete(job: Job, records: list[dict[str, Any]]) -> None:
+    """Every chosen layer must have been solved once, whatever the journal of an earlier run says."""
+    chosen = sorted(layer.tensor for some in job.layers for layer in some.values())
+    if sorted(record["tensor"] for record in records) != chosen:
+        raise CheckpointError("the journal of the earlier run does not name every layer once. Use --force.")
 
 
 def _check_finite(source: Checkpoint) -> None:
@@ -105,63 +159,77 @@ def _check_finite(source: Checkpoint) -> None:
 
 def _fingerprint(job: Job) -> dict[str, Any]:
     """What a resumed run must share with the one it goes on with. `threads` is taken over, not compared."""
-    import hashlib
-
     tokens = b"" if job.windows is None else job.windows.numpy().tobytes()
     return {
         "fmcompress": __version__,
-        "model": job.streamed.checkpoint.digest(),
-        "calibration": hashlib.sha256(tokens).hexdigest(),
-        "device": job.streamed.device.type,
+        "torch": torch.__version__,
+        "native": _backends.explain()["native"],
+        "model": job.source.digest(),
+        "device": job.device.type,
         **{f"option {key}": value for key, value in job.config.model_dump().items()},
+        "calibration": hashlib.sha256(tokens).hexdigest(),
         "threads": torch.get_num_threads(),
     }
 
 
-def _facts(job: Job, records: list[dict[str, Any]]) -> dict[str, Any]:
+def _facts(job: Job, records: list[dict[str, Any]], written: Checkpoint) -> dict[str, Any]:
     weights = sum(record["rows"] * record["cols"] for record in records)
     zeros = sum(record["zeros"] for record in records)
+    solved = {record["tensor"] for record in records}
+    before = sum(job.source.tensors[name].size_bytes for name in solved)
+    after = sum(written.tensors[name].size_bytes for name in solved)
     return {
         "fmcompress": __version__,
         "torch": torch.__version__,
         "native": _backends.explain()["native"],
         "config": job.config.model_dump(),
+        "format": job.config.written_as,
         "calibration_sequences": 0 if job.windows is None else len(job.windows),
         "calibration_tokens": 0 if job.windows is None else job.windows.numel(),
         "weights": weights,
         "zeros": zeros,
         "sparsity": zeros / max(1, weights),
+        "bytes_before": before,
+        "bytes_after": after,
+        "bits_per_weight": 8 * after / max(1, weights),
         "layers": records,
     }
 
 
-def _walk(job: Job, workspace: Workspace, journal: Journal, observer: Observer) -> None:
+def _walk(job: Job, output: Output, journal: Journal, observer: Observer) -> None:
     """All blocks, the finished ones forward only."""
-    streamed, written = job.streamed, Checkpoint(workspace.output)
-    writer = CheckpointWriter(workspace.output)
-    done, count = len(journal.records), len(streamed.blocks)
+    done, count = len(journal.records), len(job.layers)
     observer.start(count, done)
+    if job.windows is None:
+        for index in range(done, count):
+            _keep(index, solve_without_data(job, index, observer), output, journal, observer)
+        return
+    streamed = job.streamed
+    assert streamed is not None
     batches = _embed(job) if done < count else []
     for index in range(count):
-        if index < done and not batches:
-            continue
-        with torch.no_grad(), streamed.loaded(index, written if index < done else None) as block:
+        if not batches:
+            return
+        with torch.no_grad(), streamed.loaded(index, output if index < done else None) as block:
             if index >= done:
-                results = solve_block(job, index, block, batches, observer)
-                for record, result in results:
-                    writer.write(record["tensor"], result.weight)
-                writer.flush()
-                journal.append({"block": index, "layers": [record for record, _ in results]})
-                del results  # the next block needs the room
-                observer.block(index)
+                _keep(index, solve_block(job, index, block, batches, observer), output, journal, observer)
             if index + 1 < count:
                 for batch in batches:
                     batch.hidden = streamed.run_block(index, block, batch).to(batch.hidden.device)
 
 
+def _keep(index: int, solved: list[Solved], output: Output, journal: Journal, observer: Observer) -> None:
+    """Write the layers of a finished block, then note them in the journal."""
+    for record, result in solved:
+        output.write(record["tensor"], result)
+    output.flush()
+    journal.append({"block": index, "layers": [record for record, _ in solved]})
+    observer.block(index)
+
+
 def _embed(job: Job) -> list[Batch]:
-    if job.windows is None:
-        return []
+    assert job.windows is not None
+    assert job.streamed is not None
     sequences = max(1, BATCH_TOKENS // job.windows.shape[1])
     with job.streamed.outside_kept():
         batches = [job.streamed.embed(part) for part in job.windows.split(sequences)]

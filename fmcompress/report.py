@@ -30,14 +30,14 @@ def print_json(value: Any) -> None:
     sys.stdout.write(json.dumps(value, indent=1) + "\n")
 
 
-class PruneProgress:
+class RunProgress:
     """Watches a run on standard error: a live bar on a terminal, a plain line a layer elsewhere, nothing when quiet."""
 
     def __init__(self, layers: int, quiet: bool = False, damping: float = 0.01) -> None:
         self.damping = damping  # as asked for; more than that was raised
         self.quiet, self.layers, self.done, self.blocks = quiet, layers, 0, 0
         columns = (
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             TimeElapsedColumn(),
             TextColumn("left"),
@@ -46,7 +46,7 @@ class PruneProgress:
         self.bar = Progress(*columns, console=err, disable=quiet or not err.is_terminal, transient=True)
         self.task = self.bar.add_task("calibrating", total=layers)
 
-    def __enter__(self) -> "PruneProgress":
+    def __enter__(self) -> "RunProgress":
         self.bar.start()
         return self
 
@@ -67,10 +67,11 @@ class PruneProgress:
         error = f" · err {record['relative_error']:.4f}" if "relative_error" in record else ""
         damping = f" · damping raised to {record['damping']:g}" if record["damping"] > self.damping else ""
         where = f"block {block + 1}/{self.blocks} · {record['tensor']}"
-        facts = f"{where} · {100 * record['sparsity']:.2f} % zeros{error}{damping}"
+        bits = f" · {record['bits']} bits" if "bits" in record else ""
+        facts = f"{where} · {100 * record['sparsity']:.2f} % zeros{bits}{error}{damping}"
         self.bar.update(self.task, completed=self.done, description=facts)
         if not self.quiet and not err.is_terminal:
-            err.print(facts, soft_wrap=True)
+            err.print(facts, soft_wrap=True, markup=False)
 
     def block(self, block: int) -> None:
         """See pipeline.Observer."""
@@ -85,12 +86,16 @@ def plan_table(plan: Plan) -> Table:
     """The plan of a run."""
     table = Table("what", "estimate", title="plan", show_header=True)
     table.add_row("layers", f"{plan.layers} in {plan.blocks} blocks")
-    table.add_row("weights to prune", f"{plan.zeros:,} of {plan.weights:,}")
+    if plan.zeros:
+        table.add_row("weights to prune", f"{plan.zeros:,} of {plan.weights:,}")
+    if plan.bits:
+        table.add_row("weights to quantize", f"{plan.weights:,} to {plan.bits} bits")
     table.add_row("calibration tokens", f"{plan.tokens:,}")
     table.add_row("time", f"about {plan.seconds:.0f} s" if plan.seconds >= 1 else "a second or two")
-    for name in ("embedding", "activation", "block", "hessian", "solve", "peak", "output"):
-        label = "output on disk (as dense as before)" if name == "output" else f"memory: {name}"
-        table.add_row(label, human_bytes(getattr(plan, f"{name}_bytes")))
+    labels = {"process": "Python and libraries", "peak": "peak of the process"}
+    for name in ("process", "embedding", "activation", "block", "hessian", "solve", "peak"):
+        table.add_row(f"memory: {labels.get(name, name)}", human_bytes(getattr(plan, f"{name}_bytes")))
+    table.add_row("tensors on disk", human_bytes(plan.output_bytes))
     return table
 
 
@@ -98,7 +103,7 @@ def summary(facts: dict[str, Any]) -> str:
     """One line on a finished run."""
     if facts.get("finished_before"):
         return f"{facts['out']}: nothing left to do."
-    return (
-        f"{facts['out']}: {100 * facts['sparsity']:.2f} % of {facts['weights']:,} weights are zero, checked on disk · "
-        f"{facts['seconds']:.1f} s · peak memory {human_bytes(facts['peak_memory_bytes'])}"
-    )
+    zeros = f"{100 * facts['sparsity']:.2f} % of {facts['weights']:,} weights are zero"
+    bits = f" · {facts['bits_per_weight']:.2f} bits a weight" if facts["format"] != "dense" else ""
+    measured = f"{facts['seconds']:.1f} s · peak memory {human_bytes(facts['peak_memory_bytes'])}"
+    return f"{facts['out']} ({facts['format']}): {zeros}{bits}, checked on disk · {measured}"

@@ -1,23 +1,30 @@
 """The folders of a run: everything grows in OUT.partial, and OUT appears by one rename when all of it was checked."""
 
+import contextlib
+import fcntl
 import json
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from .checkpoint import Checkpoint, copy_checkpoint, sync
+from .checkpoint import Checkpoint, sync
+from .checkpoint.layout import INDEX, SINGLE
 from .errors import CheckpointError, ConfigError
-from .journal import Journal, check_same_run
+from .formats import Output
+from .journal import FILE, Journal, check_same_run
 
 FACTS = "fmcompress.json"
+HEADLINE = "## Compressed with fmcompress"
+OURS = {FILE, "layers", "output", "replaced"}  # all that a run puts into OUT.partial
 
 
 class Workspace:
     """Where one run reads and writes.
 
     out      the finished checkpoint's folder, which does not exist before the end
-    partial  beside it: the journal, and the growing copy in `output`
+    partial  beside it: the journal, encoded layers in `layers`, and the growing checkpoint in `output`
     """
 
     def __init__(self, source: Checkpoint, out: Path, *, resume: bool, force: bool) -> None:
@@ -37,9 +44,25 @@ class Workspace:
             raise ConfigError(f"OUT: {self.out.parent} is no folder. Create it first.")
         if self.out.exists() and not self.out.is_dir():
             raise ConfigError(f"OUT: {self.out} is a file. Choose another name.")
-        if self.out.is_dir() and any(self.out.iterdir()) and not (self.force or self.finished_before()):
+        if os.path.ismount(self.out):
+            raise ConfigError(f"OUT: {self.out} is a mount point and cannot be replaced. Choose a folder inside it.")
+        if self.resume and self.force:
+            raise ConfigError("--resume goes on with a run and --force forgets it: give one of them.")
+        if self.out.is_dir() and any(self.out.iterdir()):
+            self._check_replaceable()
+        if self.partial.exists():
+            self._check_partial()
+
+    def _check_replaceable(self) -> None:
+        if not (self.force or self.finished_before()):
             raise ConfigError(f"OUT: {self.out} is not empty. Choose another folder, or --force to replace it.")
-        if self.partial.exists() and not (self.resume or self.force):
+        if self.force and not any((self.out / name).exists() for name in (FACTS, "config.json", INDEX, SINGLE)):
+            raise ConfigError(f"OUT: {self.out} holds no checkpoint, so --force leaves it alone. Remove it yourself.")
+
+    def _check_partial(self) -> None:
+        if not self.partial.is_dir() or {path.name for path in self.partial.iterdir()} - OURS:
+            raise ConfigError(f"OUT: {self.partial} is in the way, and not of an interrupted run. Move it.")
+        if not (self.resume or self.force):
             raise ConfigError(
                 f"OUT: {self.partial} is left from an interrupted run. Add --resume to go on, --force to start anew."
             )
@@ -59,26 +82,34 @@ class Workspace:
         check_same_run(written, fingerprint)
         shutil.rmtree(self.partial, ignore_errors=True)
 
-    def open(self, fingerprint: dict[str, Any]) -> Journal:
-        """The journal of the run to go on with, or of a new one for which the source was copied.
+    @contextlib.contextmanager
+    def open(self, fingerprint: dict[str, Any], output: Output) -> Iterator[Journal]:
+        """The journal of the run to go on with, or of a new one that `output` has begun. Locked against other runs.
 
-        Raises ConfigError if --resume meets a run of other inputs or options, CheckpointError if the disk is full.
+        Raises ConfigError if --resume meets a run of other inputs or options or one that is still alive,
+        CheckpointError if the disk is full.
         """
-        if self.resume and (self.partial / "journal.jsonl").exists():
-            journal = Journal(self.partial)
-            if journal.fingerprint is not None:
+        self.partial.mkdir(exist_ok=True)
+        with _locked(self.partial):
+            journal = Journal(self.partial) if self.resume else None
+            if journal is None or journal.fingerprint is None:
+                journal = self._start(fingerprint, output)
+            else:
                 check_same_run(journal.fingerprint, fingerprint)
-                return journal
-        shutil.rmtree(self.partial, ignore_errors=True)
-        self.partial.mkdir()
+            yield journal
+
+    def _start(self, fingerprint: dict[str, Any], output: Output) -> Journal:
+        for path in self.partial.iterdir():
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
         try:
-            copy_checkpoint(self.source, self.output)
+            output.begin()
         except CheckpointError:
-            shutil.rmtree(self.partial, ignore_errors=True)
+            self.discard()
             raise
-        sync(self.partial)
         journal = Journal(self.partial)
         journal.start(fingerprint)
+        sync(self.partial)
+        sync(self.partial.parent)
         return journal
 
     def discard(self) -> None:
@@ -90,6 +121,7 @@ class Workspace:
         path = self.output / FACTS
         path.write_text(json.dumps(facts, indent=1) + "\n")
         sync(path)
+        _append_to_card(self.output / "README.md", facts)
         sync(self.output)
         replaced = self.partial / "replaced"
         if self.out.is_dir() and any(self.out.iterdir()):
@@ -97,3 +129,33 @@ class Workspace:
         os.rename(self.output, self.out)
         sync(self.out.parent)
         shutil.rmtree(self.partial)
+
+
+def _append_to_card(card: Path, facts: dict[str, Any]) -> None:
+    """Tell the readers of a model card that these are not the weights that it describes. Once, also after a kill."""
+    text = card.read_text(encoding="utf-8", errors="surrogateescape") if card.exists() else ""
+    if HEADLINE in text or not text:
+        return
+    config = facts["config"]
+    done = {key: config[key] for key in ("method", "sparsity", "pattern", "bits", "group_size") if config.get(key)}
+    listed = ", ".join(f"{key} {value}" for key, value in done.items() if key != "group_size" or config["bits"])
+    note = f"The weights here were changed by fmcompress {facts['fmcompress']} ({listed}); `{FACTS}` has the details."
+    with card.open("w", encoding="utf-8", errors="surrogateescape") as file:
+        file.write(f"{text.rstrip()}\n\n{HEADLINE}\n\n{note}\nWhat stands above describes the model before that.\n")
+    sync(card)
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Hold a folder for this process. Raises ConfigError if another one has it."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ConfigError(f"{folder}: another run is at work on it. Wait for it, or choose another OUT.") from None
+        except OSError:
+            pass  # a file system without locks
+        yield
+    finally:
+        os.close(handle)

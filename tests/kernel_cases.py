@@ -96,3 +96,220 @@ def _compare(case: tuple, actual: Tensor, expected: Tensor, tolerance: float) ->
     torch.testing.assert_close(
         actual, expected, rtol=tolerance, atol=tolerance, equal_nan=True, msg=lambda text: f"{case}: {text}"
     )
+
+
+# Grids and codes
+
+BITS = (2, 3, 4, 8)
+MATRICES = [(0, 8), (1, 1), (3, 7), (130, 32), (5, 33), (9, 128), (2, 1030), (1, 5003)]
+
+
+def shifted(tensor: Tensor) -> Tensor:
+    """The same values, contiguous, but one element past where a wide load could start."""
+    whole = torch.empty(tensor.numel() + 1, dtype=tensor.dtype)
+    return whole[1:].view(tensor.shape).copy_(tensor)
+
+
+def grid_weights(rows: int, cols: int, dtype: torch.dtype) -> Iterator[tuple[str, Tensor]]:
+    """Ordinary weights, weights full of ties, and rows of one sign, of zeros and of what is not finite."""
+    source = torch.Generator().manual_seed(rows + 1000 * cols)
+    weight = torch.randn(rows, cols, generator=source, dtype=dtype)
+    yield "smooth", weight
+    yield "unaligned", shifted(weight)
+    yield "ties", (weight * 4).round() / 8
+    odd = weight.clone()
+    odd[0::7] = 0.0
+    odd[1::7] = weight[1::7].abs()
+    odd[2::7] = -weight[2::7].abs()
+    odd[3::7] *= 1e-38 if dtype == torch.float32 else 1e-308
+    odd[4::7, -1:] = float("nan")
+    odd[5::7, :1] = float("inf")
+    odd[6::7] = -0.0
+    yield "odd rows", odd
+
+
+def squared_errors(weight: Tensor, scale: Tensor, zero: Tensor, bits: int) -> Tensor:
+    """Of each segment, in float64."""
+    weight, scale = weight.double(), scale.double()
+    codes = reference.quantize(weight, scale, zero, bits)
+    return (reference.dequantize(codes, scale, zero) - weight).square().sum(1)
+
+
+def check_search_grid(search_grid: Callable[..., tuple[Tensor, Tensor]]) -> None:
+    """Plain min-max bit for bit; a search may settle on another candidate if it is as good."""
+    for dtype, tolerance in TOLERANCE.items():
+        for rows, cols in MATRICES:
+            for name, weight in grid_weights(rows, cols, dtype):
+                for bits, symmetric, candidates in [
+                    (4, True, 1),
+                    (2, False, 1),
+                    (3, False, 1),
+                    (8, True, 1),
+                    (3, False, 9),
+                    (4, True, 13),
+                ]:
+                    case = (dtype, rows, cols, name, bits, symmetric, candidates)
+                    scale, zero = search_grid(weight, bits, symmetric, candidates)
+                    expected, expected_zero = reference.search_grid(weight, bits, symmetric, candidates)
+                    assert scale.dtype == dtype and zero.dtype == torch.uint8, case
+                    assert scale.shape == zero.shape == (rows,), case
+                    if candidates == 1:
+                        assert torch.equal(scale, expected) and torch.equal(zero, expected_zero), case
+                        continue
+                    finite = weight.isfinite().all(1)
+                    assert torch.equal(scale[~finite], expected[~finite]), case
+                    assert torch.equal(zero[~finite], expected_zero[~finite]), case
+                    given = [t[finite] for t in (weight, scale, zero)]
+                    wanted = [t[finite] for t in (weight, expected, expected_zero)]
+                    _compare(case, squared_errors(*given, bits), squared_errors(*wanted, bits), tolerance)
+
+
+def grids(rows: int, bits: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """A scale and a zero for each row, all zeros from the first to the last code."""
+    source = torch.Generator().manual_seed(rows + bits)
+    scale = torch.rand(rows, generator=source, dtype=dtype) + 0.1
+    scale[::2] = 0.25  # weights in quarters then fall half-way between two levels
+    return scale, torch.randint(2**bits, (rows,), generator=source, dtype=torch.uint8)
+
+
+def check_quantize(quantize: Callable[..., Tensor]) -> None:
+    """Codes bit for bit, infinities at the ends of the range."""
+    for dtype in TOLERANCE:
+        for rows, cols in MATRICES:
+            for name, weight in grid_weights(rows, cols, dtype):
+                for bits in BITS:
+                    scale, zero = grids(rows, bits, dtype)
+                    finite = weight.nan_to_num(nan=0.0, posinf=float("inf"), neginf=-float("inf"))
+                    weight = shifted(finite) if name == "unaligned" else finite
+                    expected = reference.quantize(weight, scale, zero, bits)
+                    assert torch.equal(quantize(weight, scale, zero, bits), expected), (dtype, rows, cols, name, bits)
+
+
+def check_dequantize(dequantize: Callable[..., Tensor]) -> None:
+    """Every code there is, bit for bit."""
+    for dtype in TOLERANCE:
+        for rows, cols in MATRICES:
+            codes = torch.arange(rows * cols).mul(37).to(torch.uint8).view(rows, cols)
+            scale, zero = grids(rows, 8, dtype)
+            expected = reference.dequantize(codes, scale, zero)
+            for layout in (codes, shifted(codes)):
+                actual = dequantize(layout, scale, zero)
+                assert actual.dtype == dtype and torch.equal(actual, expected), (dtype, rows, cols)
+
+
+def check_joint_sweep(joint_sweep_block_: Callable[..., tuple[Tensor, Tensor]]) -> None:
+    """As check_sweep; a float that falls between two levels may go either way, so a few rows of float32 may differ."""
+    cases = [(*shape, 0, 0) for shape in MASKED] + CHOSEN
+    for dtype, tolerance in TOLERANCE.items():
+        for index, (rows, cols, keep, group) in enumerate(cases):
+            bits = BITS[index % len(BITS)]
+            source = torch.Generator().manual_seed(rows)
+            some = torch.rand(rows, cols, generator=source) < 0.5
+            for name, weight, factor in sweep_inputs(rows, cols, dtype):
+                for prune in [None] if group else [None, some]:
+                    for width in sorted({1, cols} - {0}):
+                        scale = torch.rand(rows, width, generator=source, dtype=dtype) + 0.2
+                        scale = scale if name == "smooth" else torch.full_like(scale, 0.75)
+                        zero = torch.randint(2**bits, scale.shape, generator=source, dtype=torch.uint8)
+                        case = (dtype, rows, cols, keep, group, bits, name, prune is None, width)
+                        expected, actual = weight.clone(), weight.clone()
+                        expected_loss, expected_codes = reference.joint_sweep_block_(
+                            expected, factor, prune, scale, zero, bits, keep, group
+                        )
+                        loss, codes = joint_sweep_block_(actual, factor, prune, scale, zero, bits, keep, group)
+                        assert codes.dtype == torch.uint8 and codes.shape == weight.shape, case
+                        number = ~expected.isnan()  # the code of NaN means nothing
+                        same = ((codes == expected_codes) | ~number).all(1)
+                        assert (~same).sum() <= (rows // 30 if dtype == torch.float32 else 0), case
+                        _compare(case, actual[same], expected[same], tolerance)
+                        _compare(case, loss[same], expected_loss[same], tolerance)
+                        assert torch.equal(actual[same] == 0, expected[same] == 0), case
+                        assert not torch.signbit(actual[actual == 0]).any(), case
+
+
+# Packing
+
+
+def same_bytes(actual: Tensor, expected: Tensor) -> bool:
+    """Equal in every bit, NaN and -0 too."""
+    alike = actual.shape == expected.shape and actual.dtype == expected.dtype
+    return alike and torch.equal(actual.contiguous().view(torch.uint8), expected.contiguous().view(torch.uint8))
+
+
+def any_bytes(rows: int, cols: int) -> Tensor:
+    source = torch.Generator().manual_seed(rows + 1000 * cols)
+    return torch.randint(256, (rows, cols), generator=source, dtype=torch.uint8)
+
+
+PACKED = [(0, 8), (3, 0), (1, 1), (3, 7), (9, 31), (5, 32), (4, 33), (130, 64), (2, 1000), (3, 1029), (1, 9003)]
+
+
+def check_pack_codes(pack_codes: Callable[[Tensor, int], Tensor]) -> None:
+    """Every bit, whatever stands above the code in its byte."""
+    for rows, cols in PACKED:
+        codes = any_bytes(rows, cols)
+        for bits in BITS:
+            for layout in (codes, shifted(codes)):
+                assert same_bytes(pack_codes(layout, bits), reference.pack_codes(codes, bits)), (rows, cols, bits)
+
+
+def check_unpack_codes(unpack_codes: Callable[[Tensor, int, int], Tensor]) -> None:
+    """Every code, whatever stands after the last one."""
+    for rows, cols in PACKED:
+        for bits in BITS:
+            packed = any_bytes(rows, (cols * bits + 31) // 32 * 4)
+            for layout in (packed, shifted(packed)):
+                expected = reference.unpack_codes(packed, bits, cols)
+                assert same_bytes(unpack_codes(layout, bits, cols), expected), (rows, cols, bits)
+
+
+def sparse_cases() -> Iterator[tuple[tuple, Tensor, Tensor]]:
+    """Values of every size, with masks of every density."""
+    for dtype in (torch.uint8, torch.int8, torch.float16, torch.bfloat16, torch.float32, torch.int32, torch.bool):
+        for rows, cols in PACKED:
+            values = any_bytes(rows, cols * dtype.itemsize)
+            values = (values & 1).bool() if dtype == torch.bool else values.view(dtype)
+            for density in (0.0, 0.5, 1.0):
+                mask = torch.rand(rows, cols, generator=torch.Generator().manual_seed(cols)) < density
+                yield (dtype, rows, cols, density), values, mask
+
+
+def refuses(call: Callable[[], object]) -> bool:
+    """Whether the call raises what an op may raise."""
+    try:
+        call()
+    except (ValueError, RuntimeError):
+        return True
+    return False
+
+
+def check_pack_bitmask(pack_bitmask: Callable[..., tuple[Tensor, Tensor]]) -> None:
+    """Every bit, and a wrong count is refused."""
+    for case, values, mask in sparse_cases():
+        count = int(mask.sum())
+        bitmask, kept = reference.pack_bitmask(values, mask, count)
+        for change in (lambda tensor: tensor, shifted):
+            actual_bitmask, actual_kept = pack_bitmask(change(values), change(mask), count)
+            assert same_bytes(actual_bitmask, bitmask) and same_bytes(actual_kept, kept), case
+    values, mask = any_bytes(3, 70), any_bytes(3, 70) < 100
+    count = int(mask.sum())
+    assert all(refuses(lambda wrong=wrong: pack_bitmask(values, mask, wrong)) for wrong in (0, count - 1, count + 1))
+
+
+def check_unpack_bitmask(unpack_bitmask: Callable[[Tensor, Tensor, int], Tensor]) -> None:
+    """Every bit; a wrong number of values and bits after the last column are refused."""
+    for case, values, mask in sparse_cases():
+        cols = values.shape[1]
+        bitmask, kept = reference.pack_bitmask(values, mask, int(mask.sum()))
+        expected = reference.unpack_bitmask(bitmask, kept, cols)
+        for change in (lambda tensor: tensor, shifted):
+            assert same_bytes(unpack_bitmask(change(bitmask), change(kept), cols), expected), case
+    mask = any_bytes(3, 69) < 100
+    bitmask, kept = reference.pack_bitmask(any_bytes(3, 69), mask, int(mask.sum()))
+    for wrong in (kept[:0], kept[1:], torch.cat([kept, kept])):
+        assert refuses(lambda wrong=wrong: unpack_bitmask(bitmask, wrong, 69))
+    for row, bit in ((0, 5), (1, 7), (2, 6)):
+        stray = bitmask.clone()
+        stray[row, -1] |= 1 << bit
+        assert refuses(lambda stray=stray: unpack_bitmask(stray, kept, 69)), (row, bit)
+        assert refuses(lambda stray=stray: unpack_bitmask(stray, torch.cat([kept, kept[:1]]), 69)), (row, bit)

@@ -15,7 +15,7 @@ from fmcompress.checkpoint import Checkpoint, obeys
 from fmcompress.config import PruneConfig
 from fmcompress.errors import CheckpointError, ConfigError
 from fmcompress.evaluation import evaluate
-from fmcompress.pipeline import prepare, prune_checkpoint
+from fmcompress.pipeline import prepare, compress_checkpoint
 from fmcompress.pruning import Unstructured
 from fmcompress.workspace import FACTS
 
@@ -223,7 +223,7 @@ def test_a_short_text_is_noted(tmp_path: Path, model: Path) -> None:
     config = PruneConfig(sparsity=0.5, sequence_length=64, samples=500)
     job, observer = prepare(model, config, make_text(tmp_path / "short.txt", 3000), CPU), Silent()
     assert job.plan.tokens == job.windows.numel()
-    prune_checkpoint(job, tmp_path / "out", observer)
+    compress_checkpoint(job, tmp_path / "out", observer)
     assert any("fewer than the 500 asked for" in note for note in observer.notes)
 
 

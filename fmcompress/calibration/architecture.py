@@ -21,9 +21,11 @@ def build_on_meta(checkpoint: Checkpoint, dtype: torch.dtype) -> Any:
 
     _ = checkpoint.config  # its errors are clearer than those of transformers
     try:
-        config = transformers.AutoConfig.from_pretrained(checkpoint.folder, local_files_only=True)
+        config = transformers.AutoConfig.from_pretrained(
+            checkpoint.folder, local_files_only=True, trust_remote_code=False
+        )
         with torch.device("meta"):
-            model = transformers.AutoModelForCausalLM.from_config(config, dtype=dtype)
+            model = transformers.AutoModelForCausalLM.from_config(config, dtype=dtype, trust_remote_code=False)
     except Exception as error:
         reason = " ".join(str(error).split())[:200]
         raise CheckpointError(

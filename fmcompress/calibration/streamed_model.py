@@ -3,7 +3,7 @@
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +13,13 @@ from ..errors import CheckpointError
 from .architecture import build_on_meta, find_blocks, materialise_buffers, own_tensors, tensor_names
 
 Call = tuple[tuple[Any, ...], dict[str, Any]]
+
+
+class Reader(Protocol):
+    """Where tensors come from."""
+
+    def read(self, name: str) -> Tensor:
+        """One tensor, dense, on the CPU."""
 
 
 @dataclass
@@ -59,10 +66,10 @@ class StreamedModel:
             module.register_forward_hook(lambda module, _, __: self._free_outside(module))
 
     @contextlib.contextmanager
-    def loaded(self, index: int, checkpoint: Checkpoint | None = None) -> Iterator[nn.Module]:
-        """The block with its weights, from another checkpoint of the same layout if one is given; freed at the end."""
+    def loaded(self, index: int, source: Reader | None = None) -> Iterator[nn.Module]:
+        """The block with its weights, from elsewhere than the checkpoint if a reader is given; freed at the end."""
         block = self.blocks[index][1]
-        self._load(block, recurse=True, checkpoint=checkpoint)
+        self._load(block, recurse=True, source=source)
         try:
             yield block
         finally:
@@ -167,10 +174,10 @@ class StreamedModel:
         if not self._keep_outside:
             self._free(module, recurse=False)
 
-    def _load(self, module: nn.Module, recurse: bool, checkpoint: Checkpoint | None = None) -> None:
+    def _load(self, module: nn.Module, recurse: bool, source: Reader | None = None) -> None:
         for part in module.modules() if recurse else [module]:
             for key, tensor in own_tensors(part):
-                loaded = (checkpoint or self.checkpoint).read(self._sources[id(part), key])
+                loaded = (source or self.checkpoint).read(self._sources[id(part), key])
                 if tuple(loaded.shape) != tuple(tensor.shape):
                     raise CheckpointError(
                         f"{self._sources[id(part), key]}: expected shape {list(tensor.shape)} by config.json, "

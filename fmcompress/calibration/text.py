@@ -17,20 +17,29 @@ _OPENERS: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".xz": lzma.open}
 ENDINGS = ".txt, .jsonl, and either with .gz or .xz"
 
 
+def check_text(path: Path | None) -> str:
+    """The kind of a text file, .txt or .jsonl. Raises CalibrationError if there is none of that name and ending."""
+    if path is None:
+        raise CalibrationError(
+            f"--calibration: this method needs text ({ENDINGS}); --method magnitude and rtn need none."
+        )
+    kind = path.with_suffix("").suffix if path.suffix in _OPENERS else path.suffix
+    if kind not in (".txt", ".jsonl"):
+        raise CalibrationError(f"{path}: expected a file ending in {ENDINGS}.")
+    if not path.is_file():
+        raise CalibrationError(f"{path}: no such file. Give a text file ({ENDINGS}).")
+    return kind
+
+
 def read_documents(path: Path) -> Iterator[str]:
     """The documents of a file: all of a .txt file is one, each line of a .jsonl file holds one in its "text".
 
     Raises CalibrationError if the file is missing, has another ending, or does not parse.
     """
-    compressed = path.suffix in _OPENERS
-    kind = path.with_suffix("").suffix if compressed else path.suffix
-    if kind not in (".txt", ".jsonl"):
-        raise CalibrationError(f"{path}: expected a file ending in {ENDINGS}.")
+    kind = check_text(path)
     try:
         with _OPENERS.get(path.suffix, open)(path, "rt", encoding="utf-8") as file:
             yield from [file.read()] if kind == ".txt" else _json_lines(path, file)
-    except FileNotFoundError:
-        raise CalibrationError(f"{path}: no such file. Give a text file ({ENDINGS}).") from None
     except (OSError, EOFError, UnicodeDecodeError, lzma.LZMAError, zlib.error) as error:
         raise CalibrationError(f"{path}: cannot be read as UTF-8 text ({error}).") from None
 
@@ -53,21 +62,40 @@ def load_tokenizer(folder: Path) -> Any:
     import transformers
 
     try:
-        return transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        return transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except Exception as error:
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise CheckpointError(f"{folder}: its tokenizer does not load ({first}).") from None
 
 
-def token_stream(tokenizer: Any, path: Path) -> Tensor:
-    """All tokens of a file as one int64 stream, without special tokens but for the end token between documents."""
+def token_stream(tokenizer: Any, path: Path, at_most: int | None = None) -> Tensor:
+    """The tokens of a file as one int64 stream, without special tokens but for the end token between documents.
+
+    at_most  stop reading when there are so many; then long documents are cut at ends of lines before they are
+             tokenised, so that time and memory follow the tokens wanted, not the size of the file
+    """
     between = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
     stream: list[int] = []
     for document in read_documents(path):
         if stream:
             stream.extend(between)
-        stream.extend(tokenizer(document, add_special_tokens=False, verbose=False)["input_ids"])
+        for piece in [document] if at_most is None else _pieces(document):
+            stream.extend(tokenizer(piece, add_special_tokens=False, verbose=False)["input_ids"])
+            if at_most is not None and len(stream) >= at_most:
+                return torch.tensor(stream[:at_most], dtype=torch.int64)
     return torch.tensor(stream, dtype=torch.int64)
+
+
+def _pieces(document: str, characters: int = 1 << 18) -> Iterator[str]:
+    """A document in parts of about so many characters, cut after a line's end where there is one."""
+    begin = 0
+    while begin < len(document):
+        end = begin + characters
+        newline = document.rfind("\n", begin, end) + 1
+        if newline > begin and end < len(document):
+            end = newline
+        yield document[begin:end]
+        begin = end
 
 
 def cut_windows(stream: Tensor, length: int, where: str) -> Tensor:

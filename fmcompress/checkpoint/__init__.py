@@ -4,7 +4,7 @@ from .inspect import TensorFacts, obeys, tensor_facts
 from .layout import TensorEntry
 from .reader import Checkpoint
 from .verify import verify_checkpoint
-from .writer import CheckpointWriter, companion_files, copy_checkpoint, sync
+from .writer import CheckpointWriter, companion_files, copy_checkpoint, require_space, sync, write_error
 
 __all__ = [
     "Checkpoint",
@@ -14,7 +14,9 @@ __all__ = [
     "companion_files",
     "copy_checkpoint",
     "obeys",
+    "require_space",
     "sync",
     "tensor_facts",
     "verify_checkpoint",
+    "write_error",
 ]

@@ -2,10 +2,11 @@
 
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 
@@ -25,6 +26,7 @@ DTYPES: dict[str, torch.dtype] = {
     "U8": torch.uint8,
     "BOOL": torch.bool,
 }
+DTYPE_NAMES = {dtype: name for name, dtype in DTYPES.items()}
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
 MAX_HEADER_BYTES = 100_000_000
@@ -47,25 +49,71 @@ def read_header(path: Path) -> dict[str, TensorEntry]:
 
     Raises CheckpointError if the file is missing, truncated or not a well-formed safetensors file.
     """
+    text, size = read_header_text(path)
+    return parse_header(path, text, size)
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """The free texts in the header of a safetensors file. Raises CheckpointError as read_header does."""
+    metadata = _as_object(path, read_header_text(path)[0]).get("__metadata__") or {}
+    if not isinstance(metadata, dict) or not all(isinstance(text, str) for text in metadata.values()):
+        raise CheckpointError(f"{path}: the safetensors metadata is not a map of texts. Fetch the file again.")
+    return metadata
+
+
+def write_header(
+    file: BinaryIO, tensors: Mapping[str, tuple[str, tuple[int, ...], int]], metadata: Mapping[str, str]
+) -> list[str]:
+    """Write the header of a safetensors file.
+
+    tensors   name -> dtype as in DTYPES, shape, bytes
+    returns   names in the order in which their bytes must follow: wide dtypes first, so that all of them are aligned
+    """
+    order = sorted(tensors, key=lambda name: -DTYPES[tensors[name][0]].itemsize)
+    header: dict[str, Any] = {"__metadata__": dict(metadata)} if metadata else {}
+    begin = 0
+    for name in order:
+        dtype, shape, size = tensors[name]
+        header[name] = {"dtype": dtype, "shape": shape, "data_offsets": (begin, begin + size)}
+        begin += size
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    file.write(len(text).to_bytes(8, "little") + text)
+    return order
+
+
+def read_header_text(path: Path) -> tuple[bytes, int]:
+    """The JSON in front of a safetensors file, and the size of the file in bytes."""
     try:
         with path.open("rb") as file:
             size = os.fstat(file.fileno()).st_size
             length = int.from_bytes(file.read(8), "little")
             if size < 8 or length > min(size - 8, MAX_HEADER_BYTES):
                 raise CheckpointError(f"{path}: not a safetensors file or cut short ({size} bytes). Fetch it again.")
-            header = json.loads(file.read(length))
+            return file.read(length), size
     except FileNotFoundError:
         raise CheckpointError(f"{path}: no such file. Fetch the missing shard.") from None
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read ({error.strerror}).") from None
+
+
+def parse_header(path: Path, text: bytes, size: int) -> dict[str, TensorEntry]:
+    """The tensors that a header describes in a file of so many bytes, in the header's order."""
+    header, begin = _as_object(path, text), 8 + len(text)
+    header.pop("__metadata__", None)
+    entries = {name: _entry(path, name, fields, begin) for name, fields in header.items()}
+    _check_extents(path, list(entries.values()), begin, size)
+    return entries
+
+
+def _as_object(path: Path, text: bytes) -> dict[str, Any]:
+    try:
+        header = json.loads(text)
     except (ValueError, RecursionError):
         raise CheckpointError(f"{path}: the safetensors header is not valid JSON. Fetch the file again.") from None
     if not isinstance(header, dict):
         raise CheckpointError(f"{path}: the safetensors header is not a JSON object. Fetch the file again.")
-    header.pop("__metadata__", None)
-    entries = {name: _entry(path, name, fields, 8 + length) for name, fields in header.items()}
-    _check_extents(path, list(entries.values()), 8 + length, size)
-    return entries
+    return header
 
 
 def _entry(path: Path, name: str, fields: Any, data_begin: int) -> TensorEntry:

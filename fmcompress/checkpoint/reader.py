@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..errors import CheckpointError
+from ..errors import CheckpointError, DiskError
 from .layout import INDEX, TensorEntry, read_layout
 
 _SAMPLES, _SAMPLE_BYTES = 16, 1 << 16
@@ -38,6 +38,10 @@ class Checkpoint:
         """The files that hold tensors, sorted."""
         return sorted({entry.path for entry in self.tensors.values()})
 
+    def in_shard(self, shard: Path) -> list[str]:
+        """The names of the tensors in a file."""
+        return [name for name, entry in self.tensors.items() if entry.path == shard]
+
     @cached_property
     def config(self) -> dict[str, Any]:
         """config.json as a dict."""
@@ -57,7 +61,11 @@ class Checkpoint:
         """One tensor in its own dtype, on the CPU. Raises CheckpointError if it is absent, unreadable or cut short."""
         if name not in self.tensors:
             raise CheckpointError(f"{self.folder}: holds no tensor {name!r}.")
-        entry = self.tensors[name]
+        return self.read_entry(self.tensors[name])
+
+    @staticmethod
+    def read_entry(entry: TensorEntry) -> Tensor:
+        """One tensor, from where an entry says. Raises DiskError or CheckpointError if it cannot be read whole."""
         buffer = torch.empty(entry.size_bytes, dtype=torch.uint8)
         if entry.size_bytes:
             try:
@@ -65,7 +73,7 @@ class Checkpoint:
                     file.seek(entry.offset)
                     _read_into(file, buffer.numpy().data, entry)
             except OSError as error:
-                raise CheckpointError(f"{entry.path}: cannot be read ({error.strerror}).") from None
+                raise DiskError(f"{entry.path}: cannot be read ({error.strerror}).") from None
         return buffer.view(entry.dtype).view(entry.shape)
 
     def digest(self) -> str:

@@ -31,17 +31,22 @@ def sync(path: Path) -> None:
         os.close(handle)
 
 
+def require_space(folder: Path, needed: int) -> None:
+    """Raise CheckpointError unless the disk of a folder has so many bytes left."""
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise CheckpointError(
+            f"{folder}: {needed} bytes needed, {free} free on this disk. Make room or choose another."
+        )
+
+
 def copy_checkpoint(source: Checkpoint, folder: Path) -> None:
     """Copy shards and companion files into a new folder, byte for byte, and sync them.
 
     Raises CheckpointError if the disk is full, before or while copying.
     """
     files = [*source.shards, *companion_files(source)]
-    needed, free = sum(path.stat().st_size for path in files), shutil.disk_usage(folder.parent).free
-    if needed > free:
-        raise CheckpointError(
-            f"{folder.parent}: {needed} bytes needed, {free} free on this disk. Make room or choose another."
-        )
+    require_space(folder.parent, sum(path.stat().st_size for path in files))
     try:
         folder.mkdir()
         for path in files:
@@ -49,10 +54,11 @@ def copy_checkpoint(source: Checkpoint, folder: Path) -> None:
             sync(folder / path.name)
         sync(folder)
     except OSError as error:
-        raise _write_error(folder, error) from None
+        raise write_error(folder, error) from None
 
 
-def _write_error(path: Path, error: OSError) -> CheckpointError:
+def write_error(path: Path, error: OSError) -> DiskError:
+    """The error to raise for a file that cannot be written."""
     reason = "the disk is full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else error.strerror
     return DiskError(f"{path}: cannot be written ({reason}). Make room or choose another place.")
 
@@ -78,7 +84,7 @@ class CheckpointWriter:
                 while data:
                     data = data[file.write(data[: 1 << 30]) or 0 :]
         except OSError as error:
-            raise _write_error(entry.path, error) from None
+            raise write_error(entry.path, error) from None
         self._touched.add(entry.path)
 
     def flush(self) -> None:

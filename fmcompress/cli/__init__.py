@@ -8,18 +8,29 @@ from ..errors import FmcompressError
 
 app = typer.Typer(
     name="fmcompress",
-    help="Prune foundation models with native SparseGPT, block by block, also larger than memory.",
+    help="Prune and quantize foundation models with native kernels, block by block, also larger than memory.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
 )
 
-from . import env, evaluate, inspect, prune  # noqa: E402, F401  each adds its command to app
+from . import env, evaluate, inspect, prune, quantize, unpack  # noqa: E402, F401  each adds its command to app
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from .. import __version__
+
+        print(f"fmcompress {__version__}")
+        raise typer.Exit
 
 
 @app.callback()
-def options(debug: bool = typer.Option(False, "--debug", help="Show the traceback of an error.")) -> None:
-    """Prune foundation models with native SparseGPT, block by block, also larger than memory."""
+def options(
+    debug: bool = typer.Option(False, "--debug", help="Show the traceback of an error."),
+    version: bool = typer.Option(False, "--version", is_eager=True, callback=_version, help="Print the version."),
+) -> None:
+    """Prune and quantize foundation models with native kernels, block by block, also larger than memory."""
 
 
 def main() -> None:
@@ -33,14 +44,14 @@ def main() -> None:
         _fail(error, 2, debug)
     except SystemExit as error:
         if error.code == 130:  # Ctrl-C, which typer turns into this code without a word
-            _fail(error, 130, debug, "interrupted. Finished blocks are kept: the same command with --resume goes on.")
+            runs = {"prune", "quantize"} & set(sys.argv)
+            kept = " Finished blocks are kept: the same command with --resume goes on." if runs else ""
+            _fail(error, 130, debug, f"interrupted.{kept}")
         raise
     except Exception as error:
         text = f"{type(error).__name__}: {' '.join(str(error).split())[:500]}"
         if isinstance(error, MemoryError) or "allocate memory" in text or "out of memory" in text:
-            text = (
-                f"out of memory ({text}). Lower --samples or --sequence-length; finished blocks are kept for --resume."
-            )
+            text = f"out of memory ({text}). Lower --samples or --sequence-length."
         _fail(error, 1, debug, text)
 
 

@@ -4,7 +4,7 @@ from .factor import FACTOR_COLS, all_finite, factor_hessian
 from .grid import Grid, QuantizedWeight, quantize
 from .patterns import NM, Pattern, Unstructured, parse_pattern
 from .result import Clock, LayerResult, count_zeros, finished, quadratic_form
-from .solver import check_options, solve
+from .solver import check_options, check_weight, solve
 
 __all__ = [
     "FACTOR_COLS",
@@ -17,6 +17,7 @@ __all__ = [
     "Unstructured",
     "all_finite",
     "check_options",
+    "check_weight",
     "count_zeros",
     "factor_hessian",
     "finished",

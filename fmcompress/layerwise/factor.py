@@ -32,12 +32,11 @@ class Factor:
 def all_finite(tensor: Tensor, at_once: int = 1 << 22) -> bool:
     """Whether no entry is inf or NaN: their sum would carry it.
 
-    Where the sum is not finite in the tensor's own dtype it may have overflowed, so float64 decides; in parts, since
-    a sum in another dtype may convert all of what it is given first.
+    Where the sum is not finite it may also have overflowed: then the entries themselves are looked at, in parts.
     """
     if math.isfinite(tensor.sum()):
         return True
-    return all(math.isfinite(part.sum(dtype=torch.float64)) for part in tensor.reshape(-1).split(at_once))
+    return all(bool(torch.isfinite(part).all()) for part in tensor.reshape(-1).split(at_once))
 
 
 def factor_hessian(hessian: Tensor, damping: float, name: str = "layer") -> Factor:

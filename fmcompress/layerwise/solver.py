@@ -1,5 +1,7 @@
 """From a weight and its Hessian to a solved layer: factor, sweep, measure."""
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -12,6 +14,7 @@ from .scales import Scales
 from .sweeper import Sweeper
 
 
+@torch.no_grad()
 def solve(
     weight: Tensor,
     hessian: Tensor,
@@ -25,8 +28,10 @@ def solve(
     name: str,
 ) -> LayerResult:
     """Prune by a pattern, quantize to a grid, or both; fmcompress.pruning.sparsegpt describes the arguments."""
-    _check(weight, hessian, damping)
-    check_options(pattern, grid, *weight.shape, block_size=block_size, activation_order=activation_order)
+    _check(weight, hessian, pattern, damping)
+    check_options(pattern, grid, block_size=block_size, activation_order=activation_order)
+    if pattern is not None:
+        pattern.check(*weight.shape)
     if not all_finite(weight):
         raise CalibrationError(f"{name}: the weight holds inf or NaN. The checkpoint is damaged.")
     if grid is None and (pattern is None or pattern.zeros(*weight.shape) == 0):
@@ -44,6 +49,8 @@ def solve(
     scales = None if grid is None else Scales(weight, grid, dtype, order)
     sweeper = Sweeper(ordered, factor, pattern, scales, block_size)
     damped_loss = sweeper.run()
+    if not math.isfinite(damped_loss + output_energy):
+        raise CalibrationError(f"{name}: the loss is not finite in {dtype}. Scale the Hessian or the weight.")
     clock.lap("solve")
     # where every column is dead, the stand-in diagonal is all that the damped loss measures
     live = 0.0 if factor.dead.all() else damped_loss - factor.added * _live_squares(sweeper.delta, factor.dead)
@@ -66,10 +73,8 @@ def solve(
     )
 
 
-def check_options(
-    pattern: Pattern | None, grid: Grid | None, rows: int, cols: int, *, block_size: int, activation_order: bool
-) -> None:
-    """Raise ConfigError if the options do not fit each other or a [rows, cols] weight."""
+def check_options(pattern: Pattern | None, grid: Grid | None, *, block_size: int, activation_order: bool) -> None:
+    """Raise ConfigError if the options of a column sweep do not fit each other, whatever the weight."""
     if block_size < 1:
         raise ConfigError(f"block size: expected at least 1 column, got {block_size}.")
     if isinstance(pattern, NM):
@@ -79,8 +84,6 @@ def check_options(
             )
         if activation_order:
             raise ConfigError(f"activation order: it would scatter the groups of {pattern}. Use one or the other.")
-    if pattern is not None:
-        pattern.check(rows, cols)
     if grid is None or grid.group_size is None or not grid.refreshed or activation_order:
         return
     if isinstance(pattern, Unstructured) and block_size % grid.group_size:
@@ -91,9 +94,19 @@ def check_options(
         )
 
 
-def _check(weight: Tensor, hessian: Tensor, damping: float) -> None:
+def check_weight(weight: Tensor) -> None:
+    """Raise ConfigError unless it is a matrix of floats."""
+    if not isinstance(weight, Tensor):
+        raise ConfigError(f"weight: expected a torch.Tensor, got {type(weight).__name__}.")
     if weight.dim() != 2 or not weight.is_floating_point():
         raise ConfigError(f"weight: expected a 2-D float tensor, got {weight.dtype} {list(weight.shape)}.")
+
+
+def _check(weight: Tensor, hessian: Tensor, pattern: Pattern | None, damping: float) -> None:
+    check_weight(weight)
+    check_weight(hessian)
+    if not isinstance(pattern, Pattern | None):
+        raise ConfigError(f"pattern: expected Unstructured(0.5) or NM(2, 4), got {pattern!r}.")
     cols = weight.shape[1]
     if tuple(hessian.shape) != (cols, cols):
         raise ConfigError(

@@ -86,13 +86,13 @@ class Sweeper:
         rows = 1 if self.pattern.scope == "row" else len(block)
         # the difference of cumulated counts, so that the rounding of all blocks adds up to the layer's exact count
         count = zeros_of(self.pattern.sparsity, rows * end) - zeros_of(self.pattern.sparsity, rows * begin)
-        scores = (block / diagonal).square_()
+        scores = (block / diagonal).abs_()  # ordered as the paper's squares, which could over- or underflow
         return ops.select_smallest(scores.view(-1, rows * (end - begin)), count).view(block.shape)
 
     def _choose_whole_layer(self) -> Tensor | None:
         if not isinstance(self.pattern, Unstructured) or self.pattern.scope != "layer":
             return None
-        scores = (self.weight.contiguous() * self.upper.diagonal()).square_()
+        scores = (self.weight.contiguous() * self.upper.diagonal()).abs_()
         count = self.pattern.zeros(*self.weight.shape)
         return ops.select_smallest(scores.view(1, -1), count).view(self.weight.shape)
 
@@ -112,7 +112,7 @@ class Sweeper:
         """What will be pruned of a block, as far as it is known before the sweep."""
         if not isinstance(self.pattern, NM):
             return prune
-        return ops.nm_mask((block / inverse.diagonal()).square_(), self.keep, self.group)
+        return ops.nm_mask((block / inverse.diagonal()).abs_(), self.keep, self.group)
 
 
 def _spans(begin: int, end: int, width: int) -> Iterator[tuple[int, int]]:

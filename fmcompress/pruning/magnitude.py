@@ -5,9 +5,10 @@ from torch import Tensor
 
 from .. import ops
 from ..errors import CalibrationError
-from ..layerwise import NM, Clock, LayerResult, Pattern, all_finite, count_zeros, finished, quadratic_form
+from ..layerwise import NM, Clock, LayerResult, Pattern, all_finite, check_weight, count_zeros, finished, quadratic_form
 
 
+@torch.no_grad()
 def magnitude(weight: Tensor, pattern: Pattern, hessian: Tensor | None = None, *, name: str = "layer") -> LayerResult:
     """Prune the weights of smallest absolute value.
 
@@ -18,6 +19,7 @@ def magnitude(weight: Tensor, pattern: Pattern, hessian: Tensor | None = None, *
 
     Raises ConfigError if the pattern does not fit, CalibrationError if the weight is not finite.
     """
+    check_weight(weight)
     pattern.check(*weight.shape)
     clock = Clock()
     if not all_finite(weight):

@@ -4,9 +4,20 @@ import torch
 from torch import Tensor
 
 from ..errors import CalibrationError
-from ..layerwise import Clock, Grid, LayerResult, all_finite, count_zeros, finished, quadratic_form, quantize
+from ..layerwise import (
+    Clock,
+    Grid,
+    LayerResult,
+    all_finite,
+    check_weight,
+    count_zeros,
+    finished,
+    quadratic_form,
+    quantize,
+)
 
 
+@torch.no_grad()
 def round_to_nearest(weight: Tensor, grid: Grid, hessian: Tensor | None = None, *, name: str = "layer") -> LayerResult:
     """Quantize the weight of one layer without looking at data. Weights that are 0 stay 0, so it may follow pruning.
 
@@ -17,6 +28,7 @@ def round_to_nearest(weight: Tensor, grid: Grid, hessian: Tensor | None = None, 
 
     Raises CalibrationError if the weight is not finite.
     """
+    check_weight(weight)
     clock = Clock()
     if not all_finite(weight):
         raise CalibrationError(f"{name}: the weight holds inf or NaN. The checkpoint is damaged.")

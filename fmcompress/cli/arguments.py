@@ -1,0 +1,38 @@
+"""Options that several commands share."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Model = Annotated[Path, typer.Argument(help="Folder of a Hugging Face checkpoint (safetensors).")]
+Out = Annotated[Path, typer.Argument(help="Folder to write; appears when all of it was checked.")]
+Calibration = Annotated[Path | None, typer.Option(help="Text: .txt or .jsonl, also .gz or .xz.")]
+GroupSize = Annotated[str | None, typer.Option(help="Columns that share a scale, e.g. 128 (default); or row.")]
+Symmetric = Annotated[
+    bool | None, typer.Option("--symmetric/--asymmetric", help="Same range on both sides (default), or a zero-point.")
+]
+ClipSearch = Annotated[
+    bool | None, typer.Option("--clip-search", help="Try clipped ranges for the least squared error.")
+]
+ActivationOrder = Annotated[
+    bool | None, typer.Option("--activation-order", help="Sweep the columns by falling activation.")
+]
+Format = Annotated[
+    str | None, typer.Option("--format", help="dense, packed, or compressed-tensors (default with --bits).")
+]
+Samples = Annotated[int | None, typer.Option(help="Calibration sequences; default 32k tokens (CPU), 262k (GPU).")]
+SequenceLength = Annotated[int | None, typer.Option(help="Tokens in a sequence; default 2048.")]
+Seed = Annotated[int | None, typer.Option(help="Which sequences are drawn; default 0.")]
+Damping = Annotated[float | None, typer.Option(help="Share of the mean Hessian diagonal; default 0.01.")]
+TrueSequential = Annotated[bool | None, typer.Option("--true-sequential", help="Calibrate anew inside a block.")]
+Include = Annotated[str | None, typer.Option(help="Only tensors whose name matches this regex.")]
+Exclude = Annotated[str | None, typer.Option(help="No tensors whose name matches this regex.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")]
+Dtype = Annotated[str | None, typer.Option(help="To run the model in: auto, float32, bfloat16, float16.")]
+ConfigFile = Annotated[Path | None, typer.Option("--config", help="YAML file with options of the method; flags win.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace OUT, forget an interrupted run.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")]
+Json = Annotated[bool, typer.Option("--json", help="As JSON on standard output.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="No progress.")]

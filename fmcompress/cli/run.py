@@ -1,0 +1,45 @@
+"""What prune and quantize do alike, once their options are read."""
+
+from pathlib import Path
+
+from ..config import RunConfig
+
+
+def run(
+    model: Path,
+    out: Path,
+    options: RunConfig,
+    calibration: Path | None,
+    device: str,
+    *,
+    resume: bool,
+    force: bool,
+    dry_run: bool,
+    json: bool,
+    quiet: bool,
+) -> None:
+    """Print the plan, or carry it out under a progress bar and print what came of it."""
+    import time
+
+    from ..checkpoint import Checkpoint
+    from ..config import pick_device
+    from ..memory import return_freed_memory
+    from ..pipeline import compress_checkpoint, prepare
+    from ..report import RunProgress, err, plan_table, print_json, summary
+    from ..report import out as console
+    from ..workspace import Workspace
+
+    begin = time.perf_counter()
+    return_freed_memory()
+    target = pick_device(device)
+    if not dry_run:
+        Workspace(Checkpoint(model), out, resume=resume, force=force)  # refuse a bad OUT before minutes of reading
+    with err.status("reading the model and the calibration text"):
+        job = prepare(model, options, calibration, target)
+    if dry_run:
+        print_json(job.plan.as_dict()) if json else console.print(plan_table(job.plan))
+        return
+    with RunProgress(job.plan.layers, quiet, options.damping) as progress:
+        facts = compress_checkpoint(job, out, progress, resume=resume, force=force)
+    facts["seconds"] = time.perf_counter() - begin
+    print_json(facts) if json else console.print(summary(facts), soft_wrap=True, markup=False)

@@ -1,0 +1,17 @@
+"""The forms in which a compressed checkpoint is written and read."""
+
+from . import compressed_tensors, packed
+from .encoded import PackedCheckpoint, QuantizedCheckpoint, open_checkpoint
+from .output import CompressedTensorsOutput, DenseOutput, Output, PackedOutput
+
+__all__ = [
+    "CompressedTensorsOutput",
+    "DenseOutput",
+    "Output",
+    "PackedCheckpoint",
+    "PackedOutput",
+    "QuantizedCheckpoint",
+    "compressed_tensors",
+    "open_checkpoint",
+    "packed",
+]

@@ -1,0 +1,120 @@
+"""The pack-quantized format of the compressed-tensors library, as transformers and vLLM read it."""
+
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .. import ops
+from ..errors import ConfigError, PayloadError
+from ..layerwise import Grid, LayerResult, QuantizedWeight
+
+METHOD, FORMAT = "compressed-tensors", "pack-quantized"
+
+
+def check_grid(name: str, grid: Grid | None, cols: int) -> None:
+    """Raise ConfigError if a weight of `cols` columns cannot be stored on this grid."""
+    if grid is None:
+        raise ConfigError("format: compressed-tensors holds quantized weights. Add --bits 4, or use --format packed.")
+    if cols % grid.width(cols):
+        fits = [size for size in (128, 64, 32) if cols % size == 0 and size < grid.width(cols)]
+        other = f"--group-size {fits[0]}, " if fits else ""
+        raise ConfigError(
+            f"{name}: compressed-tensors needs columns divisible by the group size {grid.group_size}, got {cols}. "
+            f"Use {other}--group-size row, --exclude, or --format packed."
+        )
+
+
+def encode(result: LayerResult) -> dict[str, Tensor]:
+    """The tensors that stand for a quantized weight, by their suffix."""
+    quantized = result.quantized
+    assert quantized is not None
+    grid, codes = quantized.grid, quantized.codes.cpu()
+    parts = {
+        "weight_packed": ops.pack_codes(codes, grid.bits).view(torch.int32),
+        "weight_scale": quantized.scale.cpu().contiguous(),
+        "weight_shape": torch.tensor(codes.shape, dtype=torch.int64),
+    }
+    if not grid.symmetric:  # these run down the rows
+        packed = ops.pack_codes(quantized.zero.cpu().T, grid.bits).view(torch.int32)
+        parts["weight_zero_point"] = packed.T.contiguous()
+    return parts
+
+
+def config_of(grid: Grid, targets: Sequence[str], ignore: Sequence[str]) -> dict[str, Any]:
+    """The quantization_config of config.json; never a sparsity_config, which vLLM refuses.
+
+    targets  module names or classes that are quantized
+    ignore   names of modules that are not, though a target would match them
+    """
+    weights = {
+        "num_bits": grid.bits,
+        "type": "int",
+        "symmetric": grid.symmetric,
+        "strategy": "channel" if grid.group_size is None else "group",
+        "group_size": grid.group_size,
+        "dynamic": False,
+    }
+    group = {"targets": list(targets), "weights": weights, "input_activations": None, "output_activations": None}
+    return {
+        "quant_method": METHOD,
+        "format": FORMAT,
+        "quantization_status": "compressed",
+        "config_groups": {"group_0": group},
+        "ignore": list(ignore),
+        "kv_cache_scheme": None,
+    }
+
+
+def grid_of(where: Any, config: dict[str, Any]) -> Grid | None:
+    """The grid of a checkpoint by its config.json; None if it is not in this format.
+
+    Raises PayloadError for a form of it that is not read here.
+    """
+    fields = config.get("quantization_config")
+    if not isinstance(fields, dict) or fields.get("quant_method") != METHOD:
+        return None
+    try:
+        (group,) = fields["config_groups"].values()
+        weights = group["weights"]
+        if fields.get("format") != FORMAT or weights.get("type", "int") != "int" or group.get("input_activations"):
+            raise ValueError
+        size = weights.get("group_size")
+        if weights.get("strategy") not in ("group", "channel") or weights.get("actorder") == "group":
+            raise ValueError
+        return Grid(weights["num_bits"], size if weights["strategy"] == "group" else None, weights["symmetric"])
+    except (AttributeError, KeyError, TypeError, ValueError):
+        raise PayloadError(
+            f"{where}: its quantization_config is not read here: only pack-quantized integer weights in one group are."
+        ) from None
+
+
+def packed_names(names: Sequence[str]) -> dict[str, str]:
+    """Name of a weight -> name of its packed form, for all packed tensors among `names`."""
+    return {re.sub(r"_packed$", "", name): name for name in names if name.endswith(".weight_packed")}
+
+
+def decode(name: str, grid: Grid, read: Callable[[str], Tensor]) -> Tensor:
+    """The dense weight in the dtype of its scales. `read` gives a part by its suffix, e.g. "weight_scale".
+
+    Raises PayloadError if the parts do not fit each other.
+    """
+    try:
+        rows, cols = (int(size) for size in read("weight_shape").tolist())
+        packed, scale = read("weight_packed"), read("weight_scale")
+        codes = ops.unpack_codes(packed.view(torch.uint8), grid.bits, cols)
+        groups = grid.groups(cols)
+        if len(codes) != rows or tuple(scale.shape) != (rows, groups) or not torch.isfinite(scale).all():
+            raise ValueError(f"a weight [{rows}, {cols}] has scales {list(scale.shape)}")
+        if grid.symmetric:
+            zero = torch.full(scale.shape, 1 << (grid.bits - 1), dtype=torch.uint8)
+        else:
+            columns = read("weight_zero_point").T.contiguous()
+            zero = ops.unpack_codes(columns.view(torch.uint8), grid.bits, rows).T.contiguous()
+            if tuple(zero.shape) != (rows, groups):
+                raise ValueError(f"a weight [{rows}, {cols}] has zero-points {list(zero.shape)}")
+    except (ValueError, RuntimeError) as error:
+        raise PayloadError(f"{name}: does not decode ({' '.join(str(error).split())[:200]}).") from None
+    return QuantizedWeight(grid, codes, scale, zero).dequantized(scale.dtype)

@@ -1,0 +1,98 @@
+"""Checkpoints whose weights are packed or quantized, read as if they were dense."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from torch import Tensor
+
+from ..checkpoint import Checkpoint, TensorEntry
+from ..checkpoint.layout import DTYPES, read_metadata
+from ..errors import PayloadError
+from ..layerwise import Grid
+from . import compressed_tensors, packed
+
+
+class PackedCheckpoint(Checkpoint):
+    """A checkpoint in this project's packed format. `tensors` are the dense ones; read() decodes.
+
+    stored  name -> TensorEntry of everything that stands in the files
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        super().__init__(folder)
+        self.stored = self.tensors
+        self.descriptions: dict[str, packed.Description] = {}
+        for shard in self.shards:
+            self.descriptions.update(packed.descriptions_of(shard, read_metadata(shard)))
+        parts = {f"{name}.{part}" for name, described in self.descriptions.items() for part in described.shapes()}
+        missing = sorted(parts - self.stored.keys())
+        if missing:
+            raise PayloadError(f"{self.folder}: holds no tensor {missing[0]!r}, which its metadata describes.")
+        dense = {name: self._dense_entry(name) for name in self.descriptions}
+        self.tensors = {**{n: entry for n, entry in self.stored.items() if n not in parts}, **dense}
+
+    def _dense_entry(self, name: str) -> TensorEntry:
+        described = self.descriptions[name]
+        stored = [self.stored[f"{name}.{part}"] for part in described.shapes()]
+        size = sum(entry.size_bytes for entry in stored)
+        return TensorEntry(
+            name, DTYPES[described.dtype], (described.rows, described.cols), stored[0].path, stored[0].offset, size
+        )
+
+    def read(self, name: str) -> Tensor:
+        """One tensor, dense. Raises PayloadError if it does not decode, CheckpointError as Checkpoint does."""
+        described = self.descriptions.get(name)
+        if described is None:
+            return super().read(name)
+        return packed.decode(name, described, lambda part: self._read_stored(f"{name}.{part}"))
+
+    def _read_stored(self, name: str) -> Tensor:
+        return self.read_entry(self.stored[name])
+
+
+class QuantizedCheckpoint(Checkpoint):
+    """A checkpoint in the pack-quantized format of compressed-tensors. `tensors` are the dense ones; read() decodes."""
+
+    def __init__(self, folder: str | Path, grid: Grid) -> None:
+        super().__init__(folder)
+        self.grid, self.stored = grid, self.tensors
+        self._packed = compressed_tensors.packed_names(list(self.stored))
+        suffixes = ("_packed", "_scale", "_shape", "_zero_point")
+        parts = {name + suffix for name in self._packed for suffix in suffixes}
+        dense = {name: self._dense_entry(name) for name in self._packed}
+        self.tensors = {**{n: entry for n, entry in self.stored.items() if n not in parts}, **dense}
+
+    def _dense_entry(self, name: str) -> TensorEntry:
+        packed_entry, scale = self.stored[f"{name}_packed"], self.stored.get(f"{name}_scale")
+        if scale is None or f"{name}_shape" not in self.stored:
+            raise PayloadError(f"{self.folder}: {name} is packed without its scale or shape.")
+        shape = tuple(int(size) for size in self.read_entry(self.stored[f"{name}_shape"]).tolist())
+        size = sum(e.size_bytes for n, e in self.stored.items() if n.startswith(f"{name}_"))
+        return replace(packed_entry, name=name, dtype=scale.dtype, shape=shape, size_bytes=size)
+
+    def read(self, name: str) -> Tensor:
+        """One tensor, dense. Raises PayloadError if it does not decode, CheckpointError as Checkpoint does."""
+        if name not in self._packed:
+            return super().read(name)
+        base = name.removesuffix("weight")
+        return compressed_tensors.decode(name, self.grid, lambda part: self._read_part(name, base + part))
+
+    def _read_part(self, name: str, part: str) -> Tensor:
+        if part not in self.stored:
+            raise PayloadError(f"{name}: its {part} is missing.")
+        return self.read_entry(self.stored[part])
+
+
+def open_checkpoint(folder: str | Path) -> Checkpoint:
+    """A checkpoint in whichever of the three forms it is written: dense, packed, or compressed-tensors.
+
+    Raises CheckpointError or PayloadError if it is damaged or in a form that is not read here.
+    """
+    plain = Checkpoint(folder)
+    if any(packed.VERSION_KEY in read_metadata(shard) for shard in plain.shards):
+        return PackedCheckpoint(folder)
+    if (plain.folder / "config.json").exists():
+        grid = compressed_tensors.grid_of(plain.folder, plain.config)
+        if grid is not None:
+            return QuantizedCheckpoint(folder, grid)
+    return plain

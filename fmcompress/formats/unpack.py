@@ -1,0 +1,116 @@
+"""From a packed or quantized checkpoint back to a dense one."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from ..checkpoint import Checkpoint, TensorEntry, companion_files, require_space, sync, write_error
+from ..checkpoint.layout import DTYPE_NAMES, INDEX, parse_header, read_metadata, write_header
+from ..errors import ConfigError, PayloadError
+from .encoded import PackedCheckpoint, QuantizedCheckpoint, open_checkpoint
+from .store import SOURCE_HEADER, SOURCE_INDEX, write_json
+
+
+def unpack_checkpoint(folder: Path, out: Path, progress: Callable[[str], None] = lambda name: None) -> Checkpoint:
+    """Write all tensors of a packed or compressed-tensors checkpoint dense. Returns what was written.
+
+    A packed checkpoint comes back to the bit, headers and index included: the files that `--format dense` would have
+    written. OUT appears by one rename at the end.
+    Raises ConfigError if there is nothing to unpack or OUT exists, PayloadError if a tensor does not decode.
+    """
+    source = open_checkpoint(folder)
+    if not isinstance(source, PackedCheckpoint | QuantizedCheckpoint):
+        raise ConfigError(f"{folder}: its weights are dense already.")
+    out = out.resolve()
+    partial = out.parent / f"{out.name}.partial"
+    if out.exists() or partial.exists():
+        raise ConfigError(f"OUT: {out if out.exists() else partial} exists. Choose another name.")
+    dense = {name: entry.dtype.itemsize * entry_size(entry) for name, entry in source.tensors.items()}
+    if not out.parent.is_dir():
+        raise ConfigError(f"OUT: {out.parent} is no folder. Create it first.")
+    require_space(out.parent, sum(dense.values()))
+    partial.mkdir()
+    try:
+        _write_all(source, partial, progress)
+        partial.rename(out)
+        sync(out.parent)
+    except OSError as error:
+        raise write_error(partial, error) from None
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return Checkpoint(out)
+
+
+def entry_size(entry: TensorEntry) -> int:
+    """Number of elements."""
+    count = 1
+    for size in entry.shape:
+        count *= size
+    return count
+
+
+def _write_all(source: Checkpoint, folder: Path, progress: Callable[[str], None]) -> None:
+    for shard in source.shards:
+        _write_shard(source, shard, folder / shard.name, progress)
+    for path in companion_files(source):
+        if path.name not in (INDEX, "config.json"):
+            shutil.copyfile(path, folder / path.name)
+            sync(folder / path.name)
+    if (source.folder / "config.json").exists():
+        _restore_config(source, folder)
+    if (source.folder / INDEX).exists():
+        _restore_index(source, folder)
+    sync(folder)
+
+
+def _write_shard(source: Checkpoint, shard: Path, to: Path, progress: Callable[[str], None]) -> None:
+    metadata, here = read_metadata(shard), source.in_shard(shard)
+    remembered = metadata.get(SOURCE_HEADER)
+    with to.open("wb") as file:
+        if remembered is None:
+            kept = {key: text for key, text in metadata.items() if not key.startswith("fmcompress.")}
+            sizes = {n: _dense_fields(source.tensors[n]) for n in here}
+            order = write_header(file, sizes, kept)
+        else:
+            text = remembered.encode()
+            entries = parse_header(to, text, 8 + len(text) + sum(_dense_fields(source.tensors[n])[2] for n in here))
+            if {n: _fields(e) for n, e in entries.items()} != {n: _fields(source.tensors[n]) for n in here}:
+                raise PayloadError(f"{shard}: the header that it remembers is not of its tensors.")
+            file.write(len(text).to_bytes(8, "little") + text)
+            order = sorted(entries, key=lambda name: (entries[name].offset, entries[name].size_bytes))
+        for name in order:
+            progress(name)
+            file.write(source.read(name).contiguous().view(-1).view(torch.uint8).numpy().data)
+    sync(to)
+
+
+def _fields(entry: TensorEntry) -> tuple[torch.dtype, tuple[int, ...]]:
+    return entry.dtype, entry.shape
+
+
+def _dense_fields(entry: TensorEntry) -> tuple[str, tuple[int, ...], int]:
+    return DTYPE_NAMES[entry.dtype], entry.shape, entry_size(entry) * entry.dtype.itemsize
+
+
+def _restore_config(source: Checkpoint, folder: Path) -> None:
+    if isinstance(source, QuantizedCheckpoint):
+        config = {key: value for key, value in source.config.items() if key != "quantization_config"}
+        write_json(folder / "config.json", config)
+    else:
+        shutil.copyfile(source.folder / "config.json", folder / "config.json")
+        sync(folder / "config.json")
+
+
+def _restore_index(source: Checkpoint, folder: Path) -> None:
+    metadata = json.loads((source.folder / INDEX).read_text()).get("metadata") or {}
+    remembered = metadata.get(SOURCE_INDEX)
+    if isinstance(remembered, str):
+        (folder / INDEX).write_text(remembered)
+        sync(folder / INDEX)
+        return
+    weight_map = {name: entry.path.name for name, entry in sorted(source.tensors.items())}
+    total = sum(_dense_fields(entry)[2] for entry in source.tensors.values())
+    write_json(folder / INDEX, {"metadata": {"total_size": total}, "weight_map": weight_map})
