@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from .calibration import StreamedModel, cut_windows, load_tokenizer, token_stream
-from .checkpoint import Checkpoint
 from .config import pick_dtype
 from .errors import CheckpointError
+from .formats import open_checkpoint
 
 BATCH_TOKENS = 4096
 ACTIVATION_BYTES = 1 << 30  # hidden states held at once; longer texts are streamed through the model in parts
@@ -38,7 +38,9 @@ def evaluate(
     max_windows: int | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Perplexity:
-    """Perplexity on non-overlapping windows of a whole text, tokenised as one stream without special tokens.
+    """Perplexity on non-overlapping windows of a text, tokenised as one stream without special tokens.
+
+    model            dense, packed or compressed-tensors checkpoint
 
     sequence_length  tokens in a window, each on its own; capped at what the model was made for
     max_windows      use only the first so many
@@ -46,12 +48,13 @@ def evaluate(
 
     Raises CheckpointError or CalibrationError if the model or the text will not do.
     """
-    checkpoint = Checkpoint(model)
+    checkpoint = open_checkpoint(model)
     stored = next((e.dtype for e in checkpoint.tensors.values() if e.dtype.is_floating_point), torch.float32)
     streamed = StreamedModel(checkpoint, device, pick_dtype(dtype, device, stored))
     config = streamed.model.config.get_text_config()
     length = min(sequence_length, getattr(config, "max_position_embeddings", None) or sequence_length)
-    windows = cut_windows(token_stream(load_tokenizer(model), text), length, str(text))[:max_windows]
+    wanted = None if max_windows is None else max_windows * length
+    windows = cut_windows(token_stream(load_tokenizer(model), text, wanted), length, str(text))[:max_windows]
     width = getattr(config, "hidden_size", 4096) * streamed.dtype.itemsize
     parts = windows.split(max(1, ACTIVATION_BYTES // (width * length)))
     blocks, nats = len(streamed.blocks), 0.0

@@ -126,7 +126,7 @@ def test_damaged_models(run: Run, model: Path, tmp_path: Path, damage: Callable[
 
 
 OPTIONS: dict[str, tuple[list[object], str]] = {
-    "neither": ([], "give either --sparsity 0.5 or --pattern 2:4"),
+    "neither": ([], "say how much to prune: --sparsity 0.5 or --pattern 2:4"),
     "both": (["--sparsity", 0.5, "--pattern", "2:4"], "not both"),
     "3:2": (["--pattern", "3:2"], "pattern 3:2: expected 1 <= N <= M"),
     "0:4": (["--pattern", "0:4"], "pattern 0:4: expected 1 <= N <= M"),
@@ -205,7 +205,7 @@ def test_bad_calibration(run: Run, tmp_path: Path, name: str, content: str | Non
 
 
 def test_no_calibration(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert_refused(invoke(capsys, "prune", model, tmp_path / "out", "--sparsity", 0.5), "SparseGPT needs text")
+    assert_refused(invoke(capsys, "prune", model, tmp_path / "out", "--sparsity", 0.5), "this method needs text")
     assert_nothing_left(tmp_path)
 
 
@@ -270,6 +270,8 @@ def test_out_may_be_a_link_to_an_empty_folder(run: Run, tmp_path: Path) -> None:
 def test_force_replaces(run: Run, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "old").write_text("old")
+    assert_refused(run("--sparsity", 0.5, "--force"), "holds no checkpoint, so --force leaves it alone")
+    (tmp_path / "out" / "config.json").write_text("{}")
     assert run("--sparsity", 0.5, "--force").code == 0
     assert not (tmp_path / "out" / "old").exists()
     assert not (tmp_path / "out.partial").exists()
@@ -304,7 +306,7 @@ def test_failure_of_the_program_itself(run: Run, monkeypatch: pytest.MonkeyPatch
     def fail(*_: object, **__: object) -> None:
         raise ZeroDivisionError("of its own\nmaking [red]")
 
-    monkeypatch.setattr("fmcompress.pipeline.verify_checkpoint", fail)
+    monkeypatch.setattr("fmcompress.formats.output.verify_checkpoint", fail)
     assert_refused(run("--sparsity", 0.5, "--quiet"), r"ZeroDivisionError: of its own making \[red\]", code=1)
 
 
@@ -361,7 +363,7 @@ def test_dry_run_writes_nothing(run: Run, model: Path, tmp_path: Path, json_flag
         assert plan["zeros"] * 2 == plan["weights"]
         assert plan["output_bytes"] == Checkpoint(model).total_bytes
     else:
-        for word in ("weights to prune", "calibration tokens", "time", "memory: peak", "output on disk"):
+        for word in ("weights to prune", "calibration tokens", "time", "memory: peak", "tensors on disk"):
             assert word in outcome.stdout
 
 

@@ -18,6 +18,7 @@ from helpers import CPU, Silent, folder_bytes, invoke, make_checkpoint, make_tex
 from fmcompress import pipeline
 from fmcompress.config import PruneConfig
 from fmcompress.errors import CheckpointError, ConfigError
+from fmcompress.formats import DenseOutput
 from fmcompress.journal import FILE, Journal
 from fmcompress.pipeline import prepare, compress_checkpoint
 from fmcompress.workspace import FACTS
@@ -65,11 +66,11 @@ MOMENTS: dict[str, tuple[Any, str, int, bool]] = {
     "before copying": (pipeline.Workspace, "open", 1, True),
     "after copying, before the journal": (Journal, "start", 1, True),
     "after the journal began": (Journal, "start", 1, False),
-    "in the middle of block 1": (pipeline.CheckpointWriter, "write", 10, False),
+    "in the middle of block 1": (DenseOutput, "write", 10, False),
     "block 1 written, not noted": (Journal, "append", 2, True),
     "block 1 noted": (Journal, "append", 2, False),
     "last block noted": (Journal, "append", BLOCKS, False),
-    "checked": (pipeline, "verify_checkpoint", 1, False),
+    "checked": (DenseOutput, "finish", 1, False),
     "facts written": (os, "rename", 1, True),
     "renamed, not swept up": (os, "rename", 1, False),
 }
@@ -96,7 +97,7 @@ def test_stopped_with_other_options(
 ) -> None:
     run_prune(home / "model", tmp_path / "straight", home / "text.txt", **options)
     with monkeypatch.context() as patched:
-        stop_after(patched, pipeline.CheckpointWriter, "write", 17, True)
+        stop_after(patched, DenseOutput, "write", 17, True)
         with pytest.raises(Killed):
             run_prune(home / "model", tmp_path / "out", home / "text.txt", **options)
     run_prune(home / "model", tmp_path / "out", home / "text.txt", resume=True, **options)

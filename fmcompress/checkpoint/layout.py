@@ -93,8 +93,8 @@ def read_header_text(path: Path) -> tuple[bytes, int]:
             return file.read(length), size
     except FileNotFoundError:
         raise CheckpointError(f"{path}: no such file. Fetch the missing shard.") from None
-    except OSError as error:
-        raise CheckpointError(f"{path}: cannot be read ({error.strerror}).") from None
+    except (OSError, ValueError) as error:  # ValueError: a name that no file can have
+        raise CheckpointError(f"{path}: cannot be read ({error}).") from None
 
 
 def parse_header(path: Path, text: bytes, size: int) -> dict[str, TensorEntry]:
@@ -147,9 +147,12 @@ def read_layout(folder: Path) -> dict[str, TensorEntry]:
 
     Raises CheckpointError if the index and the shards disagree or anything does not parse.
     """
+    if folder.is_file():
+        raise CheckpointError(f"{folder}: a file. Give the folder that it lies in.")
     if not folder.is_dir():
         raise CheckpointError(
-            f"{folder}: no such folder. Give the folder of a checkpoint with config.json and safetensors."
+            f"{folder}: no such folder. Give the folder of a checkpoint with config.json and safetensors; "
+            "download models of a hub first."
         )
     index = folder / INDEX
     if not index.exists():

@@ -14,29 +14,43 @@ def inspect(
     checkpoint: Annotated[Path, typer.Argument(help="Folder of a safetensors checkpoint, of any architecture.")],
     json: Annotated[bool, typer.Option("--json", help="As JSON on standard output.")] = False,
 ) -> None:
-    """Per tensor: shape, dtype, zeros, the strictest N:M pattern that holds, bytes."""
-    from rich.table import Column, Table
+    """Per tensor: shape, dtype, zeros, the strictest N:M pattern that holds, bytes on disk and bits a weight.
 
-    from ..checkpoint import Checkpoint, tensor_facts
+    Packed and compressed-tensors weights are decoded to be looked at.
+    """
+    from rich.table import Column, Table
+    from rich.text import Text
+
+    from ..checkpoint import tensor_facts
+    from ..formats import open_checkpoint
     from ..report import human_bytes, out, print_json
 
-    source = Checkpoint(checkpoint)
+    source = open_checkpoint(checkpoint)
     facts = [tensor_facts(source, name) for name in sorted(source.tensors)]
     if json:
         print_json([{**asdict(fact), "sparsity": fact.sparsity} for fact in facts])
         return
-    table = Table(Column("tensor", no_wrap=True), "shape", "dtype", "zeros", "pattern", "bytes")
+    table = Table(Column("tensor", no_wrap=True), "shape", "dtype", "zeros", "pattern", "bytes", "bits a weight")
     for fact in facts:
         shape = " × ".join(map(str, fact.shape)) or "scalar"
         table.add_row(
-            fact.name,
+            Text(fact.name.encode("unicode_escape").decode()),  # a stranger's name may hold anything
             shape,
             fact.dtype,
             f"{100 * fact.sparsity:.2f} %",
             fact.pattern or "",
             human_bytes(fact.size_bytes),
+            f"{8 * fact.size_bytes / max(1, fact.size):.2f}",
         )
     zeros, size = sum(fact.zeros for fact in facts), sum(fact.size for fact in facts)
     table.add_section()
-    table.add_row("all", f"{size:,}", "", f"{100 * zeros / max(1, size):.2f} %", "", human_bytes(source.total_bytes))
+    table.add_row(
+        "all",
+        f"{size:,}",
+        "",
+        f"{100 * zeros / max(1, size):.2f} %",
+        "",
+        human_bytes(source.total_bytes),
+        f"{8 * source.total_bytes / max(1, size):.2f}",
+    )
     out.print(table)

@@ -169,22 +169,23 @@ def test_verify_sees_what_is_wrong(source: Path, model: Path) -> None:
     writer.write(NAME, value)
     zeros = int((value == 0).sum())
     record = {"tensor": NAME, "zeros": zeros, "keep": 2, "group": value.shape[1]}
-    assert verify_checkpoint(checkpoint, model, [record]).read(NAME).equal(value)
+    verify_checkpoint(checkpoint, Checkpoint(model), [record], in_place=True)
+    assert Checkpoint(model).read(NAME).equal(value)
     with pytest.raises(CheckpointError, match=f"expected {zeros + 1} zeros, got {zeros}"):
-        verify_checkpoint(checkpoint, model, [{**record, "zeros": zeros + 1}])
+        verify_checkpoint(checkpoint, Checkpoint(model), [{**record, "zeros": zeros + 1}], in_place=True)
     with pytest.raises(CheckpointError, match="a group breaks 1:4"):
-        verify_checkpoint(checkpoint, model, [{**record, "keep": 1, "group": 4}])
+        verify_checkpoint(checkpoint, Checkpoint(model), [{**record, "keep": 1, "group": 4}], in_place=True)
     value[0, 0] = torch.inf
     writer.write(NAME, value)
     with pytest.raises(CheckpointError, match="inf or NaN"):
-        verify_checkpoint(checkpoint, model, [record])
+        verify_checkpoint(checkpoint, Checkpoint(model), [record], in_place=True)
 
 
 def test_verify_sees_another_layout(source: Path, model: Path) -> None:
     shard = Checkpoint(model).tensors[NAME].path
     save_file({name: tensor.float() for name, tensor in load_file(shard).items()}, shard)
     with pytest.raises(CheckpointError, match="not laid out as in the source"):
-        verify_checkpoint(Checkpoint(source), model, [])
+        verify_checkpoint(Checkpoint(source), Checkpoint(model), [], in_place=False)
 
 
 def test_obeys() -> None:
