@@ -64,7 +64,7 @@ def cases(data: Path, scratch: Path) -> list[Case]:
     return [*found, Case(model, wiki / "train.txt.xz", wiki / "test.txt.xz", samples=64, windows=300)]
 
 
-def eager(weight, hessian, pattern, *, damping=0.01, output_energy=None, **_) -> LayerResult:
+def eager(weight, hessian, pattern, grid, *, damping=0.01, output_energy=None, **_) -> LayerResult:
     """The plain algorithm behind the solver's signature."""
     solved, loss = eager_sparsegpt(weight.float(), hessian, pattern, damping)
     result = solved.to(weight.dtype)
@@ -78,8 +78,8 @@ def prune_and_score(case: Case, method: str, target: dict, scratch: Path) -> dic
     config = PruneConfig(method=name, true_sequential=method == "true-sequential", **options)
     begin = time.perf_counter()
     job = pipeline.prepare(case.model, config, case.calibration, CPU)
-    solver = eager if method == "eager" else block_solver.sparsegpt
-    with mock.patch.object(block_solver, "sparsegpt", solver), RunProgress(job.plan.layers, quiet=True) as progress:
+    solver = eager if method == "eager" else block_solver.solve
+    with mock.patch.object(block_solver, "solve", solver), RunProgress(job.plan.layers, quiet=True) as progress:
         facts = pipeline.compress_checkpoint(job, out, progress)
     seconds = time.perf_counter() - begin
     score = evaluate(out, case.text, LENGTH, CPU, max_windows=case.windows)

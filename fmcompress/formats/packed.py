@@ -201,6 +201,8 @@ def _places(described: Description, indices: Tensor) -> Tensor:
     inside = ops.unpack_codes(indices, index_bits(group), kept).long()
     if inside.numel() and int(inside.max()) >= group:
         raise ValueError(f"an index lies outside of its group of {group}")
+    if not (inside.view(-1, keep).diff(dim=1) > 0).all():
+        raise ValueError("the indices of a group do not ascend")
     return inside + torch.arange(kept) // keep * group
 
 
