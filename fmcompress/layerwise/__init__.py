@@ -3,7 +3,7 @@
 from .factor import FACTOR_COLS, all_finite, factor_hessian
 from .grid import Grid, QuantizedWeight, quantize
 from .patterns import NM, Pattern, Unstructured, parse_pattern
-from .result import Clock, LayerResult, count_zeros, finished, quadratic_form
+from .result import Clock, LayerResult, count_zeros, finished, losses
 from .solver import check_options, check_weight, solve
 
 __all__ = [
@@ -21,8 +21,8 @@ __all__ = [
     "count_zeros",
     "factor_hessian",
     "finished",
+    "losses",
     "parse_pattern",
-    "quadratic_form",
     "quantize",
     "solve",
 ]

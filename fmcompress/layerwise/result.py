@@ -61,6 +61,15 @@ def quadratic_form(matrix: Tensor, hessian: Tensor, rows_at_once: int = 4096) ->
     return float(sum((part @ hessian).mul_(part).sum(1).double().sum() for part in parts))
 
 
+def losses(original: Tensor, solved: Tensor, hessian: Tensor | None) -> tuple[float, float]:
+    """tr(dW H dW^T) and its ratio to tr(W H W^T), or NaN without a Hessian."""
+    if hessian is None:
+        return float("nan"), float("nan")
+    hessian = hessian.to(original.dtype)
+    loss = quadratic_form(solved - original, hessian)
+    return loss, loss / (quadratic_form(original, hessian) or 1.0)
+
+
 def count_zeros(tensor: Tensor) -> int:
     """How many entries are exactly zero. By way of a bool tensor: count_nonzero branches on every float, and half of
     a pruned weight's branches are mispredicted."""

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from .. import ops
 from ..errors import CalibrationError
-from ..layerwise import NM, Clock, LayerResult, Pattern, all_finite, check_weight, count_zeros, finished, quadratic_form
+from ..layerwise import NM, Clock, LayerResult, Pattern, all_finite, check_weight, count_zeros, finished, losses
 
 
 @torch.no_grad()
@@ -34,10 +34,7 @@ def magnitude(weight: Tensor, pattern: Pattern, hessian: Tensor | None = None, *
         prune = ops.select_smallest(segments, count).view(weight.shape)
     solved = original.masked_fill(prune, 0.0)
     clock.lap("solve")
-    loss = relative = float("nan")
-    if hessian is not None:
-        loss = quadratic_form(solved - original, hessian.to(original.dtype))
-        relative = loss / (quadratic_form(original, hessian.to(original.dtype)) or 1.0)
+    loss, relative = losses(original, solved, hessian)
     result = finished(solved, weight.dtype, name)
     zeros = count_zeros(result)
     clock.lap("report")

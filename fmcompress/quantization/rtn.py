@@ -12,7 +12,7 @@ from ..layerwise import (
     check_weight,
     count_zeros,
     finished,
-    quadratic_form,
+    losses,
     quantize,
 )
 
@@ -36,10 +36,7 @@ def round_to_nearest(weight: Tensor, grid: Grid, hessian: Tensor | None = None, 
     quantized = quantize(original, grid, weight.dtype)
     solved = quantized.dequantized(original.dtype)
     clock.lap("solve")
-    loss = relative = float("nan")
-    if hessian is not None:
-        loss = quadratic_form(solved - original, hessian.to(original.dtype))
-        relative = loss / (quadratic_form(original, hessian.to(original.dtype)) or 1.0)
+    loss, relative = losses(original, solved, hessian)
     result = finished(solved, weight.dtype, name)
     zeros = count_zeros(result)
     clock.lap("report")
