@@ -1,4 +1,4 @@
-"""The main job on the embedded model: prune it by magnitude and by SparseGPT, and print what each costs."""
+"""The main job on the embedded model: prune and quantize it, and print what each way costs and saves."""
 
 import argparse
 import json
@@ -12,7 +12,23 @@ from rich.table import Table
 
 HERE = Path(__file__).parent
 SEQUENCE_LENGTH = 256
+CALIBRATION = [
+    *("--calibration", str(HERE / "calibration.txt.xz")),
+    *("--samples", "64", "--sequence-length", str(SEQUENCE_LENGTH)),
+]
 TARGETS = [("50 %", ["--sparsity", "0.5"]), ("2:4", ["--pattern", "2:4"]), ("4:8", ["--pattern", "4:8"])]
+PACKED = ["--format", "packed"]
+RUNS = [
+    *[
+        (label, method, ["prune", *target, "--method", method])
+        for label, target in TARGETS
+        for method in ("magnitude", "sparsegpt")
+    ],
+    ("50 %, packed", "sparsegpt", ["prune", "--sparsity", "0.5", *PACKED]),
+    ("4 bits", "rtn", ["quantize", "--group-size", "64", "--method", "rtn"]),
+    ("4 bits", "gptq", ["quantize", "--group-size", "64"]),
+    ("50 % + 4 bits, packed", "sparsegpt", ["prune", "--sparsity", "0.5", "--bits", "4", *PACKED]),
+]
 
 
 def fmcompress(*arguments: str) -> dict:
@@ -42,22 +58,21 @@ def main() -> None:
     options = parser.parse_args()
     shutil.rmtree(options.out, ignore_errors=True)
     options.out.mkdir(parents=True)
-    table = Table("pattern", "method", "zeros", "perplexity", "bytes", "seconds", title="pruning examples/demo/model")
-    dense = HERE / "model"
-    table.add_row("dense", "", "", f"{perplexity(dense, options.windows):.2f}", f"{size_bytes(dense):,}", "")
-    for label, target in TARGETS:
-        for method in ("magnitude", "sparsegpt"):
-            out = options.out / f"{method}-{label.replace(' %', '').replace(':', 'of')}"
-            text = ["--calibration", str(HERE / "calibration.txt.xz"), "--samples", "64"]
-            text += ["--sequence-length", str(SEQUENCE_LENGTH)]
-            facts = fmcompress("prune", str(dense), str(out), *target, "--method", method, *text)
-            found, zeros = perplexity(out, options.windows), f"{100 * facts['sparsity']:.2f} %"
-            table.add_row(label, method, zeros, f"{found:.2f}", f"{size_bytes(out):,}", f"{facts['seconds']:.1f}")
+    columns = "what", "method", "zeros", "perplexity", "bytes", "bits a weight", "seconds"
+    table, dense = Table(*columns, title="compressing examples/demo/model"), HERE / "model"
+    table.add_row("dense", "", "", f"{perplexity(dense, options.windows):.2f}", f"{size_bytes(dense):,}", "16.00", "")
+    for number, (label, method, command) in enumerate(RUNS, 1):
+        print(f"{number}/{len(RUNS)}: {label}, {method}", file=sys.stderr)
+        out = options.out / f"{number:02}-{method}"
+        facts = fmcompress(command[0], str(dense), str(out), *command[1:], *CALIBRATION, "--quiet")
+        found, zeros = perplexity(out, options.windows), f"{100 * facts['sparsity']:.2f} %"
+        bits, seconds = f"{facts['bits_per_weight']:.2f}", f"{facts['seconds']:.1f}"
+        table.add_row(label, method, zeros, f"{found:.2f}", f"{size_bytes(out):,}", bits, seconds)
     console = Console()
     console.print(table)
     console.print(
-        f"Perplexity on heldout.txt.xz, windows of {SEQUENCE_LENGTH} tokens. Zeros in a dense file save no bytes by "
-        f"themselves. The checkpoints are in {options.out}.",
+        f"Perplexity on heldout.txt.xz, windows of {SEQUENCE_LENGTH} tokens. Bits a weight count the linear "
+        f"layers of the blocks, scales included. The checkpoints are in {options.out}.",
         soft_wrap=True,
     )
 
