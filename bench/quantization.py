@@ -29,6 +29,8 @@ def methods(case: Case) -> dict[str, RunConfig]:
         found[f"{bits}-bit GPTQ, asymmetric"] = QuantizeConfig(bits=bits, symmetric=False, **data)
         found[f"{bits}-bit GPTQ, activation order"] = QuantizeConfig(bits=bits, activation_order=True, **data)
         found[f"{bits}-bit GPTQ, clip search"] = QuantizeConfig(bits=bits, clip_search=True, **data)
+        every = {"symmetric": False, "clip_search": True, "activation_order": True, "true_sequential": True}
+        found[f"{bits}-bit GPTQ, all of these and true-sequential"] = QuantizeConfig(bits=bits, **every, **data)
     found["50 %"] = PruneConfig(sparsity=0.5, **data)
     found["50 % + 4-bit, joint"] = PruneConfig(sparsity=0.5, bits=4, **data)
     found["50 % + 4-bit, joint, true-sequential"] = PruneConfig(sparsity=0.5, bits=4, true_sequential=True, **data)
@@ -51,6 +53,7 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", type=Path, help="also write the results to this file")
+    parser.add_argument("--only", default="", help="only methods whose name holds this text")
     options = parser.parse_args()
     data = Path(os.environ.get("FMCOMPRESS_DATA", Path(__file__).parents[2] / "shared" / "data"))
     table, found = Table("checkpoint", "method", "perplexity", "to dense", "zeros", "bits a weight"), []
@@ -60,6 +63,8 @@ def main() -> None:
             dense = evaluate(case.model, case.text, LENGTH, CPU, max_windows=case.windows).perplexity
             table.add_row(case.model.name, "dense", f"{dense:.3f}", "", "", "")
             for name, config in methods(case).items():
+                if options.only not in name:
+                    continue
                 score = compress_and_score(case, config, scratch)
                 found.append({"checkpoint": case.model.name, "method": name, "dense": dense, **score})
                 ratio = f"{100 * (score['perplexity'] / dense - 1):+.2f} %"

@@ -1,12 +1,25 @@
 // Every native op in one place. All tensors are contiguous; shapes and values were checked in fmcompress/_ops.py.
 #pragma once
 #include <optional>
+#include <sstream>
+#include <stdexcept>
+#include <tuple>
+
 #include <torch/csrc/stable/tensor.h>
 
 using torch::stable::Tensor;
 
 #define CHECK_LAYOUT(tensor)                                                                                           \
     STD_TORCH_CHECK((tensor).is_contiguous(), #tensor ": expected contiguous rows. Call .contiguous() first.")
+
+// What no check in Python can know: ValueError there, as the public functions promise, not STD_TORCH_CHECK's
+// RuntimeError.
+template <class... Parts> void require(bool condition, const Parts&... message) {
+    if (condition) return;
+    std::ostringstream text;
+    (text << ... << message);
+    throw std::invalid_argument(text.str());
+}
 
 // scores [segments, length] float|double, count -> [segments, length] bool, exactly count true in each segment
 Tensor select_smallest(const Tensor& scores, int64_t count);
@@ -18,3 +31,34 @@ Tensor nm_mask(const Tensor& scores, int64_t keep, int64_t group);
 // -> [rows] sum of squared errors
 Tensor sweep_block_(Tensor weight, const Tensor& factor, const std::optional<Tensor>& prune, int64_t keep,
                     int64_t group);
+
+// weight [segments, length >= 1] float|double, 1 <= candidates <= 1000
+// -> scale [segments] like weight, positive; zero [segments] uint8
+std::tuple<Tensor, Tensor> search_grid(const Tensor& weight, int64_t bits, bool symmetric, int64_t candidates);
+
+// weight [segments, length] float|double, scale [segments] alike, zero [segments] uint8 -> [segments, length] uint8
+Tensor quantize(const Tensor& weight, const Tensor& scale, const Tensor& zero, int64_t bits);
+
+// codes [segments, length] uint8, scale [segments] float|double, zero [segments] uint8 -> [segments, length] like scale
+Tensor dequantize(const Tensor& codes, const Tensor& scale, const Tensor& zero);
+
+// As sweep_block_, and what is kept is rounded to its grid; scale [rows, 1] or [rows, cols] like weight, zero the same
+// in uint8; nothing is pruned where prune is none and group is 0
+// -> [rows] sum of squared errors; codes [rows, cols] uint8
+std::tuple<Tensor, Tensor> joint_sweep_block_(Tensor weight, const Tensor& factor, const std::optional<Tensor>& prune,
+                                              const Tensor& scale, const Tensor& zero, int64_t bits, int64_t keep,
+                                              int64_t group);
+
+// codes [rows, cols] uint8, bits 2|3|4|8 -> [rows, 4 * ceil(cols * bits / 32)] uint8
+Tensor pack_codes(const Tensor& codes, int64_t bits);
+
+// packed as above -> [rows, cols] uint8
+Tensor unpack_codes(const Tensor& packed, int64_t bits, int64_t cols);
+
+// values [rows, cols] of 1, 2 or 4 bytes, mask [rows, cols] bool with `count` true
+// -> bitmask [rows, ceil(cols / 8)] uint8; kept [count] like values
+std::tuple<Tensor, Tensor> pack_bitmask(const Tensor& values, const Tensor& mask, int64_t count);
+
+// bitmask [rows, ceil(cols / 8)] uint8, kept [count] of 1, 2 or 4 bytes -> [rows, cols] like kept; the number of bits
+// and those after the last column are checked here, since they come from files
+Tensor unpack_bitmask(const Tensor& bitmask, const Tensor& kept, int64_t cols);

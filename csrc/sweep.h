@@ -15,6 +15,12 @@ template <class Value, class Scalar> HOST_DEVICE Value pruning_error(const Value
     return weight / diagonal;
 }
 
+// The same where the weight became something else than zero.
+template <class Value, class Scalar>
+HOST_DEVICE Value settling_error(const Value& weight, const Value& settled, Scalar diagonal) {
+    return (weight - settled) / diagonal;
+}
+
 // A later weight after it has absorbed its share of the error.
 template <class Value, class Scalar>
 HOST_DEVICE Value compensated(const Value& weight, const Value& error, Scalar coefficient) {

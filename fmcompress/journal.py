@@ -14,7 +14,7 @@ class Journal:
     """An append-only file: the run's fingerprint, then one record for each finished block.
 
     A record is on disk before append() returns; a line that a kill cut short counts as not written. Raises ConfigError
-    if blocks are missing or doubled.
+    if blocks are missing or doubled, or a line is none of its own.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -23,13 +23,19 @@ class Journal:
         self.records: list[dict[str, Any]] = []
         if self.path.exists():
             lines = self.path.read_bytes().splitlines(keepends=True)
-            whole = [json.loads(line) for line in lines if line.endswith(b"\n")]
+            whole = [self._parsed(line) for line in lines if line.endswith(b"\n")]
             if len(whole) < len(lines):  # so that the next line begins on a line of its own
                 os.truncate(self.path, sum(map(len, lines[:-1])))
             if whole:
                 self.fingerprint, self.records = whole[0], whole[1:]
             if [record.get("block") for record in self.records] != list(range(len(self.records))):
                 raise ConfigError(f"{self.path}: its blocks are out of order. Use --force to start anew.")
+
+    def _parsed(self, line: bytes) -> dict[str, Any]:
+        try:
+            return dict(json.loads(line))
+        except (ValueError, TypeError, RecursionError):
+            raise ConfigError(f"{self.path}: one of its lines is no record. Use --force to start anew.") from None
 
     def start(self, fingerprint: dict[str, Any]) -> None:
         """Write the first line. Everything that a resumed run relies on must be on disk already."""

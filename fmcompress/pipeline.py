@@ -49,6 +49,7 @@ def prepare(model: Path, config: RunConfig, calibration: Path | None, device: to
     streamed = StreamedModel(source, device, pick_dtype(config.dtype, device, stored))
     layers = choose_layers(streamed, config)
     _check_solvable(source, layers)
+    _check_format(source, layers, config, known=True)
     longest = getattr(streamed.model.config.get_text_config(), "max_position_embeddings", None)
     length, notes = config.sequence_length, list[str]()
     if longest is not None and longest < length:
@@ -75,6 +76,7 @@ def _prepare_without_data(source: Checkpoint, config: RunConfig, device: torch.d
         layers = choose_tensors(source, config)
         notes.append("layers were chosen by their names, since their roles in the model are not known here")
     _check_solvable(source, layers)
+    _check_format(source, layers, config, known=streamed is not None)
     return Job(source, config, layers, device, make_plan(source, streamed, layers, config, 0, 0), streamed, None, notes)
 
 
@@ -83,6 +85,19 @@ def _check_solvable(source: Checkpoint, layers: Chosen) -> None:
         dtype = source.tensors[layer.tensor].dtype
         if dtype not in SOLVABLE:
             raise CheckpointError(f"{layer.tensor}: {dtype} weights cannot be solved. Give a checkpoint in bfloat16.")
+
+
+def _check_format(source: Checkpoint, layers: Chosen, config: RunConfig, *, known: bool) -> None:
+    """Whether the form that is to be written can hold the layers of this checkpoint; `known`: so is its model."""
+    if config.written_as == "compressed-tensors" and not (source.folder / "config.json").exists():
+        raise ConfigError(
+            f"{source.folder}: holds no config.json, where compressed-tensors is described. Use --format packed."
+        )
+    for layer in (layer for some in layers for layer in some.values()):
+        if config.written_as == "compressed-tensors" and known and layer.module is None:
+            raise ConfigError(f"{layer.tensor}: compressed-tensors holds linear layers only. Use --format packed.")
+        if config.written_as == "packed" and source.tensors[layer.tensor].dtype == torch.float64:
+            raise ConfigError(f"{layer.tensor}: the packed format holds no float64. Convert it, or use --format dense.")
 
 
 def compress_checkpoint(

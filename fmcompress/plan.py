@@ -58,8 +58,8 @@ def choose_layers(streamed: StreamedModel, config: RunConfig) -> Chosen:
 
 # tables and scales that no method here is meant for, as checkpoints name them
 NO_LINEAR = (
-    r"(?i)(^|[._])(\w*embed\w*|wte|wpe|lm_head|output_layer|head|\w*norm\w*|ln\w*|position\w*|relative\w*|router|gate)"
-    r"\.weight$"
+    r"(?i)((^|[._])(\w*embed\w*|emb|shared|wte|wpe|lm_head|output_layer|head|\w*norm\w*|ln\w*|position\w*|relative\w*"
+    r"|router|gate)|^(model\.)?output)\.weight$"
 )
 
 

@@ -1,6 +1,8 @@
 // Enough of CUDA to run csrc/cuda/*.cuh on a CPU: each CUDA thread is a fiber, blocks run one after the other. Fibers
-// switch at barriers and shuffles only, in an order that the test turns around, so that a missing barrier shows.
+// switch at barriers and shuffles only, a warp as late as it can, in an order that the test turns around, so that a
+// missing barrier shows.
 #pragma once
+#include <csignal>
 #include <ucontext.h>
 
 #include <cstring>
@@ -42,6 +44,7 @@ inline bool backwards = false;
 inline std::vector<Fiber> fibers;
 inline Barrier block_barrier, warp_barriers[32];
 inline Fiber* current = nullptr;
+inline int rounds = 0;
 inline ucontext_t scheduler;
 inline std::function<void()> body;
 alignas(16) inline unsigned char lanes[32][32][16]; // what each lane of each warp shows the others
@@ -74,6 +77,18 @@ inline bool resume(Fiber& fiber) {
     return true;
 }
 
+// A warp runs ahead of the others as far as it can.
+inline bool run_warp(int warp) {
+    bool moved = false;
+    for (bool again = true; again; moved |= again) {
+        again = false;
+        if (++rounds > 100000) fail("a block that does not end");
+        if (failure) return false;
+        for (int lane = 0; lane < 32; ++lane) again |= resume(fibers[32 * warp + (backwards ? 31 - lane : lane)]);
+    }
+    return moved;
+}
+
 inline void run_block(int threads) {
     memset(shared_bytes, BEYOND, SHARED_BYTES);
     memset(shared_bytes, 0xff, shared_size); // NaN, so that reading before writing shows
@@ -89,11 +104,10 @@ inline void run_block(int threads) {
         fiber.context.uc_stack.ss_size = STACK_BYTES;
         makecontext(&fiber.context, run_fiber, 0);
     }
-    int rounds = 0;
+    rounds = 0;
     for (bool moved = true; moved;) {
         moved = false;
-        if (++rounds > 100000) return fail("a block that does not end");
-        for (int t = 0; t < threads; ++t) moved |= resume(fibers[backwards ? threads - 1 - t : t]);
+        for (int w = 0; w < threads / 32; ++w) moved |= run_warp(backwards ? threads / 32 - 1 - w : w);
     }
     for (const Fiber& fiber : fibers)
         if (!fiber.done) fail("a barrier that not every thread reaches");
@@ -112,6 +126,22 @@ template <class Value> Value exchange(Value value, int source) {
 }
 
 inline int lane() { return int(current->thread % 32); }
+
+// A thread that touches memory of nobody (emulation.py puts such pages around every tensor) ends there.
+inline void end_at_fault(int) {
+    fail("memory touched out of bounds");
+    current->done = true;
+    setcontext(&scheduler);
+}
+struct TrapFaults {
+    struct sigaction before;
+    TrapFaults() {
+        struct sigaction action = {};
+        action.sa_handler = end_at_fault;
+        sigaction(SIGSEGV, &action, &before);
+    }
+    ~TrapFaults() { sigaction(SIGSEGV, &before, nullptr); }
+};
 } // namespace shim
 
 inline void __syncthreads() { shim::wait_at(shim::block_barrier, int(shim::fibers.size())); }
@@ -126,10 +156,25 @@ template <class Value> Value __shfl_xor_sync(unsigned, Value value, int flip, in
 template <class Value> Value __shfl_up_sync(unsigned, Value value, int step) {
     return shim::exchange(value, shim::lane() < step ? shim::lane() : shim::lane() - step);
 }
+inline unsigned __ballot_sync(unsigned, bool vote) {
+    const unsigned warp = shim::current->thread / 32;
+    shim::lanes[warp][shim::lane()][0] = vote;
+    __syncwarp();
+    unsigned votes = 0;
+    for (int lane = 0; lane < 32; ++lane) votes |= unsigned(shim::lanes[warp][lane][0]) << lane;
+    __syncwarp();
+    return votes;
+}
+inline int __popc(uint32_t bits) { return __builtin_popcount(bits); }
 inline uint32_t atomicAdd(uint32_t* sum, uint32_t value) { return (*sum += value) - value; }
 
 namespace gpu {
 using Stream = int;
+
+inline void expect_aligned(const void* place, size_t bytes) {
+    if (reinterpret_cast<uintptr_t>(place) % bytes) shim::fail("a wide move off its boundary");
+}
+template <class Wide> void store_16_bytes(void* to, const Wide& wide) { memcpy(to, &wide, sizeof wide); }
 
 template <class Shared> Shared& shared_memory() { return *reinterpret_cast<Shared*>(shim::shared_bytes); }
 
@@ -137,6 +182,7 @@ template <class... Parameters, class... Arguments> void launch(void (*kernel)(Pa
                                                                size_t shared_bytes, Stream, Arguments... arguments) {
     if (grid.x == 0 || grid.y == 0 || shared_bytes > shim::SHARED_BYTES || threads % 32)
         return shim::fail("bad launch");
+    const shim::TrapFaults trap;
     shim::shared_size = shared_bytes;
     shim::body = [=] { kernel(arguments...); };
     gridDim = grid;

@@ -3,8 +3,10 @@
 #include <utility>
 #include <vector>
 
+#include "bitmask.cuh"
+#include "grid.cuh"
+#include "joint.cuh"
 #include "select.cuh"
-#include "sweep.cuh"
 
 using namespace gpu;
 
@@ -16,23 +18,82 @@ template <class Scalar> static void select_with(const Scalar* scores, bool* mask
     select_segments(scores, mask, segments, length, count, Route(route), {histograms.data(), searches.data()}, 0);
 }
 
+// What a .cu file does with the numbers it reads back: the total, or -1 for a bit after the last column.
+static int64_t total_of(const Counts& counts) { return *counts.stray() ? -1 : *counts.total(); }
+
+template <class Value> static void move_of(const MaskShape& shape, const Counts& counts, bool pack, void* dense,
+                                           const uint8_t* bitmask, void* kept) {
+    auto *values = static_cast<Value*>(dense), *few = static_cast<Value*>(kept);
+    if (pack)
+        move_values(Sides<Value, true>{values, few}, bitmask, shape, counts, 0);
+    else
+        move_values(Sides<Value, false>{values, few}, bitmask, shape, counts, 0);
+}
+
+// Both ways, mask null where the bitmask is given; the values move only if the total is `expected`. Returns the total.
+static int64_t bitmask_with(const bool* mask, uint8_t* bitmask, void* dense, void* kept, MaskShape shape,
+                            int64_t value_bytes, int64_t expected) {
+    std::vector<int64_t> scratch(Counts::size(shape.blocks()), 0);
+    const Counts counts{scratch.data(), shape.blocks()};
+    if (shape.words() == 0) return 0;
+    if (mask)
+        mark_mask(mask, bitmask, shape, counts, 0);
+    else
+        count_bitmask(bitmask, shape, counts, 0);
+    if (total_of(counts) != expected) return total_of(counts);
+    const auto move = value_bytes == 1 ? move_of<uint8_t> : value_bytes == 2 ? move_of<uint16_t> : move_of<uint32_t>;
+    move(shape, counts, mask, dense, bitmask, kept);
+    return expected;
+}
+
 extern "C" {
 const char* failure() { return std::exchange(shim::failure, nullptr); }
 void turn_around(bool backwards) { shim::backwards = backwards; }
 int route(int64_t segments, int64_t length) { return int(route_of(segments, length)); }
 
-void select_float(const float* scores, bool* mask, int64_t segments, int64_t length, int64_t count, int64_t route) {
-    select_with(scores, mask, segments, length, count, route);
+#define DEFINE(Scalar)                                                                                                 \
+    void select_##Scalar(const Scalar* scores, bool* mask, int64_t segments, int64_t length, int64_t count,            \
+                         int64_t route) {                                                                              \
+        select_with(scores, mask, segments, length, count, route);                                                     \
+    }                                                                                                                  \
+    void sweep_##Scalar(Scalar* weight, const Scalar* factor, const bool* prune, Scalar* loss, int64_t rows,           \
+                        int64_t cols, int64_t keep, int64_t group) {                                                   \
+        sweep_rows(Pruning<Scalar>(), weight, factor, prune, loss, rows, int(cols), int(keep), int(group), 0);         \
+    }                                                                                                                  \
+    void joint_##Scalar(Scalar* weight, const Scalar* factor, const bool* prune, const Scalar* scale,                  \
+                        const uint8_t* zero, Scalar* loss, uint8_t* codes, int64_t rows, int64_t cols,                 \
+                        int64_t grid_cols, int64_t bits, int64_t keep, int64_t group) {                                \
+        sweep_rows(Rounding<Scalar>{scale, zero, codes, int(grid_cols), int(bits)}, weight, factor, prune, loss, rows, \
+                   int(cols), int(keep), int(group), 0);                                                               \
+    }                                                                                                                  \
+    void search_##Scalar(const Scalar* weight, Scalar* scale, uint8_t* zero, int64_t segments, int64_t length,         \
+                         int64_t bits, int64_t symmetric, int64_t candidates) {                                        \
+        search_segments(weight, scale, zero, segments, {length, int(bits), int(candidates), symmetric != 0}, 0);       \
+    }                                                                                                                  \
+    void quantize_##Scalar(const Scalar* weight, const Scalar* scale, const uint8_t* zero, uint8_t* codes,             \
+                           int64_t segments, int64_t length, int64_t bits) {                                           \
+        quantize_segments(weight, scale, zero, codes, segments, length, int(bits), 0);                                 \
+    }                                                                                                                  \
+    void dequantize_##Scalar(const uint8_t* codes, const Scalar* scale, const uint8_t* zero, Scalar* weight,           \
+                             int64_t segments, int64_t length) {                                                       \
+        dequantize_segments(codes, scale, zero, weight, segments, length, 0);                                          \
+    }
+DEFINE(float)
+DEFINE(double)
+
+void pack_codes(const uint8_t* codes, uint8_t* packed, int64_t rows, int64_t cols, int64_t bits) {
+    map_runs<PackCodes>(codes, packed, rows, cols, int(bits), 0);
 }
-void select_double(const double* scores, bool* mask, int64_t segments, int64_t length, int64_t count, int64_t route) {
-    select_with(scores, mask, segments, length, count, route);
+void unpack_codes(const uint8_t* packed, uint8_t* codes, int64_t rows, int64_t cols, int64_t bits) {
+    map_runs<UnpackCodes>(packed, codes, rows, cols, int(bits), 0);
 }
-void sweep_float(float* weight, const float* factor, const bool* prune, float* loss, int64_t rows, int64_t cols,
-                 int64_t keep, int64_t group) {
-    sweep_rows(weight, factor, prune, loss, rows, int(cols), int(keep), int(group), 0);
+void scan(int64_t* counts, int64_t blocks) { scan_counts({counts, blocks}, 0); }
+int64_t pack_bitmask(void* values, const bool* mask, uint8_t* bitmask, void* kept, int64_t rows, int64_t cols,
+                     int64_t value_bytes, int64_t count) {
+    return bitmask_with(mask, bitmask, values, kept, {rows, cols}, value_bytes, count);
 }
-void sweep_double(double* weight, const double* factor, const bool* prune, double* loss, int64_t rows, int64_t cols,
-                  int64_t keep, int64_t group) {
-    sweep_rows(weight, factor, prune, loss, rows, int(cols), int(keep), int(group), 0);
+int64_t unpack_bitmask(uint8_t* bitmask, void* kept, void* dense, int64_t rows, int64_t cols, int64_t value_bytes,
+                       int64_t count) {
+    return bitmask_with(nullptr, bitmask, dense, kept, {rows, cols}, value_bytes, count);
 }
 }

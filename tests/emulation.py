@@ -2,11 +2,14 @@
 
 import ctypes
 import enum
+import mmap
 import subprocess
 from pathlib import Path
 
 import torch
 from torch import Tensor
+
+from fmcompress._ops import packed_bytes
 
 GUARD = 64  # elements on either side of an output that no kernel may touch
 
@@ -26,7 +29,24 @@ def build(root: Path, folder: Path) -> ctypes.CDLL:
     subprocess.run(["g++", *flags, root / "tests/emulate_kernels.cpp", "-o", library], check=True)
     kernels = ctypes.CDLL(str(library))
     kernels.failure.restype = ctypes.c_char_p
+    kernels.pack_bitmask.restype = kernels.unpack_bitmask.restype = ctypes.c_int64
     return kernels
+
+
+def fenced(tensor: Tensor, at_end: bool) -> Tensor:
+    """A copy for a kernel to read between pages that nobody may touch, flush with one of them.
+
+    Flush with the first it lies on the same boundary as the tensor did, give or take 64 bytes."""
+    page, size = mmap.PAGESIZE, tensor.nbytes
+    room = (size // page + 1) * page
+    area = mmap.mmap(-1, room + 2 * page)
+    whole = torch.frombuffer(area, dtype=torch.uint8)
+    begin = page + (room - size if at_end else tensor.data_ptr() % 64)
+    copy = whole[begin : begin + size].copy_(tensor.reshape(-1).view(torch.uint8)) if size else whole[begin:begin]
+    protect = ctypes.CDLL(None).mprotect
+    for fence in (whole[:page], whole[-page:]):
+        assert protect(ctypes.c_void_p(fence.data_ptr()), ctypes.c_size_t(page), 0) == 0
+    return copy.view(tensor.dtype).view(tensor.shape)
 
 
 class Guarded:
@@ -43,19 +63,29 @@ class Guarded:
         return self.tensor
 
 
+def swept(weight: Tensor) -> tuple[Guarded, Guarded]:
+    """The weight to change and the loss to write."""
+    return Guarded(weight), Guarded(weight.new_empty(weight.shape[0]))
+
+
 class Ops:
-    """The three ops; `backwards` turns the order of threads and blocks around, `route` overrides the choice."""
+    """The ops; `backwards` turns the order of threads and blocks around, `route` overrides the choice."""
 
     def __init__(self, library: ctypes.CDLL, backwards: bool, route: Route | None = None) -> None:
         self.library, self.backwards, self.route = library, backwards, route
 
-    def _call(self, name: str, dtype: torch.dtype, tensors: list[Tensor | None], *numbers: int) -> None:
+    def call(self, name: str, tensors: list[Tensor | Guarded | None], *numbers: int) -> int:
         self.library.turn_around(self.backwards)
-        kernel = getattr(self.library, f"{name}_{'float' if dtype == torch.float32 else 'double'}")
-        pointers = [None if tensor is None else ctypes.c_void_p(tensor.data_ptr()) for tensor in tensors]
-        kernel(*pointers, *map(ctypes.c_int64, numbers))
+        inputs = [fenced(t, self.backwards) if isinstance(t, Tensor) else t for t in tensors]
+        inputs = [t.tensor if isinstance(t, Guarded) else t for t in inputs]
+        pointers = [None if tensor is None else ctypes.c_void_p(tensor.data_ptr()) for tensor in inputs]
+        result = getattr(self.library, name)(*pointers, *map(ctypes.c_int64, numbers))
         failure = self.library.failure()
         assert failure is None, failure.decode()
+        return result
+
+    def call_for(self, dtype: torch.dtype, name: str, tensors: list[Tensor | Guarded | None], *numbers: int) -> None:
+        self.call(f"{name}_{'float' if dtype == torch.float32 else 'double'}", tensors, *numbers)
 
     def _smallest(self, scores: Tensor, length: int, count: int) -> Tensor:
         if count == 0 or scores.numel() == 0:
@@ -64,7 +94,7 @@ class Ops:
         route = self.library.route(ctypes.c_int64(segments), ctypes.c_int64(length))
         mask = Guarded(torch.ones_like(scores, dtype=torch.bool))
         route = route if self.route is None else self.route
-        self._call("select", scores.dtype, [scores, mask.tensor], segments, length, count, route)
+        self.call_for(scores.dtype, "select", [scores, mask], segments, length, count, route)
         return mask.released()
 
     def select_smallest(self, scores: Tensor, count: int) -> Tensor:
@@ -74,8 +104,74 @@ class Ops:
         return self._smallest(scores, group, group - keep)
 
     def sweep_block_(self, weight: Tensor, factor: Tensor, prune: Tensor | None, keep: int, group: int) -> Tensor:
-        rows, cols = weight.shape
-        swept, loss = Guarded(weight), Guarded(weight.new_empty(rows))
-        self._call("sweep", weight.dtype, [swept.tensor, factor, prune, loss.tensor], rows, cols, keep, group)
-        weight.copy_(swept.released())
+        changed, loss = swept(weight)
+        self.call_for(weight.dtype, "sweep", [changed, factor, prune, loss], *weight.shape, keep, group)
+        weight.copy_(changed.released())
         return loss.released()
+
+    def joint_sweep_block_(
+        self,
+        weight: Tensor,
+        factor: Tensor,
+        prune: Tensor | None,
+        scale: Tensor,
+        zero: Tensor,
+        bits: int,
+        keep: int,
+        group: int,
+    ) -> tuple[Tensor, Tensor]:
+        changed, loss = swept(weight)
+        codes = Guarded(torch.empty_like(weight, dtype=torch.uint8))
+        tensors = [changed, factor, prune, scale, zero, loss, codes]
+        self.call_for(weight.dtype, "joint", tensors, *weight.shape, scale.shape[1], bits, keep, group)
+        weight.copy_(changed.released())
+        return loss.released(), codes.released()
+
+    def search_grid(self, weight: Tensor, bits: int, symmetric: bool, candidates: int) -> tuple[Tensor, Tensor]:
+        scale, zero = (Guarded(weight.new_empty(weight.shape[0], dtype=t)) for t in (weight.dtype, torch.uint8))
+        self.call_for(weight.dtype, "search", [weight, scale, zero], *weight.shape, bits, symmetric, candidates)
+        return scale.released(), zero.released()
+
+    def quantize(self, weight: Tensor, scale: Tensor, zero: Tensor, bits: int) -> Tensor:
+        codes = Guarded(torch.empty_like(weight, dtype=torch.uint8))
+        self.call_for(weight.dtype, "quantize", [weight, scale, zero, codes], *weight.shape, bits)
+        return codes.released()
+
+    def dequantize(self, codes: Tensor, scale: Tensor, zero: Tensor) -> Tensor:
+        weight = Guarded(scale.new_empty(codes.shape))
+        self.call_for(scale.dtype, "dequantize", [codes, scale, zero, weight], *codes.shape)
+        return weight.released()
+
+    def pack_codes(self, codes: Tensor, bits: int) -> Tensor:
+        rows, cols = codes.shape
+        packed = Guarded(codes.new_empty(rows, packed_bytes(cols, bits)))
+        self.call("pack_codes", [codes, packed], rows, cols, bits)
+        return packed.released()
+
+    def unpack_codes(self, packed: Tensor, bits: int, cols: int) -> Tensor:
+        codes = Guarded(packed.new_empty(len(packed), cols))
+        self.call("unpack_codes", [packed, codes], len(packed), cols, bits)
+        return codes.released()
+
+    def pack_bitmask(self, values: Tensor, mask: Tensor, count: int) -> tuple[Tensor, Tensor]:
+        rows, cols = values.shape
+        bitmask = Guarded(torch.empty(rows, (cols + 7) // 8, dtype=torch.uint8))
+        kept = Guarded(values.new_empty(count))
+        total = self.call("pack_bitmask", [values, mask, bitmask, kept], rows, cols, values.itemsize, count)
+        bitmask, kept = bitmask.released(), kept.released()
+        if total != count:
+            raise ValueError(f"count: the mask keeps {total}, got {count}.")
+        return bitmask, kept
+
+    def unpack_bitmask(self, bitmask: Tensor, kept: Tensor, cols: int) -> Tensor:
+        dense = Guarded(kept.new_empty(len(bitmask), cols))
+        total = self.call("unpack_bitmask", [bitmask, kept, dense], *dense.tensor.shape, kept.itemsize, len(kept))
+        dense = dense.released()
+        if total != len(kept):
+            raise ValueError(f"kept: the bitmask counts {total}, got {len(kept)}.")
+        return dense
+
+    def scan(self, counts: Tensor) -> tuple[Tensor, int]:
+        sums = Guarded(torch.cat([counts, torch.zeros(2, dtype=torch.int64)]))
+        self.call("scan", [sums], len(counts))
+        return sums.released()[:-2], int(sums.tensor[-2])

@@ -90,7 +90,7 @@ class Silent:
 def run_prune(model: Path, out: Path, text: Path | None, *, resume: bool = False, **options: Any) -> dict[str, Any]:
     """prepare() and compress_checkpoint() with options of PruneConfig; short sequences unless told."""
     from fmcompress.config import PruneConfig
-    from fmcompress.pipeline import prepare, compress_checkpoint
+    from fmcompress.pipeline import compress_checkpoint, prepare
 
     config = PruneConfig(**{"sequence_length": 64, "samples": 16, **options})
     return compress_checkpoint(prepare(model, config, text, CPU), out, Silent(), resume=resume)

@@ -4,60 +4,34 @@ import itertools
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from golden import sparsegpt as golden
+from op_support import (
+    CALLS,
+    EYE,
+    SHAPES,
+    TOLERANCE,
+    any_codes,
+    both,
+    few_values,
+    layouts,
+    needs_native,
+    on_backends,
+    on_devices,
+    random,
+    results,
+    swept,
+    with_dtypes,
+)
 
 from fmcompress import _backends, _ops, available, ops, reference, use
 from fmcompress.errors import BackendUnavailable
 
-DTYPES = [torch.float32, torch.float64]
-# rtol, atol of a sweep of 128 columns: other orders of summation and fused products, grown through the feedback
-TOLERANCE = {torch.float32: (1e-4, 1e-6), torch.float64: (1e-11, 1e-14)}
-DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
-SHAPES = [(130, 128), (64, 123), (7, 1), (0, 128), (1, 128), (33, 8), (3, 5), (257, 64)]
 PATTERNS = [(2, 4), (4, 8), (1, 4), (3, 5), (1, 2), (4, 4), (1, 16), (7, 32), (1, 1), (1, 128)]
-SPECIAL = [float("nan"), float("inf"), float("-inf"), 0.0, -0.0, 1.0, -1.0, 5e-324, 1e-45, 3e38]
-
-needs_native = pytest.mark.skipif("native" not in available("nm_mask"), reason="the native library is not built")
-on_devices = pytest.mark.parametrize(
-    "device", [pytest.param(d, marks=[pytest.mark.cuda] * (d == "cuda")) for d in DEVICES]
-)
-with_dtypes = pytest.mark.parametrize("dtype", DTYPES, ids=str)
-
-
-def random(*shape, dtype=torch.float64, seed=0):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(dtype)
-
-
-def few_values(*shape, dtype=torch.float64, seed=0):
-    """Scores full of ties, NaN, infinities and zeros of both signs."""
-    generator = torch.Generator().manual_seed(seed)
-    values = torch.tensor(SPECIAL, dtype=torch.float64).to(dtype)
-    return values[torch.randint(len(values), shape, generator=generator)]
-
-
-def both(op, *arguments, **options):
-    """(reference, dispatched) results of a pure op."""
-    with use("reference"):
-        expected = op(*arguments, **options)
-    with use("native"):
-        return expected, op(*arguments, **options)
-
-
-def layouts(tensor):
-    """The same values as views: strided, transposed, offset by some elements."""
-    rows, cols = tensor.shape
-    wide = tensor.new_full((rows, 2 * cols + 1), 7.0)
-    wide[:, 1::2] = tensor
-    flat = tensor.new_full((tensor.numel() + 3,), 7.0)
-    flat[3:] = tensor.reshape(-1)
-    views = {"strided": wide[:, 1::2], "transposed": tensor.t().contiguous().t(), "offset": flat[3:].view(rows, cols)}
-    views["reversed rows"] = tensor.flip(0).contiguous()[torch.arange(rows - 1, -1, -1)]
-    views["column slice"] = torch.cat([tensor, tensor], 1)[:, :cols]
-    return views
 
 
 # reference against the truth
@@ -156,12 +130,6 @@ def test_native_nm_mask(make, keep, group, dtype, device):
         assert (mask.view(-1, group).sum(1) == group - keep).all()
 
 
-def swept(backend, weight, factor, prune, keep=0, group=0):
-    work = weight.clone()
-    with use(backend):
-        return work, ops.sweep_block_(work, factor, prune, keep=keep, group=group)
-
-
 @needs_native
 @on_devices
 @with_dtypes
@@ -255,7 +223,7 @@ def test_an_offset_weight_is_swept_in_place_and_its_surroundings_stay(make_weigh
     assert (memory[offset + weight.numel() :] == 7).all()
 
 
-@pytest.mark.parametrize("backend", ["reference", pytest.param("native", marks=needs_native)])
+@on_backends
 def test_a_sweep_leaves_factor_and_mask_alone(make_weight, make_factor, backend):
     weight, factor, prune = make_weight(10, 24), make_factor(24), random(10, 24) > 0
     kept = factor.clone(), prune.clone()
@@ -264,7 +232,7 @@ def test_a_sweep_leaves_factor_and_mask_alone(make_weight, make_factor, backend)
     assert torch.equal(prune, kept[1])
 
 
-@pytest.mark.parametrize("backend", ["reference", pytest.param("native", marks=needs_native)])
+@on_backends
 def test_a_nan_row_spoils_no_other_row(make_weight, make_factor, backend):
     weight, factor, prune = make_weight(10, 24), make_factor(24), random(10, 24) > 0
     prune[3, 0] = True
@@ -290,6 +258,32 @@ OPCHECKS = {
         lambda: (random(5, 8, dtype=torch.float32), torch.eye(8), None, 2, 4),
         lambda: (random(0, 8), torch.eye(8, dtype=torch.float64), None, 4, 8),
     ],
+    "search_grid": [
+        lambda: (random(3, 10), 4, True, 1),
+        lambda: (random(2, 7, dtype=torch.float32), 3, False, 5),
+        lambda: (random(0, 4), 8, True, 1),
+    ],
+    "quantize": [
+        lambda: (random(3, 10), torch.ones(3, dtype=torch.float64), any_codes(3, bits=2), 2),
+        lambda: (random(2, 7, dtype=torch.float32), torch.ones(2), any_codes(2), 8),
+        lambda: (random(0, 4, dtype=torch.float32), torch.ones(0), any_codes(0), 4),
+    ],
+    "dequantize": [
+        lambda: (any_codes(3, 10), torch.ones(3, dtype=torch.float64), any_codes(3)),
+        lambda: (any_codes(2, 0), torch.ones(2), any_codes(2)),
+    ],
+    "joint_sweep_block_": [
+        lambda: (random(5, 8, dtype=torch.float32), EYE, random(5, 8) > 0, torch.ones(5, 1), any_codes(5, 1), 8, 0, 0),
+        lambda: (random(5, 8, dtype=torch.float32), EYE, None, torch.ones(5, 8), any_codes(5, 8), 8, 2, 4),
+        lambda: (random(0, 8), EYE.double(), None, EYE.double()[:0], any_codes(0, 8), 2, 0, 0),
+    ],
+    "pack_codes": [lambda: (any_codes(3, 11), 3), lambda: (any_codes(0, 11), 4), lambda: (any_codes(2, 0), 8)],
+    "unpack_codes": [lambda: (any_codes(3, 8), 3, 11), lambda: (any_codes(2, 0), 8, 0)],
+    "pack_bitmask": [
+        lambda: (torch.ones(3, 11), torch.ones(3, 11) > 0, 33),
+        lambda: (any_codes(3, 11), torch.ones(3, 11) < 0, 0),
+    ],
+    "unpack_bitmask": [lambda: (torch.full((3, 2), 1, dtype=torch.uint8), torch.ones(6).half(), 9)],
 }
 
 
@@ -313,7 +307,6 @@ def test_fake_outputs_have_shape_and_dtype():
     assert (loss.shape, loss.dtype) == ((5,), torch.float32)
 
 
-EYE = torch.eye(8)
 WRONG = {
     "scores 1-D": (lambda: ops.select_smallest(torch.ones(4), 2), r"scores: expected 2 dimensions, got shape \(4,\)"),
     "scores half": (lambda: ops.select_smallest(torch.ones(1, 4).half(), 2), r"float16\. Call scores\.float\(\) first"),
@@ -381,15 +374,15 @@ def test_native_kernels_refuse_what_the_public_functions_would_have_copied():
 def test_use_reference_really_forces_it(monkeypatch, op):
     marker = object()
     monkeypatch.setattr(reference, op, lambda *_: marker)
-    arguments = {"select_smallest": (2,), "nm_mask": (2, 4), "sweep_block_": (EYE, torch.ones(3, 8) > 0)}[op]
+    call = CALLS[op]
     with use("reference"):
-        assert getattr(ops, op)(torch.ones(3, 8), *arguments) is marker
+        assert call() is marker
         if "native" in available(op):
             with use("native"):
-                assert getattr(ops, op)(torch.ones(3, 8), *arguments) is not marker
-        assert getattr(ops, op)(torch.ones(3, 8), *arguments) is marker
+                assert call() is not marker
+        assert call() is marker
     if "native" in available(op):
-        assert getattr(ops, op)(torch.ones(3, 8), *arguments) is not marker
+        assert call() is not marker
 
 
 def test_use_ends_with_its_block_even_on_an_error():
@@ -407,6 +400,7 @@ def test_unknown_and_missing_backends_are_errors(monkeypatch):
         pass
     monkeypatch.setattr(_backends, "_C", None)
     monkeypatch.setattr(_backends, "_native_missing", "no such library")
+    monkeypatch.setattr(torch._C, "_dispatch_has_kernel_for_dispatch_key", lambda op, key: False)
     with pytest.raises(BackendUnavailable, match="'native': not available: no such library"), use("native"):
         pass
     assert "native" not in available("nm_mask")
@@ -418,20 +412,11 @@ def test_unknown_and_missing_backends_are_errors(monkeypatch):
 
 OTHER_PROCESS = """
 import sys
-import numpy, torch
-from fmcompress import _backends, ops
+import torch
+from op_support import results
+from fmcompress import _backends
 assert _backends._C.cpu_capability() == "baseline", _backends._C.cpu_capability()
-given = {name: torch.from_numpy(array) for name, array in numpy.load(sys.argv[1]).items()}
-out = {}
-for bits in ("32", "64"):
-    weight, factor = given["weight" + bits], given["factor" + bits]
-    out["select" + bits] = ops.select_smallest(weight, 40)
-    out["nm" + bits] = ops.nm_mask(weight, 2, 4)
-    for kind, mask in (("mask", given["prune"]), ("groups", None)):
-        work = weight.clone()
-        out[kind + "_loss" + bits] = ops.sweep_block_(work, factor, mask, keep=2, group=4)
-        out[kind + "_weight" + bits] = work
-numpy.savez(sys.argv[2], **{name: tensor.numpy() for name, tensor in out.items()})
+torch.save([results(*given) for given in torch.load(sys.argv[1])], sys.argv[2])
 """
 
 
@@ -441,25 +426,32 @@ def test_baseline_kernels_agree_with_avx2(tmp_path, make_weight, make_factor):
         pytest.skip(
             "this process runs the baseline kernels itself: the CPU has no AVX2, or ATEN_CPU_CAPABILITY forbids it"
         )
-    prune = random(67, 124, seed=3) > 0
-    given = {"prune": prune}
-    for dtype, bits in ((torch.float32, "32"), (torch.float64, "64")):
-        given["weight" + bits], given["factor" + bits] = make_weight(67, 124, dtype), make_factor(124, dtype)
-    np.savez(tmp_path / "in.npz", **{name: tensor.numpy() for name, tensor in given.items()})
-    command = [sys.executable, "-c", OTHER_PROCESS, str(tmp_path / "in.npz"), str(tmp_path / "out.npz")]
-    done = subprocess.run(
-        command, env={**os.environ, "ATEN_CPU_CAPABILITY": "default"}, capture_output=True, text=True, check=False
-    )
+    shape = 67, 124
+    inputs = [
+        (make_weight(*shape, dtype), make_factor(124, dtype), random(*shape, seed=3) > 0, any_codes(*shape))
+        for dtype in (torch.float32, torch.float64)
+    ]
+    torch.save(inputs, tmp_path / "in.pt")
+    environment = {**os.environ, "ATEN_CPU_CAPABILITY": "default", "PYTHONPATH": str(Path(__file__).parent)}
+    command = [sys.executable, "-c", OTHER_PROCESS, str(tmp_path / "in.pt"), str(tmp_path / "out.pt")]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    baseline = {name: torch.from_numpy(array) for name, array in np.load(tmp_path / "out.npz").items()}
-    for dtype, bits in ((torch.float32, "32"), (torch.float64, "64")):
-        weight, factor = given["weight" + bits], given["factor" + bits]
-        rtol, atol = TOLERANCE[dtype]
-        assert torch.equal(baseline["select" + bits], ops.select_smallest(weight, 40))
-        assert torch.equal(baseline["nm" + bits], ops.nm_mask(weight, 2, 4))
-        for kind, mask in (("mask", prune), ("groups", None)):
-            work, loss = swept("native", weight, factor, mask, 2, 4)
-            same = ((work == 0) == (baseline[kind + "_weight" + bits] == 0)).all(1)
-            assert same.double().mean() > 0.95
-            torch.testing.assert_close(baseline[kind + "_weight" + bits][same], work[same], rtol=rtol, atol=atol)
-            torch.testing.assert_close(baseline[kind + "_loss" + bits][same], loss[same], rtol=rtol, atol=atol)
+    for given, baseline in zip(inputs, torch.load(tmp_path / "out.pt"), strict=True):
+        actual = results(*given)
+        assert actual.keys() == baseline.keys()
+        for name in actual:
+            if not name.startswith("sweep"):
+                assert torch.equal(actual[name], baseline[name]), name
+        for kind in ("given", "chosen", "row", "own"):
+            assert_sweeps_agree(f"sweep {kind} ", actual, baseline, *TOLERANCE[given[0].dtype])
+
+
+def assert_sweeps_agree(prefix, actual, expected, rtol, atol):
+    """Most rows choose and round the same; those must agree."""
+    weight, loss, codes = (prefix + part for part in ("weight", "loss", "codes"))
+    same = ((actual[weight] == 0) == (expected[weight] == 0)).all(1)
+    if codes in actual:
+        same &= (actual[codes] == expected[codes]).all(1)
+    assert same.double().mean() > 0.95
+    for name in (weight, loss):
+        torch.testing.assert_close(actual[name][same], expected[name][same], rtol=rtol, atol=atol)

@@ -15,7 +15,7 @@ from fmcompress.checkpoint import Checkpoint, obeys
 from fmcompress.config import PruneConfig
 from fmcompress.errors import CheckpointError, ConfigError
 from fmcompress.evaluation import evaluate
-from fmcompress.pipeline import prepare, compress_checkpoint
+from fmcompress.pipeline import compress_checkpoint, prepare
 from fmcompress.pruning import Unstructured
 from fmcompress.workspace import FACTS
 

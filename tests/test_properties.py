@@ -20,6 +20,7 @@ quick = settings(derandomize=True, deadline=None, max_examples=60, database=None
 slow = settings(quick, max_examples=25, suppress_health_check=[HealthCheck.too_slow])
 
 widths = st.sampled_from([32, 64])
+bit_widths = st.sampled_from(ops.BITS)
 sizes = st.integers(1, 64)
 seeds = st.integers(0, 2**20)
 sparsities = st.one_of(st.sampled_from([0.0, 0.25, 0.5, 1.0]), st.floats(0, 1))
@@ -34,6 +35,20 @@ def scores_of(draw, cols=sizes):
     elements = draw(st.sampled_from([few, st.floats(width=width)]))
     shape = (draw(st.integers(0, 8)), draw(cols))
     return torch.from_numpy(draw(hnp.arrays(np.dtype(f"float{width}"), shape, elements=elements)))
+
+
+@st.composite
+def finite_weights(draw):
+    """Weights of any size that can be squared, and zeros."""
+    width = draw(widths)
+    largest = 2.0**50 if width == 32 else 2.0**400
+    elements = st.one_of(st.just(0.0), st.floats(-largest, largest, width=width, allow_subnormal=False))
+    shape = (draw(st.integers(1, 6)), draw(sizes))
+    return torch.from_numpy(draw(hnp.arrays(np.dtype(f"float{width}"), shape, elements=elements)))
+
+
+def bytes_of(count, seed):
+    return torch.randint(256, (count,), generator=torch.Generator().manual_seed(seed), dtype=torch.uint8)
 
 
 @st.composite
@@ -106,6 +121,91 @@ def test_the_loss_of_a_sweep_is_what_it_did_to_the_outputs(backend, layer, share
     scale = float(errors.square().sum())
     assert float(loss.double().sum()) == pytest.approx(scale, rel=LOSS_RTOL[weight.dtype], abs=1e-12)
     assert bool((work[prune] == 0).all())
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@slow
+@given(layer=layers(), bits=bit_widths, symmetric=st.booleans(), share=st.floats(0, 1), own=st.booleans())
+def test_a_joint_sweep_ends_on_its_grids_and_tells_what_it_cost(backend, layer, bits, symmetric, share, own):
+    weight, hessian = layer
+    hessian = hessian + 0.01 * hessian.diagonal().mean() * torch.eye(len(hessian), dtype=hessian.dtype)
+    factor = torch.linalg.cholesky(torch.linalg.inv(hessian.double())).mT.contiguous()
+    prune = torch.rand(weight.shape, generator=torch.Generator().manual_seed(weight.numel())) < share
+    work = weight.clone()
+    with use(backend):
+        scale, zero = (t[:, None] for t in ops.search_grid(weight, bits, symmetric=symmetric))
+        if own:
+            scale, zero = scale.expand(weight.shape), zero.expand(weight.shape)
+        loss, codes = ops.joint_sweep_block_(work, factor.to(weight.dtype), scale, zero, bits, prune)
+    assert torch.equal(work, (codes.to(work.dtype) - zero.to(work.dtype)) * scale)
+    assert int(codes.max()) < 2**bits
+    assert not work[prune].any()
+    errors = (weight - work).double() @ torch.linalg.inv(factor)
+    expected = float(errors.square().sum())
+    assert float(loss.double().sum()) == pytest.approx(expected, rel=LOSS_RTOL[weight.dtype], abs=1e-12)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@quick
+@given(weight=finite_weights(), bits=bit_widths, symmetric=st.booleans())
+def test_rounding_keeps_zeros_and_moves_nothing_by_more_than_half_a_step(backend, weight, bits, symmetric):
+    with use(backend):
+        scale, zero = ops.search_grid(weight, bits, symmetric=symmetric)
+        codes = ops.quantize(weight, scale, zero, bits)
+        values = ops.dequantize(codes, scale, zero)
+        assert torch.equal(ops.quantize(values, scale, zero, bits), codes)
+    assert int(codes.max()) < 2**bits
+    half = 0.5 + 2**bits * torch.finfo(weight.dtype).eps  # the quotient is rounded too
+    assert ((values - weight).double().abs() <= half * scale.double()[:, None]).all()
+    assert not values[weight == 0].any()
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@quick
+@given(rows=st.integers(0, 9), cols=st.integers(0, 300), bits=bit_widths, seed=seeds)
+def test_unpacking_undoes_packing_of_codes(backend, rows, cols, bits, seed):
+    codes = bytes_of(rows * cols, seed).view(rows, cols)
+    with use(backend):
+        packed = ops.pack_codes(codes, bits)
+        assert torch.equal(ops.unpack_codes(packed, bits, cols), codes & (2**bits - 1))
+        assert torch.equal(ops.pack_codes(ops.unpack_codes(packed, bits, cols), bits), packed)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@quick
+@given(
+    rows=st.integers(0, 9),
+    cols=st.integers(0, 300),
+    density=st.floats(0, 1),
+    dtype=st.sampled_from([torch.uint8, torch.int16, torch.int32]),
+    seed=seeds,
+)
+def test_unpacking_undoes_packing_of_what_is_kept(backend, rows, cols, density, dtype, seed):
+    values = bytes_of(rows * cols * dtype.itemsize, seed).view(dtype).view(rows, cols)
+    mask = torch.rand(rows, cols, generator=torch.Generator().manual_seed(seed)) < density
+    with use(backend):
+        bitmask, kept = ops.pack_bitmask(values, mask)
+        assert torch.equal(kept, values[mask])
+        assert torch.equal(ops.unpack_bitmask(bitmask, kept, cols), values * mask)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@quick
+@given(rows=st.integers(1, 5), cols=st.integers(1, 40), surplus=st.integers(-1, 1), seed=seeds, wild=st.booleans())
+def test_a_strangers_bitmask_is_unpacked_iff_it_fits(backend, rows, cols, surplus, seed, wild):
+    octets = bytes_of(rows * -(-cols // 8), seed).numpy().reshape(rows, -1)
+    bits = np.unpackbits(octets, axis=1, bitorder="little")
+    if not wild:  # most arbitrary bytes have a bit after the last column
+        bits[:, cols:] = 0
+    kept = torch.ones(max(0, int(bits.sum()) + surplus), dtype=torch.int16)
+    fits = not bits[:, cols:].any() and len(kept) == bits.sum()
+    bitmask = torch.from_numpy(np.packbits(bits, axis=1, bitorder="little"))
+    with use(backend):
+        if fits:
+            assert np.array_equal(ops.unpack_bitmask(bitmask, kept, cols).numpy(), bits[:, :cols])
+        else:
+            with pytest.raises(ValueError, match="bitmask"):
+                ops.unpack_bitmask(bitmask, kept, cols)
 
 
 @slow

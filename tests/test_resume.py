@@ -20,7 +20,7 @@ from fmcompress.config import PruneConfig
 from fmcompress.errors import CheckpointError, ConfigError
 from fmcompress.formats import DenseOutput
 from fmcompress.journal import FILE, Journal
-from fmcompress.pipeline import prepare, compress_checkpoint
+from fmcompress.pipeline import compress_checkpoint, prepare
 from fmcompress.workspace import FACTS
 
 KILLS = int(os.environ.get("FMCOMPRESS_KILLS", "6"))
@@ -223,7 +223,9 @@ def test_force_starts_anew(home: Path, stopped: Path) -> None:
     config = PruneConfig(sparsity=0.6, sequence_length=64, samples=16)
     for _ in range(2):  # the second time it replaces a finished folder
         observer = Silent()
-        facts = compress_checkpoint(prepare(home / "model", config, home / "text.txt", CPU), stopped, observer, force=True)
+        facts = compress_checkpoint(
+            prepare(home / "model", config, home / "text.txt", CPU), stopped, observer, force=True
+        )
         assert observer.done == 0
         assert facts["sparsity"] == pytest.approx(0.6, abs=1e-3)
         assert [path.name for path in stopped.parent.iterdir()] == ["out"]

@@ -2,15 +2,32 @@
 
 import torch
 
+from .grid import dequantize, quantize, search_grid
+from .pack import pack_bitmask, pack_codes, unpack_bitmask, unpack_codes
 from .select import nm_mask, select_smallest
-from .sweep import sweep_block_
+from .sweep import joint_sweep_block_, sweep_block_
 
-__all__ = ["nm_mask", "register_on_cuda", "select_smallest", "sweep_block_"]
+__all__ = [
+    "dequantize",
+    "joint_sweep_block_",
+    "nm_mask",
+    "pack_bitmask",
+    "pack_codes",
+    "quantize",
+    "register_on_cuda",
+    "search_grid",
+    "select_smallest",
+    "sweep_block_",
+    "unpack_bitmask",
+    "unpack_codes",
+]
+
+OPS = [name for name in __all__ if name != "register_on_cuda"]
 
 
 def register_on_cuda() -> None:
     """Let Triton run each op that no CUDA kernel runs; a second call changes nothing."""
-    for op in (select_smallest, nm_mask, sweep_block_):
-        name = f"fmcompress::{op.__name__}"
+    for op in OPS:
+        name = f"fmcompress::{op}"
         if not torch._C._dispatch_has_kernel_for_dispatch_key(name, "CUDA"):
-            torch.library.register_kernel(name, "cuda", op)
+            torch.library.register_kernel(name, "cuda", globals()[op])

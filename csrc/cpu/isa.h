@@ -6,3 +6,10 @@ enum class Isa { baseline, avx2 };
 
 Isa current_isa();
 void set_isa(Isa isa);
+
+// The one of two namesakes, in the namespaces avx2 and baseline, that suits this CPU.
+#if defined(__x86_64__)
+#define FOR_THIS_CPU(...) (current_isa() == Isa::avx2 ? avx2::__VA_ARGS__ : baseline::__VA_ARGS__)
+#else
+#define FOR_THIS_CPU(...) (baseline::__VA_ARGS__)
+#endif

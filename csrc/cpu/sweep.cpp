@@ -1,19 +1,59 @@
-// sweep_block_ on the CPU: tiles of rows over threads, the rows of a tile in the lanes of vectors.
+// sweep_block_ and joint_sweep_block_ on the CPU: tiles of rows over threads, a tile's rows in the lanes of vectors.
 #include <algorithm>
+#include <cstring>
 #include <type_traits>
+#include <utility>
 
 #include <torch/csrc/stable/library.h>
 #include <torch/csrc/stable/ops.h>
 #include <torch/headeronly/core/ScalarType.h>
 
+#include "grid.h"
 #include "isa.h"
 #include "ops.h"
 #include "sweep.h"
 
+using torch::headeronly::ScalarType;
+
 static constexpr int MAX_COLS = 128;
+
+// What becomes of the weights that are not pruned: nothing, or a level of their row's grid, or of each one's own.
+enum class Kept { as_is, on_row_grid, on_own_grid };
+
+// The arguments of a sweep, of all rows or of those of one tile.
+template <class Scalar> struct Block {
+    Scalar* weight;
+    const Scalar* factor;
+    const bool* prune; // or null; only looked at where group is 0
+    Scalar* loss;
+    int64_t rows, cols;
+    int keep, group;
+
+    // of a joint sweep
+    const Scalar* scale = nullptr;
+    const uint8_t* zero = nullptr;
+    uint8_t* codes = nullptr;
+    int64_t grids = 0; // of a row
+    Scalar top = 0;    // the highest code
+
+    Block part(int64_t row, int64_t count) const {
+        Block block = *this;
+        block.rows = count;
+        block.weight += row * cols;
+        block.loss += row;
+        if (prune) block.prune += row * cols;
+        if (grids) {
+            block.scale += row * grids;
+            block.zero += row * grids;
+            block.codes += row * cols;
+        }
+        return block;
+    }
+};
 
 namespace baseline {
 #define LANE_BYTES 16
+#include "vector-inl.h"
 #include "sweep-inl.h"
 #undef LANE_BYTES
 } // namespace baseline
@@ -23,57 +63,84 @@ namespace baseline {
 #pragma GCC target("avx2,fma")
 namespace avx2 {
 #define LANE_BYTES 32
+#include "vector-inl.h"
 #include "sweep-inl.h"
 #undef LANE_BYTES
 } // namespace avx2
 #pragma GCC pop_options
 #endif
 
-// The body for this CPU and the rows that it takes at a time.
-template <class Scalar> struct Sweep {
-    void (*tile)(Scalar*, const Scalar*, const bool*, Scalar*, int64_t, int64_t, int, int);
-    int64_t rows;
-};
+template <Kept KEPT, class Scalar> static void sweep_rows(const Block<Scalar>& block) {
+    const auto sweep_tile = FOR_THIS_CPU(sweep_tile<Scalar, KEPT>);
+    const int64_t rows = block.rows, step = FOR_THIS_CPU(Tile<Scalar, KEPT>::rows);
+    torch::stable::parallel_for(0, (rows + step - 1) / step, 1, [&](int64_t begin, int64_t end) {
+        for (int64_t row = begin * step; row < std::min(rows, end * step); row += step)
+            sweep_tile(block.part(row, std::min(rows - row, step)));
+    });
+}
 
-template <class Scalar> static Sweep<Scalar> sweep_for_this_cpu() {
-#if defined(__x86_64__)
-    if (current_isa() == Isa::avx2) return {avx2::sweep_tile<Scalar>, avx2::Tile<Scalar>::rows};
-#endif
-    return {baseline::sweep_tile<Scalar>, baseline::Tile<Scalar>::rows};
+template <class Scalar> static Block<Scalar> block_of(Tensor& weight, const Tensor& factor,
+                                                      const std::optional<Tensor>& prune, Tensor& loss, int64_t keep,
+                                                      int64_t group) {
+    Block<Scalar> block{};
+    block.weight = static_cast<Scalar*>(weight.data_ptr());
+    block.factor = static_cast<const Scalar*>(factor.data_ptr());
+    block.prune = prune ? static_cast<const bool*>(prune->data_ptr()) : nullptr;
+    block.loss = static_cast<Scalar*>(loss.data_ptr());
+    block.rows = weight.size(0);
+    block.cols = weight.size(1);
+    block.keep = static_cast<int>(keep);
+    block.group = prune ? 0 : static_cast<int>(group);
+    return block;
 }
 
 template <class Scalar>
-static void sweep_rows(Tensor& weight, const Tensor& factor, const bool* prune, Tensor& loss, int keep, int group) {
-    const int64_t rows = weight.size(0), cols = weight.size(1);
-    auto* w = static_cast<Scalar*>(weight.data_ptr());
-    const auto* u = static_cast<const Scalar*>(factor.data_ptr());
-    auto* sums = static_cast<Scalar*>(loss.data_ptr());
-    const auto sweep = sweep_for_this_cpu<Scalar>();
-    torch::stable::parallel_for(0, (rows + sweep.rows - 1) / sweep.rows, 1, [=](int64_t begin, int64_t end) {
-        for (int64_t row = begin * sweep.rows; row < std::min(rows, end * sweep.rows); row += sweep.rows) {
-            const int64_t count = std::min(rows - row, sweep.rows);
-            sweep.tile(w + row * cols, u, prune ? prune + row * cols : nullptr, sums + row, count, cols, keep,
-                       prune ? 0 : group);
-        }
-    });
+static void sweep_jointly(Block<Scalar> block, const Tensor& scale, const Tensor& zero, Tensor& codes, int64_t bits) {
+    block.scale = static_cast<const Scalar*>(scale.data_ptr());
+    block.zero = static_cast<const uint8_t*>(zero.data_ptr());
+    block.codes = static_cast<uint8_t*>(codes.data_ptr());
+    block.grids = scale.size(1);
+    block.top = static_cast<Scalar>((1 << bits) - 1);
+    if (block.grids == 1)
+        sweep_rows<Kept::on_row_grid>(block);
+    else
+        sweep_rows<Kept::on_own_grid>(block);
+}
+
+static void check_block(const Tensor& weight, const Tensor& factor, const std::optional<Tensor>& prune) {
+    CHECK_LAYOUT(weight);
+    CHECK_LAYOUT(factor);
+    if (prune) CHECK_LAYOUT(*prune);
+    STD_TORCH_CHECK(weight.size(1) <= MAX_COLS, "weight: expected at most 128 columns");
 }
 
 Tensor sweep_block_(Tensor weight, const Tensor& factor, const std::optional<Tensor>& prune, int64_t keep,
                     int64_t group) {
-    CHECK_LAYOUT(weight);
-    CHECK_LAYOUT(factor);
-    STD_TORCH_CHECK(weight.size(1) <= MAX_COLS, "weight: expected at most 128 columns");
-    const bool* mask = nullptr;
-    if (prune.has_value()) {
-        CHECK_LAYOUT(*prune);
-        mask = static_cast<const bool*>(prune->data_ptr());
-    }
+    check_block(weight, factor, prune);
     Tensor loss = torch::stable::new_empty(weight, {weight.size(0)});
-    if (weight.scalar_type() == torch::headeronly::ScalarType::Double)
-        sweep_rows<double>(weight, factor, mask, loss, static_cast<int>(keep), static_cast<int>(group));
+    if (weight.scalar_type() == ScalarType::Double)
+        sweep_rows<Kept::as_is>(block_of<double>(weight, factor, prune, loss, keep, group));
     else
-        sweep_rows<float>(weight, factor, mask, loss, static_cast<int>(keep), static_cast<int>(group));
+        sweep_rows<Kept::as_is>(block_of<float>(weight, factor, prune, loss, keep, group));
     return loss;
 }
 
-STABLE_TORCH_LIBRARY_IMPL(fmcompress, CPU, m) { m.impl("sweep_block_", TORCH_BOX(&sweep_block_)); }
+std::tuple<Tensor, Tensor> joint_sweep_block_(Tensor weight, const Tensor& factor, const std::optional<Tensor>& prune,
+                                              const Tensor& scale, const Tensor& zero, int64_t bits, int64_t keep,
+                                              int64_t group) {
+    check_block(weight, factor, prune);
+    CHECK_LAYOUT(scale);
+    CHECK_LAYOUT(zero);
+    Tensor loss = torch::stable::new_empty(weight, {weight.size(0)});
+    Tensor codes = torch::stable::new_empty(weight, {weight.size(0), weight.size(1)}, ScalarType::Byte);
+    if (weight.scalar_type() == ScalarType::Double)
+        sweep_jointly(block_of<double>(weight, factor, prune, loss, keep, group), scale, zero, codes, bits);
+    else
+        sweep_jointly(block_of<float>(weight, factor, prune, loss, keep, group), scale, zero, codes, bits);
+    return {loss, codes};
+}
+
+STABLE_TORCH_LIBRARY_IMPL(fmcompress, CPU, m) {
+    m.impl("sweep_block_", TORCH_BOX(&sweep_block_));
+    m.impl("joint_sweep_block_", TORCH_BOX(&joint_sweep_block_));
+}

@@ -1,5 +1,6 @@
-// What the CUDA kernels stand on: shared memory as a struct, and the launch. Free of torch: tests/cuda_shim.h stands in
-// for the GPU, so that these very kernels and launch sizes run in the tests of a machine without one.
+// What the CUDA kernels stand on: shared memory as a struct, the launch, wide moves, a sum. Free of torch:
+// tests/cuda_shim.h stands in for the GPU, so that these very kernels and launch sizes run in the tests of a machine
+// without one.
 #pragma once
 #include "common.h"
 
@@ -22,6 +23,17 @@ template <class... Parameters, class... Arguments> void launch(void (*kernel)(Pa
         cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared_bytes));
     kernel<<<grid, threads, shared_bytes, stream>>>(arguments...);
 }
+
+__device__ __forceinline__ void expect_aligned(const void*, size_t) {} // the emulation looks
+
+// One instruction: of a plain assignment of floats inside a loop nvcc makes several.
+template <class Wide> __device__ __forceinline__ void store_16_bytes(void* to, const Wide& wide) {
+    uint4 bits;
+    memcpy(&bits, &wide, sizeof bits);
+    asm volatile("st.global.v4.u32 [%0], {%1, %2, %3, %4};" ::"l"(to), "r"(bits.x), "r"(bits.y), "r"(bits.z),
+                 "r"(bits.w)
+                 : "memory");
+}
 } // namespace gpu
 #else
 #include "cuda_shim.h"
@@ -31,4 +43,39 @@ namespace gpu {
 constexpr unsigned ALL_LANES = 0xffffffffu;
 
 HOST_DEVICE constexpr int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+// Neighbours in memory that one instruction moves, 16 bytes at most.
+template <class Part, int COUNT> struct alignas(sizeof(Part) * COUNT) Vector {
+    Part part[COUNT];
+};
+
+template <class Wide> HOST_DEVICE bool aligned_for(const void* place) {
+    return reinterpret_cast<uintptr_t>(place) % alignof(Wide) == 0;
+}
+
+template <class Wide> __device__ __forceinline__ Wide load_wide(const void* from) {
+    expect_aligned(from, alignof(Wide));
+    return *static_cast<const Wide*>(from);
+}
+
+template <class Wide> __device__ __forceinline__ void store_wide(void* to, const Wide& wide) {
+    expect_aligned(to, alignof(Wide));
+    if constexpr (sizeof(Wide) == 16)
+        store_16_bytes(to, wide);
+    else
+        *static_cast<Wide*>(to) = wide;
+}
+
+// The sum of `value` over this thread and those before it in the block; a word of warp_sums for each warp.
+template <class Value> __device__ __forceinline__ Value sum_up_to_here(Value value, Value* warp_sums) {
+    const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+    for (int step = 1; step < 32; step *= 2) {
+        const Value before = __shfl_up_sync(ALL_LANES, value, step);
+        if (lane >= step) value += before;
+    }
+    if (lane == 31) warp_sums[warp] = value;
+    __syncthreads();
+    for (int w = 0; w < warp; ++w) value += warp_sums[w];
+    return value;
+}
 } // namespace gpu

@@ -72,19 +72,6 @@ template <class Scalar> struct SelectShared {
     uint32_t histogram[BINS];
 };
 
-// The sum of `value` over this thread and those before it.
-__device__ __forceinline__ uint32_t sum_up_to_here(uint32_t value, uint32_t* warp_sums) {
-    const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-    for (int step = 1; step < 32; step *= 2) {
-        const uint32_t before = __shfl_up_sync(ALL_LANES, value, step);
-        if (lane >= step) value += before;
-    }
-    if (lane == 31) warp_sums[warp] = value;
-    __syncthreads();
-    for (int w = 0; w < warp; ++w) value += warp_sums[w];
-    return value;
-}
-
 // Settle the next digit: the one thread whose bins hold the rank finds it. Called by the whole block.
 template <class Scalar>
 __device__ __forceinline__ void settle_digit(Search<Scalar>& search, uint32_t* warp_sums, const uint32_t* histogram) {

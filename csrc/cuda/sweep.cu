@@ -5,9 +5,9 @@
 namespace gpu {
 template <class Scalar> static void sweep_tensors(Tensor& weight, const Tensor& factor, const bool* prune, Tensor& loss,
                                                   int64_t keep, int64_t group) {
-    sweep_rows(static_cast<Scalar*>(weight.data_ptr()), static_cast<const Scalar*>(factor.data_ptr()), prune,
-               static_cast<Scalar*>(loss.data_ptr()), weight.size(0), int(weight.size(1)), int(keep), int(group),
-               current_stream(weight));
+    sweep_rows(Pruning<Scalar>(), static_cast<Scalar*>(weight.data_ptr()),
+               static_cast<const Scalar*>(factor.data_ptr()), prune, static_cast<Scalar*>(loss.data_ptr()),
+               weight.size(0), int(weight.size(1)), int(keep), int(group), current_stream(weight));
 }
 
 static Tensor sweep_block_(Tensor weight, const Tensor& factor, const std::optional<Tensor>& prune, int64_t keep,

@@ -1,5 +1,6 @@
 // The column sweep of one block on CUDA: four lanes (a quad) hold one row in registers, column c in slot c / 4 of lane
-// c % 4, and the whole sweep is unrolled over the slots, so that every register index is a constant. Free of torch.
+// c % 4, and the whole sweep is unrolled over the slots, so that every register index is a constant. What a column
+// leaves of a weight is a policy: Pruning here, Rounding in joint.cuh. Free of torch.
 #pragma once
 #include "device.cuh"
 #include "sweep.h"
@@ -15,7 +16,7 @@ constexpr int SWEEP_THREADS = 128;
 constexpr int SWEEP_ROWS = SWEEP_THREADS / LANES;
 constexpr int FACTOR_SIZE = BAND * BAND * BANDS * (BANDS + 1) / 2;
 
-// Who is pruned: a given mask, keep:4 where the quad is the group, or keep:group of any other group.
+// Who is pruned: a given mask or none, keep:4 where the quad is the group, or keep:group of any other group.
 enum class Choice { given, quad, any };
 
 template <class Scalar> struct SweepShared {
@@ -35,7 +36,7 @@ HOST_DEVICE constexpr int factor_place(int slot, int lane, int to_slot, int to_l
     return bands_above * BAND * BAND + row * (BANDS - band) * BAND + column;
 }
 
-// Columns past the end get an identity factor: they are never pruned and change nothing.
+// Columns past the end get an identity factor: they make no error and change nothing.
 template <class Scalar> __device__ __forceinline__ void load_factor(Scalar* shared, const Scalar* factor, int cols) {
     const int k = threadIdx.x;
     static_assert(SWEEP_THREADS == MAX_COLS, "one thread a column");
@@ -72,13 +73,36 @@ __device__ __forceinline__ void absorb(Lane<Scalar>& own, Scalar error, const Sc
     }
 }
 
-// The sweep of column 4 slot + lane: its owner finds the error, the quad shares and absorbs it.
-template <class Scalar>
-__device__ __forceinline__ void sweep_column(Lane<Scalar>& own, const Scalar* factor, int slot, int lane) {
-    const bool prune = own.pruned >> slot & 1;
-    const Scalar full = pruning_error(own.weight[slot], factor[factor_place(slot, lane, slot, lane)]);
-    const Scalar error = __shfl_sync(ALL_LANES, prune ? full : Scalar(0), lane, LANES);
-    if (prune && own.index == lane) own.weight[slot] = Scalar(0);
+// What a column leaves of a weight, and the error that this makes.
+template <class Scalar> struct Settled {
+    Scalar value, error;
+};
+
+// The settling of sweep_block_: a pruned weight is 0, any other stays as it is.
+template <class Scalar> struct Pruning {
+    struct Row {
+        __device__ __forceinline__ void reach(int, int) {}
+        __device__ __forceinline__ Settled<Scalar> settle(Scalar weight, bool prune, Scalar diagonal, bool) const {
+            const Scalar full = pruning_error(weight, diagonal);
+            return {prune ? Scalar(0) : weight, prune ? full : Scalar(0)};
+        }
+        __device__ __forceinline__ void keep_code(int) {}
+    };
+    __device__ __forceinline__ Row row(int64_t, int, int, bool) const { return {}; }
+};
+
+// The sweep of column 4 slot + lane: its owner finds the error, the quad shares and absorbs it. There is no way around
+// a column past the end: a branch would keep this column's absorbing from running beside the next one's division.
+template <class Scalar, class Row> __device__ __forceinline__ void
+sweep_column(Lane<Scalar>& own, Row& settling, const Scalar* factor, int slot, int lane, int cols) {
+    const bool inside = slot * LANES + lane < cols;
+    const Scalar diagonal = factor[factor_place(slot, lane, slot, lane)];
+    const Settled<Scalar> settled = settling.settle(own.weight[slot], own.pruned >> slot & 1, diagonal, inside);
+    const Scalar error = __shfl_sync(ALL_LANES, settled.error, lane, LANES);
+    if (own.index == lane) {
+        own.weight[slot] = settled.value;
+        if (inside) settling.keep_code(slot * LANES + lane);
+    }
     own.loss += error * error; // by each lane alike, in the order of the columns
     absorb(own, error, factor, slot, lane);
 }
@@ -137,21 +161,24 @@ template <class Scalar> __device__ __forceinline__ void store_lane(const Lane<Sc
         if (s * LANES + own.index < cols) weight[s * LANES + own.index] = own.weight[s];
 }
 
-// count = group - keep; both are 0 where the mask is given. Threads past the last row run along with zeros.
-template <class Scalar, Choice CHOICE> __global__ void __launch_bounds__(SWEEP_THREADS, 16 / sizeof(Scalar))
-    sweep_kernel(Scalar* weight, const Scalar* factor_in, const bool* prune, Scalar* loss, int64_t rows, int cols,
-                 int count, int group) {
+// count = group - keep; neither matters where the mask is given. Threads past the last row run along with zeros.
+template <class Scalar, Choice CHOICE, class Settling>
+__global__ void __launch_bounds__(SWEEP_THREADS, 16 / sizeof(Scalar))
+    sweep_kernel(Settling settling_in, Scalar* weight, const Scalar* factor_in, const bool* prune, Scalar* loss,
+                 int64_t rows, int cols, int count, int group) {
     Scalar* factor = shared_memory<SweepShared<Scalar>>().factor;
     load_factor(factor, factor_in, cols);
     const int64_t row = int64_t(blockIdx.x) * SWEEP_ROWS + threadIdx.x / LANES;
     const bool present = row < rows;
     Lane<Scalar> own = load_lane(present ? weight + row * cols : nullptr,
-                                 CHOICE == Choice::given && present ? prune + row * cols : nullptr, cols);
+                                 CHOICE == Choice::given && prune && present ? prune + row * cols : nullptr, cols);
+    auto settling = settling_in.row(row, own.index, cols, present);
     __syncthreads();
     int next = 0; // the column where the next group begins
 #pragma unroll
     for (int slot = 0; slot < SLOTS; ++slot) {
         if (slot * LANES >= cols) break;
+        settling.reach(slot, cols);
         if constexpr (CHOICE == Choice::any) {
             Scalar* scores = shared_memory<SweepSharedAny<Scalar>>().scores[threadIdx.x / LANES];
 #pragma unroll 1 // the choice is long code: once for four columns
@@ -161,12 +188,12 @@ template <class Scalar, Choice CHOICE> __global__ void __launch_bounds__(SWEEP_T
                     choose_any(own, factor, scores, slot, column, group, count);
                     next += group;
                 }
-                sweep_column(own, factor, slot, lane);
+                sweep_column(own, settling, factor, slot, lane, cols);
             }
         } else {
             if constexpr (CHOICE == Choice::quad) choose_quad(own, factor, slot, count);
 #pragma unroll
-            for (int lane = 0; lane < LANES; ++lane) sweep_column(own, factor, slot, lane);
+            for (int lane = 0; lane < LANES; ++lane) sweep_column(own, settling, factor, slot, lane, cols);
         }
     }
     if (!present) return;
@@ -174,19 +201,21 @@ template <class Scalar, Choice CHOICE> __global__ void __launch_bounds__(SWEEP_T
     if (own.index == 0) loss[row] = own.loss;
 }
 
-// Sweep every row in one launch; prune may be null, then keep:group is chosen inside the sweep.
-template <class Scalar> void sweep_rows(Scalar* weight, const Scalar* factor, const bool* prune, Scalar* loss,
-                                        int64_t rows, int cols, int keep, int group, Stream stream) {
+// Sweep every row in one launch; prune may be null, then keep:group is chosen inside the sweep, or nothing if group is
+// 0.
+template <class Scalar, class Settling> void sweep_rows(Settling settling, Scalar* weight, const Scalar* factor,
+                                                        const bool* prune, Scalar* loss, int64_t rows, int cols,
+                                                        int keep, int group, Stream stream) {
     if (rows == 0) return;
     const auto run = [&](auto kernel, size_t shared_bytes) {
-        launch(kernel, dim3(unsigned(ceil_div(rows, SWEEP_ROWS))), SWEEP_THREADS, shared_bytes, stream, weight, factor,
-               prune, loss, rows, cols, group - keep, group);
+        launch(kernel, dim3(unsigned(ceil_div(rows, SWEEP_ROWS))), SWEEP_THREADS, shared_bytes, stream, settling,
+               weight, factor, prune, loss, rows, cols, group - keep, group);
     };
-    if (prune)
-        run(sweep_kernel<Scalar, Choice::given>, sizeof(SweepShared<Scalar>));
+    if (prune || group == 0)
+        run(sweep_kernel<Scalar, Choice::given, Settling>, sizeof(SweepShared<Scalar>));
     else if (group == LANES)
-        run(sweep_kernel<Scalar, Choice::quad>, sizeof(SweepShared<Scalar>));
+        run(sweep_kernel<Scalar, Choice::quad, Settling>, sizeof(SweepShared<Scalar>));
     else
-        run(sweep_kernel<Scalar, Choice::any>, sizeof(SweepSharedAny<Scalar>));
+        run(sweep_kernel<Scalar, Choice::any, Settling>, sizeof(SweepSharedAny<Scalar>));
 }
 } // namespace gpu

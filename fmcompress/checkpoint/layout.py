@@ -108,7 +108,9 @@ def parse_header(path: Path, text: bytes, size: int) -> dict[str, TensorEntry]:
 
 def _as_object(path: Path, text: bytes) -> dict[str, Any]:
     try:
-        header = json.loads(text)
+        header = json.loads(text.decode())  # json would take UTF-16, too
+        if b"\\ud" in text.lower():
+            json.dumps(header, ensure_ascii=False).encode()  # half a character: nobody could write or print it
     except (ValueError, RecursionError):
         raise CheckpointError(f"{path}: the safetensors header is not valid JSON. Fetch the file again.") from None
     if not isinstance(header, dict):

@@ -18,8 +18,8 @@ def check_grid(name: str, grid: Grid | None, cols: int) -> None:
     """Raise ConfigError if a weight of `cols` columns cannot be stored on this grid."""
     if grid is None:
         raise ConfigError("format: compressed-tensors holds quantized weights. Add --bits 4, or use --format packed.")
-    if cols % grid.width(cols):
-        fits = [size for size in (128, 64, 32) if cols % size == 0 and size < grid.width(cols)]
+    if grid.group_size is not None and cols % grid.group_size:  # not even one narrower group
+        fits = [size for size in (128, 64, 32) if cols % size == 0 and size < grid.group_size]
         other = f"--group-size {fits[0]}, " if fits else ""
         raise ConfigError(
             f"{name}: compressed-tensors needs columns divisible by the group size {grid.group_size}, got {cols}. "
@@ -84,6 +84,10 @@ def grid_of(where: Any, config: dict[str, Any]) -> Grid | None:
         size = weights.get("group_size")
         if weights.get("strategy") not in ("group", "channel") or weights.get("actorder") == "group":
             raise ValueError
+        if type(weights["num_bits"]) is not int or type(weights["symmetric"]) is not bool:
+            raise ValueError
+        if weights["strategy"] == "group" and type(size) is not int:
+            raise ValueError
         return Grid(weights["num_bits"], size if weights["strategy"] == "group" else None, weights["symmetric"])
     except (AttributeError, KeyError, TypeError, ValueError):
         raise PayloadError(
@@ -96,14 +100,25 @@ def packed_names(names: Sequence[str]) -> dict[str, str]:
     return {re.sub(r"_packed$", "", name): name for name in names if name.endswith(".weight_packed")}
 
 
+def shape_of(name: str, shape: Tensor) -> tuple[int, int]:
+    """Rows and columns by a weight_shape. Raises PayloadError if it is none."""
+    if tuple(shape.shape) == (2,) and shape.dtype in (torch.int64, torch.int32):
+        rows, cols = shape.tolist()
+        if 0 <= rows <= 1 << 40 and 0 <= cols <= 1 << 40:
+            return rows, cols
+    raise PayloadError(f"{name}: its weight_shape is not two sizes.")
+
+
 def decode(name: str, grid: Grid, read: Callable[[str], Tensor]) -> Tensor:
     """The dense weight in the dtype of its scales. `read` gives a part by its suffix, e.g. "weight_scale".
 
     Raises PayloadError if the parts do not fit each other.
     """
+    rows, cols = shape_of(name, read("weight_shape"))
+    packed, scale = read("weight_packed"), read("weight_scale")
+    if packed.dim() != 2 or not scale.is_floating_point() or scale.itemsize == 1:
+        raise PayloadError(f"{name}: its codes are no matrix or its scales no floats.")
     try:
-        rows, cols = (int(size) for size in read("weight_shape").tolist())
-        packed, scale = read("weight_packed"), read("weight_scale")
         codes = ops.unpack_codes(packed.view(torch.uint8), grid.bits, cols)
         groups = grid.groups(cols)
         if len(codes) != rows or tuple(scale.shape) != (rows, groups) or not torch.isfinite(scale).all():
@@ -111,7 +126,10 @@ def decode(name: str, grid: Grid, read: Callable[[str], Tensor]) -> Tensor:
         if grid.symmetric:
             zero = torch.full(scale.shape, 1 << (grid.bits - 1), dtype=torch.uint8)
         else:
-            columns = read("weight_zero_point").T.contiguous()
+            columns = read("weight_zero_point")
+            if columns.dim() != 2:
+                raise ValueError(f"a weight [{rows}, {cols}] has zero-points {list(columns.shape)}")
+            columns = columns.T.contiguous()
             zero = ops.unpack_codes(columns.view(torch.uint8), grid.bits, rows).T.contiguous()
             if tuple(zero.shape) != (rows, groups):
                 raise ValueError(f"a weight [{rows}, {cols}] has zero-points {list(zero.shape)}")

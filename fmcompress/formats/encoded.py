@@ -28,6 +28,7 @@ class PackedCheckpoint(Checkpoint):
         missing = sorted(parts - self.stored.keys())
         if missing:
             raise PayloadError(f"{self.folder}: holds no tensor {missing[0]!r}, which its metadata describes.")
+        _refuse_twins(self.folder, self.descriptions.keys() & self.stored.keys())
         dense = {name: self._dense_entry(name) for name in self.descriptions}
         self.tensors = {**{n: entry for n, entry in self.stored.items() if n not in parts}, **dense}
 
@@ -59,6 +60,7 @@ class QuantizedCheckpoint(Checkpoint):
         self._packed = compressed_tensors.packed_names(list(self.stored))
         suffixes = ("_packed", "_scale", "_shape", "_zero_point")
         parts = {name + suffix for name in self._packed for suffix in suffixes}
+        _refuse_twins(self.folder, self._packed.keys() & self.stored.keys())
         dense = {name: self._dense_entry(name) for name in self._packed}
         self.tensors = {**{n: entry for n, entry in self.stored.items() if n not in parts}, **dense}
 
@@ -66,7 +68,7 @@ class QuantizedCheckpoint(Checkpoint):
         packed_entry, scale = self.stored[f"{name}_packed"], self.stored.get(f"{name}_scale")
         if scale is None or f"{name}_shape" not in self.stored:
             raise PayloadError(f"{self.folder}: {name} is packed without its scale or shape.")
-        shape = tuple(int(size) for size in self.read_entry(self.stored[f"{name}_shape"]).tolist())
+        shape = compressed_tensors.shape_of(name, self.read_entry(self.stored[f"{name}_shape"]))
         size = sum(e.size_bytes for n, e in self.stored.items() if n.startswith(f"{name}_"))
         return replace(packed_entry, name=name, dtype=scale.dtype, shape=shape, size_bytes=size)
 
@@ -83,13 +85,18 @@ class QuantizedCheckpoint(Checkpoint):
         return self.read_entry(self.stored[part])
 
 
+def _refuse_twins(folder: Path, names: set[str]) -> None:
+    if names:
+        raise PayloadError(f"{folder}: holds tensor {min(names)!r} both packed and dense.")
+
+
 def open_checkpoint(folder: str | Path) -> Checkpoint:
     """A checkpoint in whichever of the three forms it is written: dense, packed, or compressed-tensors.
 
     Raises CheckpointError or PayloadError if it is damaged or in a form that is not read here.
     """
     plain = Checkpoint(folder)
-    if any(packed.VERSION_KEY in read_metadata(shard) for shard in plain.shards):
+    if any(packed.is_packed(read_metadata(shard)) for shard in plain.shards):
         return PackedCheckpoint(folder)
     if (plain.folder / "config.json").exists():
         grid = compressed_tensors.grid_of(plain.folder, plain.config)

@@ -93,10 +93,10 @@ def encode(result: LayerResult, pattern: Pattern | None) -> tuple[dict[str, Tens
         nm = NMFields(keep=pattern.keep, group=pattern.group)
         # exactly `keep` of every group, also where more than the others are zero
         mask = ~ops.nm_mask(weight.abs().float(), pattern.keep, pattern.group)
-        places = torch.arange(cols) % pattern.group
-        indices = places.to(torch.uint8).expand(rows, cols)[mask].view(rows, -1)
+        places, stored = torch.arange(cols) % pattern.group, cols // pattern.group * pattern.keep
+        indices = places.to(torch.uint8).expand(rows, cols)[mask].view(rows, stored)
         parts["indices"] = ops.pack_codes(indices, index_bits(pattern.group))
-        entries = entries[mask].view(rows, -1)
+        entries = entries[mask].view(rows, stored)
     elif result.zeros * bits > weight.numel():  # a bit a weight costs less than the zeros
         parts["bitmask"], entries = ops.pack_bitmask(entries, weight != 0, weight.numel() - result.zeros)
     masked = "bitmask" in parts
@@ -199,7 +199,9 @@ def _places(described: Description, indices: Tensor) -> Tensor:
     keep, group = described.pattern.keep, described.pattern.group
     kept = described.cols // group * keep
     inside = ops.unpack_codes(indices, index_bits(group), kept).long()
-    if inside.numel() and int(inside.max()) >= group:
+    if not inside.numel():
+        return inside
+    if int(inside.max()) >= group:
         raise ValueError(f"an index lies outside of its group of {group}")
     if not (inside.view(-1, keep).diff(dim=1) > 0).all():
         raise ValueError("the indices of a group do not ascend")
@@ -224,13 +226,18 @@ def metadata_of(descriptions: dict[str, Description]) -> dict[str, str]:
     return {VERSION_KEY: str(VERSION), **{PREFIX + name: d.model_dump_json() for name, d in descriptions.items()}}
 
 
+def is_packed(metadata: dict[str, str]) -> bool:
+    """Whether the metadata of a file says that it holds packed tensors, of whatever version."""
+    return VERSION_KEY in metadata or any(key.startswith(PREFIX) for key in metadata)
+
+
 def descriptions_of(where: Any, metadata: dict[str, str]) -> dict[str, Description]:
     """Packed tensor -> its description, from the metadata of a file.
 
     Raises PayloadError for another version or a description that is not one.
     """
     version = metadata.get(VERSION_KEY)
-    if version is None:
+    if not is_packed(metadata):
         return {}
     if version != str(VERSION):
         raise PayloadError(f"{where}: packed format version {version}, known is {VERSION}. Update fmcompress.")

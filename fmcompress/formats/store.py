@@ -83,7 +83,7 @@ def write_shards(source: Checkpoint, folder: Path, replaced: Mapping[str, Replac
     if (source.folder / INDEX).exists():
         about: dict[str, Any] = {"total_size": total}
         if remember:
-            about[SOURCE_INDEX] = (source.folder / INDEX).read_text()
+            about[SOURCE_INDEX] = (source.folder / INDEX).read_bytes().decode()
         write_json(folder / INDEX, {"metadata": about, "weight_map": dict(sorted(weight_map.items()))})
 
 

@@ -35,6 +35,8 @@ def unpack_checkpoint(folder: Path, out: Path, progress: Callable[[str], None] =
     partial.mkdir()
     try:
         _write_all(source, partial, progress)
+        if _all_fields(Checkpoint(partial)) != _all_fields(source):
+            raise PayloadError(f"{folder}: the index that it remembers is not of its tensors.")
         partial.rename(out)
         sync(out.parent)
     except OSError as error:
@@ -91,6 +93,10 @@ def _fields(entry: TensorEntry) -> tuple[torch.dtype, tuple[int, ...]]:
     return entry.dtype, entry.shape
 
 
+def _all_fields(checkpoint: Checkpoint) -> dict[str, tuple[str, torch.dtype, tuple[int, ...]]]:
+    return {name: (entry.path.name, *_fields(entry)) for name, entry in checkpoint.tensors.items()}
+
+
 def _dense_fields(entry: TensorEntry) -> tuple[str, tuple[int, ...], int]:
     return DTYPE_NAMES[entry.dtype], entry.shape, entry_size(entry) * entry.dtype.itemsize
 
@@ -105,10 +111,10 @@ def _restore_config(source: Checkpoint, folder: Path) -> None:
 
 
 def _restore_index(source: Checkpoint, folder: Path) -> None:
-    metadata = json.loads((source.folder / INDEX).read_text()).get("metadata") or {}
-    remembered = metadata.get(SOURCE_INDEX)
+    metadata = json.loads((source.folder / INDEX).read_bytes()).get("metadata")
+    remembered = metadata.get(SOURCE_INDEX) if isinstance(metadata, dict) else None
     if isinstance(remembered, str):
-        (folder / INDEX).write_text(remembered)
+        (folder / INDEX).write_bytes(remembered.encode(errors="replace"))  # half a character is read by nobody
         sync(folder / INDEX)
         return
     weight_map = {name: entry.path.name for name, entry in sorted(source.tensors.items())}

@@ -74,7 +74,7 @@ class QuantizedWeight:
         compute = torch.promote_types(self.scale.dtype, torch.float32)
         segments = _segments(self.codes, self.grid)
         values = ops.dequantize(segments, self.scale.reshape(-1).to(compute), self.zero.reshape(-1))
-        return values.view(rows, -1)[:, :cols].to(dtype)
+        return values.view(rows, self.scale.shape[1] * segments.shape[1])[:, :cols].to(dtype)
 
 
 def _segments(matrix: Tensor, grid: Grid) -> Tensor:
@@ -91,12 +91,14 @@ def find_scales(weight: Tensor, grid: Grid, stored: torch.dtype) -> tuple[Tensor
     stored   dtype in which the scales will be stored: they are rounded to it here, before anything is quantized
     returns  scale [rows, groups], dtype of weight; zero [rows, groups] uint8
     """
-    rows = len(weight)
+    shape = len(weight), grid.groups(weight.shape[1])
     scale, zero = ops.search_grid(
         _segments(weight, grid), grid.bits, symmetric=grid.symmetric, candidates=grid.candidates
     )
+    if grid.symmetric:  # also where squares overflow and the search found nothing: readers take it for granted
+        zero = torch.full_like(zero, 1 << (grid.bits - 1))
     rounded = scale.to(stored).clamp(min=torch.finfo(stored).tiny)  # 0 would divide
-    return rounded.to(weight.dtype).view(rows, -1), zero.view(rows, -1)
+    return rounded.to(weight.dtype).view(shape), zero.view(shape)
 
 
 def quantize(weight: Tensor, grid: Grid, stored: torch.dtype) -> QuantizedWeight:
@@ -104,4 +106,5 @@ def quantize(weight: Tensor, grid: Grid, stored: torch.dtype) -> QuantizedWeight
     rows, cols = weight.shape
     scale, zero = find_scales(weight, grid, stored)
     codes = ops.quantize(_segments(weight, grid), scale.view(-1), zero.view(-1), grid.bits)
-    return QuantizedWeight(grid, codes.view(rows, -1)[:, :cols].contiguous(), scale.to(stored), zero)
+    codes = codes.view(rows, scale.shape[1] * codes.shape[1])[:, :cols].contiguous()
+    return QuantizedWeight(grid, codes, scale.to(stored), zero)

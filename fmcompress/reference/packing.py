@@ -10,7 +10,7 @@ from .._ops import packed_bytes
 def _to_bytes(bits: Tensor) -> Tensor:
     """[rows, n] of 0 and 1 -> [rows, ceil(n / 8)] uint8, lowest bit first."""
     rows, count = bits.shape
-    octets = pad(bits.to(torch.uint8), (0, -count % 8)).view(rows, -1, 8)
+    octets = pad(bits.to(torch.uint8), (0, -count % 8)).view(rows, (count + 7) // 8, 8)
     return (octets << torch.arange(8, dtype=torch.uint8, device=bits.device)).sum(2, dtype=torch.uint8)
 
 

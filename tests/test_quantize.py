@@ -1,0 +1,144 @@
+"""Runs that quantize, or that write another form than dense: what comes out, what eval and inspect make of it, options."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from compression import BLOCKS, FORMS, job_of, make_home, run
+from helpers import CPU, Outcome, Silent, folder_bytes, invoke
+
+from fmcompress.checkpoint import Checkpoint
+from fmcompress.config import QuantizeConfig, resolve
+from fmcompress.errors import ConfigError
+from fmcompress.evaluation import evaluate
+from fmcompress.formats import open_checkpoint
+from fmcompress.pipeline import compress_checkpoint
+from fmcompress.workspace import FACTS
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_home(tmp_path_factory.mktemp("quantize"))
+
+
+@pytest.fixture(scope="module")
+def finished(home: Path) -> dict[str, dict[str, bytes]]:
+    """The files of the runs, by form."""
+    for form in FORMS:
+        compress_checkpoint(job_of(home, form), home / form, Silent())
+    return {form: folder_bytes(home / form) for form in FORMS}
+
+
+# what is written
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_what_is_written(home: Path, finished: dict[str, dict[str, bytes]], form: str) -> None:
+    facts, written = json.loads(finished[form][FACTS]), open_checkpoint(home / form)
+    source = Checkpoint(home / "model")
+    assert written.tensors.keys() == source.tensors.keys()
+    solved = {record["tensor"]: record for record in facts["layers"]}
+    assert len(solved) == 7 * BLOCKS
+    for name in source.tensors:
+        before, after = source.read(name), written.read(name)
+        assert before.equal(after) == (name not in solved)
+        if name in solved:
+            assert solved[name]["bits"] == FORMS[form]["bits"]
+            assert solved[name]["symmetric"] == FORMS[form].get("symmetric", True)
+            assert solved[name]["zeros"] == int((after == 0).sum())
+            assert 0 < solved[name]["relative_error"] < 1
+    assert facts["format"] == form
+    assert facts["bytes_after"] == sum(written.tensors[name].size_bytes for name in solved)
+    assert facts["bits_per_weight"] == 8 * facts["bytes_after"] / facts["weights"]
+    assert b"## Compressed with fmcompress" in finished[form]["README.md"]
+    assert b"bits " in finished[form]["README.md"]
+
+
+@pytest.mark.parametrize("form", ["packed", "compressed-tensors"])
+def test_the_plan_knows_the_size(home: Path, finished: dict[str, dict[str, bytes]], form: str) -> None:
+    plan = job_of(home, form).plan
+    assert plan.output_bytes == pytest.approx(open_checkpoint(home / form).total_bytes, rel=0.03)
+    assert plan.bits == 4
+
+
+def test_levels_of_a_row(home: Path, finished: dict[str, dict[str, bytes]]) -> None:
+    """3 bits a row: no row of a dense output has more than eight values."""
+    name = "model.layers.1.mlp.up_proj.weight"
+    assert all(len(row.unique()) <= 8 for row in Checkpoint(home / "dense").read(name))
+    assert any(len(row.unique()) > 8 for row in Checkpoint(home / "model").read(name))
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_eval_and_inspect(
+    home: Path, tmp_path: Path, finished: dict[str, dict[str, bytes]], capsys: pytest.CaptureFixture[str], form: str
+) -> None:
+    run(home / "model", tmp_path / "dense", home / "text.txt", **{**FORMS[form], "format": "dense"})
+    facts = {fact["name"]: fact for fact in json.loads(invoke(capsys, "inspect", home / form, "--json").stdout)}
+    plain = {fact["name"]: fact for fact in json.loads(invoke(capsys, "inspect", tmp_path / "dense", "--json").stdout)}
+    for name in plain:
+        assert {**plain[name], "size_bytes": 0} == {**facts[name], "size_bytes": 0}
+    assert sum(fact["size_bytes"] for fact in facts.values()) == open_checkpoint(home / form).total_bytes
+    measured = evaluate(home / form, home / "text.txt", 64, CPU, max_windows=4)
+    assert measured == evaluate(tmp_path / "dense", home / "text.txt", 64, CPU, max_windows=4)
+
+
+# options
+
+
+def refused(outcome: Outcome, message: str) -> None:
+    assert outcome.code == 2, outcome.stderr
+    assert outcome.stderr.startswith("error: ")
+    assert outcome.stderr.count("\n") == 1
+    assert message in outcome.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["quantize", "--bits", 5], "bits: expected 2, 3, 4 or 8"),
+        (["quantize", "--group-size", "0"], "group-size: expected a number of columns such as 128, or row"),
+        (["quantize", "--group-size", "column"], "group-size: expected a number of columns such as 128, or row"),
+        (["quantize", "--format", "gguf"], "format: expected 'dense', 'compressed-tensors' or 'packed'"),
+        (["quantize", "--method", "magnitude"], "method: expected 'gptq' or 'rtn'"),
+        (["prune", "--sparsity", 0.5, "--format", "compressed-tensors"], "Add --bits 4, or use --format packed"),
+        (["prune", "--sparsity", 0.5, "--bits", 4, "--group-size", 48], "multiple of the group size 48"),
+        (["prune", "--pattern", "2:4", "--bits", 4, "--group-size", 30], "multiple of 4, one group of 2:4"),
+        (["prune", "--pattern", "2:4", "--bits", 4, "--activation-order"], "scatter the groups of 2:4"),
+    ],
+)
+def test_bad_options(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[Any], message: str
+) -> None:
+    command, *options = arguments
+    calibration = ["--calibration", home / "text.txt", "--sequence-length", 64, "--samples", 4]
+    refused(invoke(capsys, command, home / "model", tmp_path / "out", *options, *calibration), message)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_command_line(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "options.yaml").write_text("bits: 3\ngroup-size: 64\nasymmetric: true\n")
+    with pytest.raises(ConfigError, match="asymmetric: no such option"):
+        resolve(QuantizeConfig, tmp_path / "options.yaml")
+    (tmp_path / "options.yaml").write_text("bits: 3\ngroup-size: 64\nsymmetric: false\nformat: packed\nmethod: rtn\n")
+    flags = ["--config", tmp_path / "options.yaml", "--group-size", "row", "--symmetric"]
+    plan = json.loads(
+        invoke(capsys, "quantize", home / "model", tmp_path / "out", *flags, "--dry-run", "--json").stdout
+    )
+    assert plan["bits"] == 3
+    assert not (tmp_path / "out").exists()
+    shown = invoke(capsys, "quantize", home / "model", tmp_path / "out", *flags, "--dry-run")
+    assert "to 3 bits" in shown.stdout
+    outcome = invoke(capsys, "quantize", home / "model", tmp_path / "out", *flags)
+    assert outcome.code == 0, outcome.stderr
+    assert "(packed)" in outcome.stdout
+    assert "bits a weight, checked on disk" in outcome.stdout
+    facts = json.loads((tmp_path / "out" / FACTS).read_text())
+    chosen = {key: facts["config"][key] for key in ("bits", "group_size", "symmetric", "format", "method")}
+    assert chosen == {"bits": 3, "group_size": "row", "symmetric": True, "format": "packed", "method": "rtn"}
+    shutil.rmtree(tmp_path / "out")
+    arguments = ["--method", "magnitude", "--sparsity", 0.5, "--bits", 4, "--group-size", "32", "--format", "packed"]
+    outcome = invoke(capsys, "prune", home / "model", tmp_path / "out", *arguments, "--json", "--quiet")
+    assert json.loads(outcome.stdout)["bits_per_weight"] < 3.7
+    assert outcome.stderr == ""

@@ -1,0 +1,89 @@
+"""Methods that look at no data take any checkpoint, also of a model that nobody knows, and leave its tables alone."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from compression import all_bits, bare_checkpoint, random_weight, run
+from helpers import CPU, make_checkpoint
+
+from fmcompress.checkpoint import Checkpoint
+from fmcompress.config import PruneConfig, QuantizeConfig
+from fmcompress.errors import CalibrationError, ConfigError
+from fmcompress.formats import open_checkpoint
+from fmcompress.pipeline import prepare
+
+
+def odd_checkpoint(folder: Path) -> Path:
+    names = ["blocks.0.attn.to_out.0.weight", "blocks.1.ff.net.2.weight", "stem.conv1x1.weight"]
+    tensors = {name: random_weight(32, 64, torch.float16, seed) for seed, name in enumerate(names)}
+    tables = ["tok_embeddings.weight", "wte.weight", "emb.weight", "shared.weight", "lm_head.weight", "output.weight"]
+    tensors |= {name: random_weight(50, 64, torch.float16) for name in tables}
+    tensors |= {"blocks.0.mlp.gate.weight": random_weight(4, 64), "blocks.0.norm.weight": torch.ones(64)}
+    tensors |= {
+        "conv.weight": torch.randn(4, 4, 3, 3),
+        "blocks.0.w_q": random_weight(64, 64),
+        "counts": torch.arange(5),
+    }
+    return bare_checkpoint(folder, tensors)
+
+
+CHOSEN = {"blocks.0.attn.to_out.0.weight", "blocks.1.ff.net.2.weight", "stem.conv1x1.weight"}
+
+
+@pytest.mark.parametrize("config", [None, '{"model_type": "never_heard_of"}'], ids=["no config", "unknown"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"method": "magnitude", "sparsity": 0.5},
+        {"method": "magnitude", "pattern": "2:4", "bits": 4, "group_size": 32, "format": "packed"},
+        {"method": "rtn", "bits": 3, "symmetric": False, "group_size": 32, "format": "dense"},
+        {"method": "rtn", "bits": 8, "group_size": "row", "format": "packed"},
+    ],
+    ids=["magnitude", "magnitude and 4 bits", "rtn", "rtn packed"],
+)
+def test_checkpoints_of_no_known_model(tmp_path: Path, options: dict[str, Any], config: str | None) -> None:
+    model = odd_checkpoint(tmp_path / "model")
+    if config is not None:
+        (model / "config.json").write_text(config)
+    facts = run(model, tmp_path / "out", **options)
+    assert {record["tensor"] for record in facts["layers"]} == CHOSEN
+    source, written = Checkpoint(model), open_checkpoint(tmp_path / "out")
+    before, after = all_bits(source), all_bits(written)
+    assert {name for name in before if before[name] != after[name]} == CHOSEN
+    if "bits" not in options:
+        assert facts["sparsity"] == 0.5
+    assert facts["calibration_tokens"] == 0
+
+
+def test_the_unknown_is_noted_and_may_be_named(tmp_path: Path) -> None:
+    model = odd_checkpoint(tmp_path / "model")
+    job = prepare(model, PruneConfig(method="magnitude", sparsity=0.5), None, CPU)
+    assert any("chosen by their names" in note for note in job.notes)
+    facts = run(model, tmp_path / "out", method="magnitude", sparsity=0.5, include="lm_head")
+    assert [record["tensor"] for record in facts["layers"]] == ["lm_head.weight"]
+    with pytest.raises(ConfigError, match="no matrices matched"):
+        run(model, tmp_path / "other", method="magnitude", sparsity=0.5, include="norm")
+
+
+def test_formats_that_cannot_hold_it_are_refused_at_once(tmp_path: Path) -> None:
+    """Before anything is solved: hours may lie between."""
+    model = odd_checkpoint(tmp_path / "model")
+    with pytest.raises(ConfigError, match=r"holds no config\.json, where compressed-tensors is described"):
+        prepare(model, QuantizeConfig(method="rtn", group_size=32), None, CPU)
+    wide = bare_checkpoint(tmp_path / "wide", {"blocks.0.up.weight": random_weight(8, 64, torch.float64)})
+    with pytest.raises(ConfigError, match=r"blocks\.0\.up\.weight: .*packed format .*float64"):
+        prepare(wide, QuantizeConfig(method="rtn", format="packed"), None, CPU)
+    run(wide, tmp_path / "out", method="rtn", format="dense")
+
+
+def test_known_models_need_no_text(tmp_path: Path) -> None:
+    model = make_checkpoint(tmp_path / "model", blocks=1, hidden=64)
+    facts = run(model, tmp_path / "out", method="magnitude", sparsity=0.5, bits=4, group_size=32)
+    assert facts["format"] == "compressed-tensors"
+    assert len(facts["layers"]) == 7
+    assert facts["sparsity"] >= 0.5
+    assert all("relative_error" not in record and record["bits"] == 4 for record in facts["layers"])
+    with pytest.raises(CalibrationError, match="this method needs text"):
+        prepare(model, QuantizeConfig(), None, CPU)

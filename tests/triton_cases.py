@@ -1,0 +1,154 @@
+"""Every Triton kernel as it is launched, how to compile one without a GPU, and how to interpret one on the CPU."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from packaging.version import Version
+
+IMPORTS = """
+import kernel_cases as cases, torch
+import fenced_interpreter
+from fmcompress import reference
+from fmcompress_triton import pack, register as ops, select, sweep, tiles
+"""
+
+
+def modules() -> list:
+    """The modules that hold kernels."""
+    pytest.importorskip("triton", reason="triton is not installed")
+    from fmcompress_triton import grid, pack, select, sweep
+
+    return [grid, pack, select, sweep]
+
+
+def kernels() -> dict:
+    """Every kernel with the arguments that a launch gives it, by name and variant; SCALAR and KEY follow the dtype.
+
+    Triton makes constants of None and of the number 1.
+    """
+    grid, pack, select, sweep = modules()
+    return {**_of_select(select), **_of_sweep(sweep), **_of_grid(grid), **_of_pack(pack)}
+
+
+def _of_select(select) -> dict:
+    radix = {"KEY": None, "BITS": select.DIGIT_BITS, "BLOCK": select.BLOCK, "PASSES": None}
+    length = {"length": "i32", "count": "i32"}
+    pieces = {"scores_ptr": "*SCALAR", "histograms_ptr": "*i64", "length": "i64", "piece": "i64", "count": "i64"}
+    equal = {**pieces, "equal_ptr": "*i64"}
+    mask = {"scores_ptr": "*SCALAR", "mask_ptr": "*u8"}
+    return {
+        "counting 4": (select.counting_kernel, {**mask, **length, "segments": "i32", "SEGMENTS": 256, "LENGTH": 4}),
+        "counting 128": (select.counting_kernel, {**mask, **length, "segments": "i32", "SEGMENTS": 1, "LENGTH": 128}),
+        "counting 1": (
+            select.counting_kernel,
+            {**mask, "length": 1, "count": 1, "segments": 1, "SEGMENTS": 4096, "LENGTH": 1},
+        ),
+        "segment": (select.segment_kernel, {**mask, **length, **radix}),
+        "segment 1": (select.segment_kernel, {**mask, "length": "i32", "count": 1, **radix}),
+        "digit": (select.digit_kernel, {**pieces, "done": "i32", **radix}),
+        "equal": (select.equal_kernel, {**equal, **radix}),
+        "mask": (select.mask_kernel, {**equal, "mask_ptr": "*u8", "MAX_PIECES": select.MAX_PIECES, **radix}),
+    }
+
+
+def _of_sweep(sweep) -> dict:
+    block = {"weight_ptr": "*SCALAR", "factor_ptr": "*SCALAR", "loss_ptr": "*SCALAR", "rows": "i32", "ROWS": sweep.ROWS}
+    chosen = {**block, "prune_ptr": None, "cols": "i32", "group": "i32", "count": "i32", "COLS": 128}
+    given = {**chosen, "prune_ptr": "*u8"}
+    column = {**given, "cols": 1, "group": 1, "COLS": 16}
+    grid = {"scale_ptr": "*SCALAR", "zero_ptr": "*u8", "codes_ptr": "*u8", "grids": "i32", "TOP": 15, "CHOOSES": False}
+    joint = sweep.joint_sweep_kernel
+    return {
+        "sweep given": (sweep.sweep_kernel, given),
+        "sweep chosen": (sweep.sweep_kernel, chosen),
+        "sweep 1": (sweep.sweep_kernel, column),
+        "joint given": (joint, {**given, **grid}),
+        "joint chosen": (joint, {**chosen, **grid, "CHOOSES": True}),
+        "joint, a grid a row": (joint, {**chosen, **grid, "grids": 1, "CHOOSES": True}),
+        "joint without pruning": (joint, {**chosen, **grid, "grids": 1}),
+        "joint 1": (joint, {**column, **grid, "grids": 1, "count": 1}),
+    }
+
+
+def _of_grid(grid) -> dict:
+    matrix = {"weight_ptr": "*SCALAR", "scale_ptr": "*SCALAR", "zero_ptr": "*u8", "rows": "i32", "cols": "i32"}
+    search = {**matrix, "candidates": "i32", "pieces": "i32", "TOP": 7, "SYMMETRIC": False, "ROWS": 1, "COLS": 2048}
+    codes = {**matrix, "codes_ptr": "*u8", "pieces": "i32", "TOP": 15, "ROWS": 1, "COLS": 2048}
+    group = {"pieces": 1, "ROWS": 16, "COLS": 128}
+    one = {"rows": 1, "cols": 1, "pieces": 1, "ROWS": 256, "COLS": 8}
+    dequantize = {name: value for name, value in codes.items() if name != "TOP"}
+    return {
+        "search": (grid.search_kernel, search),
+        "search symmetric": (grid.search_kernel, {**search, **group, "SYMMETRIC": True}),
+        "search min-max": (grid.search_kernel, {**search, **group, "candidates": 1}),
+        "search 1": (grid.search_kernel, {**search, **one, "candidates": 1}),
+        "quantize": (grid.quantize_kernel, codes),
+        "quantize groups": (grid.quantize_kernel, {**codes, **group, "TOP": 255}),
+        "quantize 1": (grid.quantize_kernel, {**codes, **one}),
+        "dequantize": (grid.dequantize_kernel, dequantize),
+        "dequantize 1": (grid.dequantize_kernel, {**dequantize, **one}),
+    }
+
+
+def _of_pack(pack) -> dict:
+    tile = {"rows": "i32", "cols": "i32", "pieces": "i32", "ROWS": 2, "COLS": 1024}
+    one = {"rows": 1, "cols": 1, "pieces": 1, "width": 1, "ROWS": 256, "COLS": 8}
+    codes = {"codes_ptr": "*u8", "packed_ptr": "*u8", "width": "i32", **tile}
+    bitmask = {"bitmask_ptr": "*u8", "width": "i32", **tile}
+    moved = {**bitmask, "begins_ptr": "*i64", "count": "i32"}
+    cases = {
+        "pack 1": (pack.pack_kernel, {**codes, **one, "codes": 1, "BITS": 1, "REACH": 8}),
+        "unpack 1": (pack.unpack_kernel, {**codes, **one, "BITS": 3}),
+        "count": (pack.count_kernel, {**bitmask, "counts_ptr": "*i64"}),
+        "count 1": (pack.count_kernel, {**bitmask, **one, "counts_ptr": "*i64"}),
+    }
+    for bits, reach in {1: 8, 2: 4, 3: 4, 4: 2, 8: 1}.items():
+        cases[f"pack {bits} bits"] = pack.pack_kernel, {**codes, "codes": "i32", "BITS": bits, "REACH": reach}
+        cases[f"unpack {bits} bits"] = pack.unpack_kernel, {**codes, "BITS": bits}
+    for value in ("u8", "i16", "i32"):
+        for packs in (True, False):
+            case = {**moved, "dense_ptr": f"*{value}", "kept_ptr": f"*{value}", "PACKS": packs}
+            cases[f"move {value} {packs}"] = pack.move_kernel, case
+            cases[f"move {value} {packs} 1"] = pack.move_kernel, {**case, **one, "count": 1}
+    return cases
+
+
+def compile_kernel(kernel, arguments: dict, scalar: str, sm: int):
+    """Compile one kernel to a cubin, as a launch on that GPU would."""
+    import triton
+    import triton.language as tl
+    from triton.backends.compiler import GPUTarget
+
+    key = tl.uint32 if scalar == "fp32" else tl.uint64
+    dtype = {"KEY": key, "PASSES": triton.cdiv(key.primitive_bitwidth, 11)}
+    given = {name: arguments[name] for name in kernel.arg_names}
+    constants = {n: dtype.get(n, a) for n, a in given.items() if not isinstance(a, str)}
+    types = {n: a.replace("SCALAR", scalar) if n not in constants else "constexpr" for n, a in given.items()}
+    source = triton.compiler.ASTSource(kernel, types, constants)
+    return triton.compile(source, target=GPUTarget("cuda", sm, 32), options={"num_warps": 8})
+
+
+def in_a_process(code: str, **environment: str) -> None:
+    """Run code where the tests' modules can be imported."""
+    pytest.importorskip("triton", reason="triton is not installed")
+    run = subprocess.run(
+        [sys.executable, "-c", code],
+        check=False,
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parent,
+        env={**os.environ, **environment},
+    )
+    assert run.returncode == 0, run.stderr
+
+
+def interpret(code: str) -> None:
+    """Run code with `ops`, the Triton twins in Triton's interpreter, with fences around every tensor."""
+    triton = pytest.importorskip("triton", reason="triton is not installed")
+    if Version(triton.__version__) < Version("3.7") and Version(np.__version__) >= Version("2.4"):
+        pytest.skip("the interpreter of Triton 3.6 needs numpy < 2.4")
+    in_a_process(IMPORTS + code, TRITON_INTERPRET="1", OMP_WAIT_POLICY="passive")
