@@ -32,10 +32,17 @@ static int64_t pack_bits(const uint8_t* mask, uint8_t* bits, int64_t count) {
 template <class Value>
 static Value* compact_row(const Value* values, const uint8_t* bits, int64_t count, Value* to, Value* end) {
     int64_t i = 0;
-    for (; i + 8 <= count && end - to >= 8; i += 8) {
-        compact8(to, values + i, bits[i / 8]);
-        to += __builtin_popcount(bits[i / 8]);
+    const auto next8 = [&](uint8_t eight) {
+        compact8(to, values + i, eight);
+        to += __builtin_popcount(eight);
+        i += 8;
+    };
+    while (i + 32 <= count && end - to >= 32) {
+        uint32_t word;
+        memcpy(&word, bits + i / 8, 4);
+        for (int shift = 0; shift < 32; shift += 8) next8(word >> shift);
     }
+    while (i + 8 <= count && end - to >= 8) next8(bits[i / 8]);
     for (; i < count; ++i)
         if (bits[i / 8] >> i % 8 & 1) *to++ = values[i];
     return to;
@@ -45,10 +52,17 @@ static Value* compact_row(const Value* values, const uint8_t* bits, int64_t coun
 template <class Value>
 static const Value* expand_row(const Value* kept, const Value* end, const uint8_t* bits, int64_t count, Value* to) {
     int64_t i = 0;
-    for (; i + 8 <= count && end - kept >= 8; i += 8) {
-        expand8(to + i, kept, bits[i / 8]);
-        kept += __builtin_popcount(bits[i / 8]);
+    const auto next8 = [&](uint8_t eight) {
+        expand8(to + i, kept, eight);
+        kept += __builtin_popcount(eight);
+        i += 8;
+    };
+    while (i + 32 <= count && end - kept >= 32) {
+        uint32_t word;
+        memcpy(&word, bits + i / 8, 4);
+        for (int shift = 0; shift < 32; shift += 8) next8(word >> shift);
     }
+    while (i + 8 <= count && end - kept >= 8) next8(bits[i / 8]);
     for (; i < count; ++i) to[i] = bits[i / 8] >> i % 8 & 1 ? *kept++ : Value(0);
     return kept;
 }
