@@ -68,7 +68,7 @@ def main() -> None:
         found, zeros = perplexity(out, options.windows), f"{100 * facts['sparsity']:.2f} %"
         bits, seconds = f"{facts['bits_per_weight']:.2f}", f"{facts['seconds']:.1f}"
         table.add_row(label, method, zeros, f"{found:.2f}", f"{size_bytes(out):,}", bits, seconds)
-    console = Console()
+    console = Console(width=max(100, Console().width))
     console.print(table)
     console.print(
         f"Perplexity on heldout.txt.xz, windows of {SEQUENCE_LENGTH} tokens. Bits a weight count the linear "
