@@ -361,9 +361,9 @@ def test_wrong_input_is_refused_with_what_to_do(name):
 @needs_native
 def test_native_kernels_refuse_what_the_public_functions_would_have_copied():
     strided = torch.ones(8, 8).t()[:, ::2]
-    with pytest.raises(RuntimeError, match="contiguous"):
+    with pytest.raises((ValueError, RuntimeError), match="contiguous"):
         torch.ops.fmcompress.select_smallest(strided, 1)
-    with pytest.raises(RuntimeError, match="contiguous"):
+    with pytest.raises((ValueError, RuntimeError), match="contiguous"):
         torch.ops.fmcompress.sweep_block_(strided, torch.eye(4), None, 2, 4)
 
 
@@ -455,3 +455,32 @@ def assert_sweeps_agree(prefix, actual, expected, rtol, atol):
     assert same.double().mean() > 0.95
     for name in (weight, loss):
         torch.testing.assert_close(actual[name][same], expected[name][same], rtol=rtol, atol=atol)
+
+
+@needs_native
+@pytest.mark.parametrize(
+    ("op", "arguments"),
+    [
+        ("sweep_block_", (torch.zeros(4, 128), torch.eye(2), None, 1, 4)),
+        ("sweep_block_", (torch.zeros(4, 8), torch.eye(8), None, 1, 4096)),
+        ("sweep_block_", (torch.zeros(4, 8), torch.eye(8), torch.zeros(3, 8, dtype=torch.bool), 0, 0)),
+        ("sweep_block_", (torch.zeros(4, 8), torch.eye(8, dtype=torch.float64), None, 1, 4)),
+        (
+            "joint_sweep_block_",
+            (torch.zeros(4, 8), torch.eye(8), None, torch.ones(4, 3), torch.zeros(4, 3).byte(), 4, 0, 0),
+        ),
+        ("select_smallest", (torch.zeros(2, 70_000), 80_000)),
+        ("select_smallest", (torch.zeros(2, 7, dtype=torch.float16), 3)),
+        ("nm_mask", (torch.zeros(2, 4), 1, 0)),
+        ("nm_mask", (torch.zeros(2, 0), 2**33, 2**32)),
+        ("quantize", (torch.zeros(2, 4), torch.ones(1), torch.zeros(1).byte(), 4)),
+        ("search_grid", (torch.zeros(2, 0), 4, True, 1)),
+        ("dequantize", (torch.zeros(2, 4), torch.ones(2), torch.zeros(2).byte())),
+        ("pack_codes", (torch.zeros(2, 4), 4)),
+        ("pack_bitmask", (torch.zeros(2, 4), torch.ones(1, 4, dtype=torch.bool), 4)),
+        ("unpack_bitmask", (torch.zeros(2, 4).byte(), torch.zeros(0), 99)),
+    ],
+)
+def test_calls_past_the_public_functions_stay_inside_of_the_tensors(op, arguments):
+    with pytest.raises((ValueError, RuntimeError)):
+        getattr(torch.ops.fmcompress, op)(*arguments)

@@ -10,6 +10,7 @@
 #include <torch/csrc/stable/ops.h>
 #include <torch/headeronly/core/ScalarType.h>
 
+#include "checks.h"
 #include "isa.h"
 #include "octets.h"
 #include "ops.h"
@@ -67,7 +68,7 @@ template <class Value> static void compact_all(const Tensor& values, const Tenso
 
 std::tuple<Tensor, Tensor> pack_bitmask(const Tensor& values, const Tensor& mask, int64_t count) {
     CHECK_LAYOUT(values);
-    CHECK_LAYOUT(mask);
+    check_tensor(mask, "mask", ScalarType::Bool, {values.size(0), values.size(1)}, values);
     const int64_t rows = values.size(0), cols = values.size(1), stride = mask_bytes(cols);
     Tensor bitmask = torch::stable::new_empty(values, {rows, stride}, ScalarType::Byte);
     const auto* flags = static_cast<const uint8_t*>(mask.data_ptr());
@@ -122,8 +123,9 @@ template <class Value> static void expand_all(const Tensor& bitmask, const Tenso
 }
 
 Tensor unpack_bitmask(const Tensor& bitmask, const Tensor& kept, int64_t cols) {
-    CHECK_LAYOUT(bitmask);
+    check_bytes(bitmask, "bitmask");
     CHECK_LAYOUT(kept);
+    require(cols >= 0 && kept.dim() == 1, "kept: expected 1 dimension, got ", kept.dim(), ".");
     const int64_t rows = bitmask.size(0), stride = mask_bytes(cols);
     require(bitmask.size(1) == stride, "bitmask: expected ", stride, " bytes a row, got ", bitmask.size(1), ".");
     const Pieces pieces(rows, cols);

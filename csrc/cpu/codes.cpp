@@ -6,7 +6,7 @@
 #include <torch/csrc/stable/library.h>
 #include <torch/csrc/stable/ops.h>
 
-#include "ops.h"
+#include "checks.h"
 #include "pieces.h"
 
 static_assert(std::endian::native == std::endian::little, "byte 0 of a word must be its lowest");
@@ -135,14 +135,14 @@ template <class Body> static void for_bits(int64_t bits, const Body& body) {
 static int64_t packed_bytes(int64_t cols, int64_t bits) { return (cols * bits + 31) / 32 * 4; }
 
 Tensor pack_codes(const Tensor& codes, int64_t bits) {
-    CHECK_LAYOUT(codes);
+    check_bytes(codes, "codes");
     Tensor packed = torch::stable::new_empty(codes, {codes.size(0), packed_bytes(codes.size(1), bits)});
     for_bits(bits, [&](auto width) { pack_all<width>(codes, packed); });
     return packed;
 }
 
 Tensor unpack_codes(const Tensor& packed, int64_t bits, int64_t cols) {
-    CHECK_LAYOUT(packed);
+    check_bytes(packed, "packed");
     const int64_t bytes = packed_bytes(cols, bits);
     require(packed.size(1) == bytes, "packed: expected ", bytes, " bytes a row, got ", packed.size(1), ".");
     Tensor codes = torch::stable::new_empty(packed, {packed.size(0), cols});

@@ -9,6 +9,7 @@
 #include <torch/csrc/stable/ops.h>
 #include <torch/headeronly/core/ScalarType.h>
 
+#include "checks.h"
 #include "grid.h"
 #include "isa.h"
 #include "ops.h"
@@ -57,7 +58,9 @@ static void search_all(const Tensor& weight, Tensor& scale, Tensor& zero, int bi
 }
 
 std::tuple<Tensor, Tensor> search_grid(const Tensor& weight, int64_t bits, bool symmetric, int64_t candidates) {
-    CHECK_LAYOUT(weight);
+    check_floats(weight, "weight");
+    check_bits(bits);
+    require(weight.size(1) >= 1 && candidates >= 1 && candidates <= 1000, "weight: expected a column and a candidate.");
     Tensor scale = torch::stable::new_empty(weight, {weight.size(0)});
     Tensor zero = torch::stable::new_empty(weight, {weight.size(0)}, ScalarType::Byte);
     if (weight.scalar_type() == ScalarType::Double)
@@ -87,9 +90,10 @@ template <class Scalar> static void quantize_all(const Tensor& weight, Grids<Sca
 }
 
 Tensor quantize(const Tensor& weight, const Tensor& scale, const Tensor& zero, int64_t bits) {
-    CHECK_LAYOUT(weight);
-    CHECK_LAYOUT(scale);
-    CHECK_LAYOUT(zero);
+    check_floats(weight, "weight");
+    check_segment_grids(scale, zero, weight.size(0), weight);
+    require(scale.scalar_type() == weight.scalar_type(), "scale: expected the dtype of weight.");
+    check_bits(bits);
     Tensor codes = torch::stable::new_empty(weight, {weight.size(0), weight.size(1)}, ScalarType::Byte);
     if (weight.scalar_type() == ScalarType::Double)
         quantize_all<double>(weight, {scale, zero}, codes, static_cast<int>(bits));
@@ -108,9 +112,8 @@ template <class Scalar> static void dequantize_all(const Tensor& codes, Grids<Sc
 }
 
 Tensor dequantize(const Tensor& codes, const Tensor& scale, const Tensor& zero) {
-    CHECK_LAYOUT(codes);
-    CHECK_LAYOUT(scale);
-    CHECK_LAYOUT(zero);
+    check_bytes(codes, "codes");
+    check_segment_grids(scale, zero, codes.size(0), codes);
     Tensor weight = torch::stable::new_empty(scale, {codes.size(0), codes.size(1)});
     if (scale.scalar_type() == ScalarType::Double)
         dequantize_all<double>(codes, {scale, zero}, weight);

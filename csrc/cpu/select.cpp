@@ -7,7 +7,7 @@
 #include <torch/csrc/stable/ops.h>
 #include <torch/headeronly/core/ScalarType.h>
 
-#include "ops.h"
+#include "checks.h"
 #include "order.h"
 #include "sweep.h"
 
@@ -91,7 +91,8 @@ template <class Scalar> static void select_segments(const Tensor& scores, Tensor
 }
 
 Tensor select_smallest(const Tensor& scores, int64_t count) {
-    CHECK_LAYOUT(scores);
+    check_floats(scores, "scores");
+    require(0 <= count && count <= scores.size(1), "count: expected 0 to ", scores.size(1), ", got ", count, ".");
     Tensor mask =
         torch::stable::new_empty(scores, {scores.size(0), scores.size(1)}, torch::headeronly::ScalarType::Bool);
     if (count == 0 || mask.numel() == 0) return torch::stable::zero_(mask);
@@ -105,7 +106,7 @@ Tensor select_smallest(const Tensor& scores, int64_t count) {
 template <class Scalar> static void mask_groups(const Tensor& scores, Tensor& mask, int64_t keep, int64_t group) {
     const auto* in = static_cast<const Scalar*>(scores.data_ptr());
     auto* out = static_cast<bool*>(mask.data_ptr());
-    parallel_for(0, mask.numel() / group, 1 + LONG / (group * group), [=](int64_t begin, int64_t end) {
+    parallel_for(0, mask.numel() / group, 1 + LONG / group / group, [=](int64_t begin, int64_t end) {
         for (int64_t g = begin; g < end; ++g) {
             const Scalar* score = in + g * group;
             for (int a = 0; a < group; ++a) {
@@ -118,7 +119,8 @@ template <class Scalar> static void mask_groups(const Tensor& scores, Tensor& ma
 }
 
 Tensor nm_mask(const Tensor& scores, int64_t keep, int64_t group) {
-    CHECK_LAYOUT(scores);
+    check_floats(scores, "scores");
+    check_groups(keep, group, scores.size(1));
     Tensor mask =
         torch::stable::new_empty(scores, {scores.size(0), scores.size(1)}, torch::headeronly::ScalarType::Bool);
     if (scores.scalar_type() == torch::headeronly::ScalarType::Double)

@@ -9,6 +9,7 @@
 #include <torch/headeronly/core/ScalarType.h>
 
 #include "grid.h"
+#include "checks.h"
 #include "isa.h"
 #include "ops.h"
 #include "sweep.h"
@@ -107,16 +108,9 @@ static void sweep_jointly(Block<Scalar> block, const Tensor& scale, const Tensor
         sweep_rows<Kept::on_own_grid>(block);
 }
 
-static void check_block(const Tensor& weight, const Tensor& factor, const std::optional<Tensor>& prune) {
-    CHECK_LAYOUT(weight);
-    CHECK_LAYOUT(factor);
-    if (prune) CHECK_LAYOUT(*prune);
-    STD_TORCH_CHECK(weight.size(1) <= MAX_COLS, "weight: expected at most 128 columns");
-}
-
 Tensor sweep_block_(Tensor weight, const Tensor& factor, const std::optional<Tensor>& prune, int64_t keep,
                     int64_t group) {
-    check_block(weight, factor, prune);
+    check_block(weight, factor, prune, keep, group, false);
     Tensor loss = torch::stable::new_empty(weight, {weight.size(0)});
     if (weight.scalar_type() == ScalarType::Double)
         sweep_rows<Kept::as_is>(block_of<double>(weight, factor, prune, loss, keep, group));
@@ -128,9 +122,8 @@ Tensor sweep_block_(Tensor weight, const Tensor& factor, const std::optional<Ten
 std::tuple<Tensor, Tensor> joint_sweep_block_(Tensor weight, const Tensor& factor, const std::optional<Tensor>& prune,
                                               const Tensor& scale, const Tensor& zero, int64_t bits, int64_t keep,
                                               int64_t group) {
-    check_block(weight, factor, prune);
-    CHECK_LAYOUT(scale);
-    CHECK_LAYOUT(zero);
+    check_block(weight, factor, prune, keep, group, true);
+    check_grids(weight, scale, zero, bits);
     Tensor loss = torch::stable::new_empty(weight, {weight.size(0)});
     Tensor codes = torch::stable::new_empty(weight, {weight.size(0), weight.size(1)}, ScalarType::Byte);
     if (weight.scalar_type() == ScalarType::Double)

@@ -1,4 +1,5 @@
 // search_grid, quantize and dequantize on CUDA: one launch each on the current stream.
+#include "checks.h"
 #include "grid.cuh"
 #include "launch.h"
 
@@ -10,7 +11,9 @@ static void search_tensor(const Tensor& weight, Tensor& scale, Tensor& zero, con
 }
 
 static std::tuple<Tensor, Tensor> search_grid(const Tensor& weight, int64_t bits, bool symmetric, int64_t candidates) {
-    CHECK_LAYOUT(weight);
+    check_floats(weight, "weight");
+    check_bits(bits);
+    require(weight.size(1) >= 1 && candidates >= 1 && candidates <= 1000, "weight: expected a column and a candidate.");
     const DeviceGuard guard(weight.get_device_index());
     Tensor scale = torch::stable::new_empty(weight, {weight.size(0)});
     Tensor zero = torch::stable::new_empty(weight, {weight.size(0)}, ScalarType::Byte);
@@ -31,9 +34,10 @@ static void quantize_tensor(const Tensor& weight, const Tensor& scale, const Ten
 }
 
 static Tensor quantize(const Tensor& weight, const Tensor& scale, const Tensor& zero, int64_t bits) {
-    CHECK_LAYOUT(weight);
-    CHECK_LAYOUT(scale);
-    CHECK_LAYOUT(zero);
+    check_floats(weight, "weight");
+    check_segment_grids(scale, zero, weight.size(0), weight);
+    require(scale.scalar_type() == weight.scalar_type(), "scale: expected the dtype of weight.");
+    check_bits(bits);
     const DeviceGuard guard(weight.get_device_index());
     Tensor codes = torch::stable::new_empty(weight, {weight.size(0), weight.size(1)}, ScalarType::Byte);
     if (weight.scalar_type() == ScalarType::Double)
@@ -52,9 +56,8 @@ static void dequantize_tensor(const Tensor& codes, const Tensor& scale, const Te
 }
 
 static Tensor dequantize(const Tensor& codes, const Tensor& scale, const Tensor& zero) {
-    CHECK_LAYOUT(codes);
-    CHECK_LAYOUT(scale);
-    CHECK_LAYOUT(zero);
+    check_bytes(codes, "codes");
+    check_segment_grids(scale, zero, codes.size(0), codes);
     const DeviceGuard guard(codes.get_device_index());
     Tensor weight = torch::stable::new_empty(scale, {codes.size(0), codes.size(1)});
     if (scale.scalar_type() == ScalarType::Double)

@@ -1,6 +1,7 @@
 // joint_sweep_block_ on CUDA: one launch a block on the current stream. A file of its own, so that its kernels compile
 // beside those of sweep.cu.
 #include "joint.cuh"
+#include "checks.h"
 #include "launch.h"
 
 namespace gpu {
@@ -18,17 +19,10 @@ template <class Scalar> static void sweep_tensors(Tensor& weight, const Tensor& 
 static std::tuple<Tensor, Tensor> joint_sweep_block_(Tensor weight, const Tensor& factor,
                                                      const std::optional<Tensor>& prune, const Tensor& scale,
                                                      const Tensor& zero, int64_t bits, int64_t keep, int64_t group) {
-    CHECK_LAYOUT(weight);
-    CHECK_LAYOUT(factor);
-    CHECK_LAYOUT(scale);
-    CHECK_LAYOUT(zero);
-    STD_TORCH_CHECK(weight.size(1) <= MAX_COLS, "weight: expected at most 128 columns, got ", weight.size(1));
+    check_block(weight, factor, prune, keep, group, true);
+    check_grids(weight, scale, zero, bits);
     const DeviceGuard guard(weight.get_device_index());
-    const bool* mask = nullptr;
-    if (prune.has_value()) {
-        CHECK_LAYOUT(*prune);
-        mask = static_cast<const bool*>(prune->data_ptr());
-    }
+    const bool* mask = prune ? static_cast<const bool*>(prune->data_ptr()) : nullptr;
     Tensor loss = torch::stable::new_empty(weight, {weight.size(0)});
     Tensor codes = torch::stable::new_empty(weight, {weight.size(0), weight.size(1)}, ScalarType::Byte);
     const auto sweep = weight.scalar_type() == ScalarType::Double ? sweep_tensors<double> : sweep_tensors<float>;

@@ -1,6 +1,7 @@
 // pack_codes, unpack_codes, pack_bitmask and unpack_bitmask on CUDA, on the current stream; of a bitmask two numbers
 // are read back before any value moves, since a count that is wrong would lead out of bounds.
 #include "bitmask.cuh"
+#include "checks.h"
 #include "launch.h"
 
 namespace gpu {
@@ -8,7 +9,8 @@ static const uint8_t* bytes_of(const Tensor& tensor) { return static_cast<const 
 static uint8_t* bytes_of(Tensor& tensor) { return static_cast<uint8_t*>(tensor.data_ptr()); }
 
 static Tensor pack_codes(const Tensor& codes, int64_t bits) {
-    CHECK_LAYOUT(codes);
+    check_bytes(codes, "codes");
+    check_bits(bits);
     const DeviceGuard guard(codes.get_device_index());
     const int64_t rows = codes.size(0), cols = codes.size(1);
     Tensor packed = torch::stable::new_empty(codes, {rows, packed_bytes(cols, int(bits))});
@@ -18,7 +20,8 @@ static Tensor pack_codes(const Tensor& codes, int64_t bits) {
 }
 
 static Tensor unpack_codes(const Tensor& packed, int64_t bits, int64_t cols) {
-    CHECK_LAYOUT(packed);
+    check_bytes(packed, "packed");
+    check_bits(bits);
     const DeviceGuard guard(packed.get_device_index());
     const int64_t rows = packed.size(0);
     STD_TORCH_CHECK(packed.size(1) == packed_bytes(cols, int(bits)), "packed: expected ", packed_bytes(cols, int(bits)),
@@ -75,7 +78,7 @@ static constexpr const char* WRONG_KEPT = "kept: expected as many values as the 
 
 static std::tuple<Tensor, Tensor> pack_bitmask(const Tensor& values, const Tensor& mask, int64_t count) {
     CHECK_LAYOUT(values);
-    CHECK_LAYOUT(mask);
+    check_tensor(mask, "mask", ScalarType::Bool, {values.size(0), values.size(1)}, values);
     const DeviceGuard guard(values.get_device_index());
     const MaskShape shape{mask.size(0), mask.size(1)};
     const cudaStream_t stream = current_stream(values);
@@ -94,8 +97,10 @@ static std::tuple<Tensor, Tensor> pack_bitmask(const Tensor& values, const Tenso
 }
 
 static Tensor unpack_bitmask(const Tensor& bitmask, const Tensor& kept, int64_t cols) {
-    CHECK_LAYOUT(bitmask);
+    check_bytes(bitmask, "bitmask");
     CHECK_LAYOUT(kept);
+    require(cols >= 0 && kept.dim() == 1, "kept: expected 1 dimension, got ", kept.dim(), ".");
+    require(kept.get_device() == bitmask.get_device(), "kept: expected the device of the bitmask.");
     const DeviceGuard guard(bitmask.get_device_index());
     const MaskShape shape{bitmask.size(0), cols};
     STD_TORCH_CHECK(bitmask.size(1) == shape.row_bytes(), "bitmask: expected ", shape.row_bytes(), " bytes a row, got ",

@@ -1,4 +1,5 @@
 // select_smallest and nm_mask on CUDA: the route by the shape, all of it on the current stream without a host sync.
+#include "checks.h"
 #include "launch.h"
 #include "select.cuh"
 
@@ -18,7 +19,6 @@ static void select_tensor(const Tensor& scores, Tensor& mask, int64_t segments, 
 }
 
 static Tensor smallest_of(const Tensor& scores, int64_t length, int64_t count) {
-    CHECK_LAYOUT(scores);
     STD_TORCH_CHECK(length <= MAX_LENGTH, "scores: expected segments of at most 2^31 scores, got ", length);
     const DeviceGuard guard(scores.get_device_index());
     Tensor mask = torch::stable::new_empty(scores, {scores.size(0), scores.size(1)}, ScalarType::Bool);
@@ -33,11 +33,15 @@ static Tensor smallest_of(const Tensor& scores, int64_t length, int64_t count) {
 }
 
 static Tensor select_smallest(const Tensor& scores, int64_t count) {
+    check_floats(scores, "scores");
+    require(0 <= count && count <= scores.size(1), "count: expected 0 to ", scores.size(1), ", got ", count, ".");
     return smallest_of(scores, scores.size(1), count);
 }
 
 // A group is a short segment.
 static Tensor nm_mask(const Tensor& scores, int64_t keep, int64_t group) {
+    check_floats(scores, "scores");
+    check_groups(keep, group, scores.size(1));
     return smallest_of(scores, group, group - keep);
 }
 } // namespace gpu

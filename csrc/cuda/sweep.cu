@@ -1,4 +1,5 @@
 // sweep_block_ on CUDA: one launch a block on the current stream.
+#include "checks.h"
 #include "launch.h"
 #include "sweep.cuh"
 
@@ -12,15 +13,9 @@ template <class Scalar> static void sweep_tensors(Tensor& weight, const Tensor& 
 
 static Tensor sweep_block_(Tensor weight, const Tensor& factor, const std::optional<Tensor>& prune, int64_t keep,
                            int64_t group) {
-    CHECK_LAYOUT(weight);
-    CHECK_LAYOUT(factor);
-    STD_TORCH_CHECK(weight.size(1) <= MAX_COLS, "weight: expected at most 128 columns, got ", weight.size(1));
+    check_block(weight, factor, prune, keep, group, false);
     const DeviceGuard guard(weight.get_device_index());
-    const bool* mask = nullptr;
-    if (prune.has_value()) {
-        CHECK_LAYOUT(*prune);
-        mask = static_cast<const bool*>(prune->data_ptr());
-    }
+    const bool* mask = prune ? static_cast<const bool*>(prune->data_ptr()) : nullptr;
     Tensor loss = torch::stable::new_empty(weight, {weight.size(0)});
     if (weight.scalar_type() == ScalarType::Double)
         sweep_tensors<double>(weight, factor, mask, loss, keep, group);

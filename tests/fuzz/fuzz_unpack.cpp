@@ -134,6 +134,7 @@ static void try_bitmask(Reader& reader, int64_t rows, int64_t cols, int width_er
     expect(item == 1 || item == 2 || item == 4, "took values of another size");
     const std::vector<uint8_t> nothing(item);
     Tensor mask({rows, cols}, 1, offset);
+    mask.truth = true;
     for (int64_t r = 0, next = 0; r < rows && cols; ++r)
         for (int64_t c = 0; c < cols; ++c) {
             const bool set = bit_of(bitmask.octets() + r * bytes, c);

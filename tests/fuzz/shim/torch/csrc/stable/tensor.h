@@ -30,6 +30,13 @@ class Tensor {
     int64_t dim() const { return static_cast<int64_t>(sizes_.size()); }
     size_t element_size() const { return element_size_; }
     bool is_contiguous() const { return true; }
+    int get_device() const { return -1; }
+    torch::headeronly::ScalarType scalar_type() const {
+        using torch::headeronly::ScalarType;
+        return truth ? ScalarType::Bool : element_size_ == 1 ? ScalarType::Byte : ScalarType::Float;
+    }
+    bool truth = false; // whether its bytes are bools
+
     int64_t numel() const {
         int64_t count = 1;
         for (int64_t size : sizes_) count *= size;

@@ -1,0 +1,73 @@
+// The memory safety of the ops, for whoever calls torch.ops.fmcompress.* past the checks of fmcompress/_ops: no shape,
+// dtype or option that gets through here leads out of a tensor.
+#pragma once
+#include <initializer_list>
+
+#include <torch/headeronly/core/ScalarType.h>
+
+#include "ops.h"
+
+// A contiguous tensor of that dtype and those sizes, on the device of another.
+inline void check_tensor(const Tensor& tensor, const char* name, torch::headeronly::ScalarType dtype,
+                         std::initializer_list<int64_t> sizes, const Tensor& beside) {
+    bool fits = tensor.scalar_type() == dtype && tensor.dim() == static_cast<int64_t>(sizes.size());
+    int64_t axis = 0;
+    if (fits)
+        for (const int64_t size : sizes) fits = fits && tensor.size(axis++) == size;
+    require(fits, name, ": expected another shape or dtype. Call the op through fmcompress.ops.");
+    require(tensor.is_contiguous(), name, ": expected contiguous rows. Call .contiguous() first.");
+    require(tensor.get_device() == beside.get_device(), name, ": expected the device of the other tensors.");
+}
+
+// A contiguous matrix of floats or doubles.
+inline void check_floats(const Tensor& tensor, const char* name) {
+    using torch::headeronly::ScalarType;
+    require(tensor.dim() == 2, name, ": expected 2 dimensions, got ", tensor.dim(), ".");
+    check_tensor(tensor, name, tensor.scalar_type() == ScalarType::Double ? ScalarType::Double : ScalarType::Float,
+                 {tensor.size(0), tensor.size(1)}, tensor);
+}
+
+inline void check_groups(int64_t keep, int64_t group, int64_t cols) {
+    require(1 <= keep && keep <= group && cols % group == 0, "pattern ", keep, ":", group,
+            ": expected 1 <= keep <= group, and columns that it divides, got ", cols, ".");
+}
+
+inline void check_bits(int64_t bits) {
+    require(bits == 2 || bits == 3 || bits == 4 || bits == 8, "bits: expected 2, 3, 4 or 8, got ", bits, ".");
+}
+
+// The arguments of a sweep; `may_keep_all` where neither a mask nor a group means that nothing is pruned.
+inline void check_block(const Tensor& weight, const Tensor& factor, const std::optional<Tensor>& prune, int64_t keep,
+                        int64_t group, bool may_keep_all) {
+    check_floats(weight, "weight");
+    const int64_t rows = weight.size(0), cols = weight.size(1);
+    require(cols <= 128, "weight: expected at most 128 columns, got ", cols, ".");
+    check_tensor(factor, "factor", weight.scalar_type(), {cols, cols}, weight);
+    if (prune)
+        check_tensor(*prune, "prune", torch::headeronly::ScalarType::Bool, {rows, cols}, weight);
+    else if (!may_keep_all || group != 0)
+        check_groups(keep, group, cols);
+}
+
+// A contiguous matrix of bytes.
+inline void check_bytes(const Tensor& tensor, const char* name) {
+    require(tensor.dim() == 2, name, ": expected 2 dimensions, got ", tensor.dim(), ".");
+    check_tensor(tensor, name, torch::headeronly::ScalarType::Byte, {tensor.size(0), tensor.size(1)}, tensor);
+}
+
+// One grid a segment.
+inline void check_segment_grids(const Tensor& scale, const Tensor& zero, int64_t segments, const Tensor& beside) {
+    using torch::headeronly::ScalarType;
+    check_tensor(scale, "scale", scale.scalar_type() == ScalarType::Double ? ScalarType::Double : ScalarType::Float,
+                 {segments}, beside);
+    check_tensor(zero, "zero", ScalarType::Byte, {segments}, beside);
+}
+
+// One grid a row, or one a weight.
+inline void check_grids(const Tensor& weight, const Tensor& scale, const Tensor& zero, int64_t bits) {
+    const int64_t rows = weight.size(0), grids = scale.dim() == 2 ? scale.size(1) : -1;
+    require(grids == 1 || grids == weight.size(1), "scale: expected one a row or one a weight.");
+    check_tensor(scale, "scale", weight.scalar_type(), {rows, grids}, weight);
+    check_tensor(zero, "zero", torch::headeronly::ScalarType::Byte, {rows, grids}, weight);
+    check_bits(bits);
+}
