@@ -296,7 +296,10 @@ def test_full_disk_keeps_finished_blocks(
 
 
 def test_interrupted_by_a_person(home: Path, tmp_path: Path) -> None:
-    process = start_cli(*arguments(home, tmp_path / "out"))
+    # long enough that the signal comes in its midst, also on a busy machine
+    text = make_text(tmp_path / "long.txt", 200_000)
+    command = [*arguments(home, tmp_path / "out"), "--calibration", text, "--samples", 600]
+    process = start_cli(*command)
     seconds_until(process, lambda: (tmp_path / "out.partial" / FILE).exists(), 0)
     process.send_signal(signal.SIGINT)
     _, stderr = process.communicate()
