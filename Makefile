@@ -36,6 +36,7 @@ format: setup
 bench: setup
 	$(BIN)/python -m pytest bench -q --benchmark-json=bench-results.json
 	$(BIN)/python bench/solve.py
+	$(BIN)/python bench/packing.py
 
 clean:
 	rm -rf build $(VENV) demo-output *.egg-info
