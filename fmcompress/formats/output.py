@@ -17,6 +17,7 @@ from ..checkpoint import (
     verify_checkpoint,
     write_error,
 )
+from ..checkpoint.layout import INDEX
 from ..layerwise import Grid, LayerResult, Pattern
 from . import compressed_tensors, packed
 from .encoded import open_checkpoint
@@ -82,6 +83,8 @@ class DenseOutput:
 class EncodedOutput:
     """Solved tensors in another form: kept a file each until all are there, then assembled into shards."""
 
+    remember = False  # whether the source's headers go into the metadata
+
     def __init__(self, source: Checkpoint, folder: Path, layers: Path) -> None:
         self.source, self.folder, self.store = source, folder, LayerStore(layers)
 
@@ -111,15 +114,13 @@ class EncodedOutput:
             return self.source.read(name)
         return self.decode(name, self.store.read(name))
 
-    remember = False  # whether the source's headers go into the metadata
-
     def finish(self, records: Records) -> None:
         """See Output."""
         replaced = {record["tensor"]: self.store.read(record["tensor"]) for record in records}
         write_shards(self.source, self.folder, replaced, self.remember)
         try:
             for path in companion_files(self.source):
-                if not (self.folder / path.name).name.endswith(".safetensors.index.json"):
+                if path.name != INDEX:
                     shutil.copyfile(path, self.folder / path.name)
                     sync(self.folder / path.name)
         except OSError as error:
