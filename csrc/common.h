@@ -1,4 +1,4 @@
-// What every native file shares: the host/device marks, the shape view of a tensor, checks of layout.
+// What every native file shares: the host/device mark.
 #pragma once
 #include <cstdint>
 

@@ -1,4 +1,4 @@
-// Every native op in one place. All tensors are contiguous; shapes and values were checked in fmcompress/_ops.py.
+// Every native op in one place. All tensors are contiguous; shapes and values were checked in fmcompress/_ops.
 #pragma once
 #include <optional>
 #include <sstream>

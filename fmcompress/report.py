@@ -54,7 +54,7 @@ class RunProgress:
         self.bar.stop()
 
     def start(self, blocks: int, done: int) -> None:
-        """See pipeline.Observer."""
+        """See block_solver.Observer."""
         self.blocks = blocks
         if done:
             self.note(f"resuming: {done} of {blocks} blocks are finished")
@@ -62,7 +62,7 @@ class RunProgress:
             self.bar.update(self.task, completed=self.done)
 
     def layer(self, block: int, record: dict[str, Any]) -> None:
-        """See pipeline.Observer."""
+        """See block_solver.Observer."""
         self.done += 1
         error = f" · err {record['relative_error']:.4f}" if "relative_error" in record else ""
         damping = f" · damping raised to {record['damping']:g}" if record["damping"] > self.damping else ""
@@ -74,10 +74,10 @@ class RunProgress:
             err.print(facts, soft_wrap=True, markup=False)
 
     def block(self, block: int) -> None:
-        """See pipeline.Observer."""
+        """See block_solver.Observer."""
 
     def note(self, text: str) -> None:
-        """See pipeline.Observer."""
+        """See block_solver.Observer."""
         if not self.quiet:
             err.print(text, soft_wrap=True, markup=False)
 

@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable
+from math import prod
 from pathlib import Path
 
 import torch
@@ -28,10 +29,9 @@ def unpack_checkpoint(folder: Path, out: Path, progress: Callable[[str], None] =
     partial = out.parent / f"{out.name}.partial"
     if out.exists() or partial.exists():
         raise ConfigError(f"OUT: {out if out.exists() else partial} exists. Choose another name.")
-    dense = {name: entry.dtype.itemsize * entry_size(entry) for name, entry in source.tensors.items()}
     if not out.parent.is_dir():
         raise ConfigError(f"OUT: {out.parent} is no folder. Create it first.")
-    require_space(out.parent, sum(dense.values()))
+    require_space(out.parent, sum(_dense_fields(entry)[2] for entry in source.tensors.values()))
     partial.mkdir()
     try:
         _write_all(source, partial, progress)
@@ -44,14 +44,6 @@ def unpack_checkpoint(folder: Path, out: Path, progress: Callable[[str], None] =
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return Checkpoint(out)
-
-
-def entry_size(entry: TensorEntry) -> int:
-    """Number of elements."""
-    count = 1
-    for size in entry.shape:
-        count *= size
-    return count
 
 
 def _write_all(source: Checkpoint, folder: Path, progress: Callable[[str], None]) -> None:
@@ -98,7 +90,7 @@ def _all_fields(checkpoint: Checkpoint) -> dict[str, tuple[str, torch.dtype, tup
 
 
 def _dense_fields(entry: TensorEntry) -> tuple[str, tuple[int, ...], int]:
-    return DTYPE_NAMES[entry.dtype], entry.shape, entry_size(entry) * entry.dtype.itemsize
+    return DTYPE_NAMES[entry.dtype], entry.shape, prod(entry.shape) * entry.dtype.itemsize
 
 
 def _restore_config(source: Checkpoint, folder: Path) -> None:
