@@ -130,7 +130,8 @@ def compress_checkpoint(
         except DiskError:
             raise  # finished blocks stay: --resume goes on when the disk is well again
         except FmcompressError:
-            workspace.discard()  # the same input would fail again: leave nothing half-written
+            if not resume:  # the same input would fail again: leave nothing half-written
+                workspace.discard()
             raise
         written = open_checkpoint(workspace.output)
         facts = _facts(job, records, written)

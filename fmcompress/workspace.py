@@ -10,12 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from .checkpoint import Checkpoint, sync
-from .checkpoint.layout import INDEX, SINGLE
+from .checkpoint.layout import FACTS, INDEX, SINGLE
 from .errors import CheckpointError, ConfigError
 from .formats import Output
 from .journal import FILE, Journal, check_same_run
 
-FACTS = "fmcompress.json"
 HEADLINE = "## Compressed with fmcompress"
 OURS = {FILE, "layers", "output", "replaced"}  # all that a run puts into OUT.partial
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 
+import pytest
 import torch
 from packing_cases import BITS, same_bytes, shifted
 from packing_cases import check_pack_bitmask as check_pack_bitmask
@@ -157,6 +158,11 @@ def check_search_grid(search_grid: Callable[..., tuple[Tensor, Tensor]]) -> None
                     given = [t[finite] for t in (weight, scale, zero)]
                     wanted = [t[finite] for t in (weight, expected, expected_zero)]
                     _compare(case, squared_errors(*given, bits), squared_errors(*wanted, bits), tolerance)
+        huge = torch.tensor([[-0.7, 0.2, 1.0]], dtype=dtype) * torch.finfo(dtype).max ** 0.75  # squares overflow
+        for candidates in (1, 5):
+            scale, zero = search_grid(huge, 3, False, candidates)
+            assert scale.item() == pytest.approx(1.7 / 7 * huge[0, 2].item(), rel=1e-6), dtype
+            assert zero.item() == 3, dtype
 
 
 def grids(rows: int, bits: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:

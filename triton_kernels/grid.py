@@ -57,7 +57,7 @@ def search_kernel(
             off = value_of(nearest_level(w, scale[:, None], zero[:, None], TOP), scale[:, None]) - w
             squares += off * off  # not yet summed: that is quicker, and Triton 3.7 fails on a reduction used twice
         error = tl.sum(squares, axis=1)
-        better = error < least
+        better = (error < least) | ((error <= least) & (candidate == 0))
         least = tl.where(better, error, least)
         best_scale = tl.where(better, scale, best_scale)
         best_zero = tl.where(better, zero, best_zero)

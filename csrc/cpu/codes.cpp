@@ -1,96 +1,11 @@
-// pack_codes and unpack_codes on the CPU: eight codes at a time in the bytes of a word.
-#include <bit>
-#include <cstring>
-#include <type_traits>
+// pack_codes and unpack_codes on the CPU.
 
 #include <torch/csrc/stable/library.h>
 #include <torch/csrc/stable/ops.h>
 
 #include "checks.h"
+#include "codes.h"
 #include "pieces.h"
-
-static_assert(std::endian::native == std::endian::little, "byte 0 of a word must be its lowest");
-
-// The lowest `width` bits of every `unit` bits.
-static constexpr uint64_t fields(int width, int unit) {
-    uint64_t mask = 0;
-    for (int at = 0; at < 64; at += unit) mask |= ~0ull >> (64 - width) << at;
-    return mask;
-}
-
-// Eight codes in the bytes of a word move together to 8 * BITS bits: neighbours to pairs, pairs to fours, fours to all.
-template <int BITS> static uint64_t fold(uint64_t codes) {
-    uint64_t x = codes & fields(BITS, 8);
-    x = (x | x >> (8 - BITS)) & fields(2 * BITS, 16);
-    x = (x | x >> (16 - 2 * BITS)) & fields(4 * BITS, 32);
-    return (x | x >> (32 - 4 * BITS)) & fields(8 * BITS, 64);
-}
-
-template <int BITS> static uint64_t unfold(uint64_t packed) {
-    uint64_t x = packed & fields(8 * BITS, 64);
-    x = (x | x << (32 - 4 * BITS)) & fields(4 * BITS, 32);
-    x = (x | x << (16 - 2 * BITS)) & fields(2 * BITS, 16);
-    return (x | x << (8 - BITS)) & fields(BITS, 8);
-}
-
-// A block of 64 codes fills BITS whole words. Narrow stores would be as fast in the cache, but while one waits for its
-// line from memory too many of them would wait behind it.
-static constexpr int64_t BLOCK = 64;
-
-// Codes of 3 bits: eight of them may lie across two words.
-template <int BITS> static constexpr bool straddles = 64 % (8 * BITS) != 0;
-
-template <int BITS> static void pack_block(const uint8_t* codes, uint8_t* packed) {
-    uint64_t word = 0;
-#pragma GCC unroll 8
-    for (int i = 0; i < 8; ++i) {
-        uint64_t eight;
-        memcpy(&eight, codes + 8 * i, 8);
-        eight = fold<BITS>(eight);
-        const int shift = BITS * i % 8 * 8;
-        word |= eight << shift;
-        if (shift + 8 * BITS < 64) continue;
-        memcpy(packed + BITS * i / 8 * 8, &word, 8);
-        word = 0;
-        if constexpr (straddles<BITS>)
-            if (shift + 8 * BITS > 64) word = eight >> (64 - shift);
-    }
-}
-
-template <int BITS> static void unpack_block(const uint8_t* packed, uint8_t* codes) {
-    uint64_t words[BITS];
-    memcpy(words, packed, sizeof words);
-#pragma GCC unroll 8
-    for (int i = 0; i < 8; ++i) {
-        const int place = BITS * i / 8, shift = BITS * i % 8 * 8;
-        uint64_t eight = words[place] >> shift;
-        if constexpr (straddles<BITS>)
-            if (shift + 8 * BITS > 64) eight |= words[place + 1] << (64 - shift);
-        eight = unfold<BITS>(eight);
-        memcpy(codes + 8 * i, &eight, 8);
-    }
-}
-
-// The codes of a part of a row; it takes `bytes` packed, those after the last code become zero.
-template <int BITS> static void pack_part(const uint8_t* codes, int64_t count, uint8_t* packed, int64_t bytes) {
-    int64_t i = 0, at = 0;
-    for (; i + BLOCK <= count; i += BLOCK, at += 8 * BITS) pack_block<BITS>(codes + i, packed + at);
-    if (i == count) return;
-    uint8_t last[BLOCK] = {}, last_packed[8 * BITS];
-    memcpy(last, codes + i, count - i);
-    pack_block<BITS>(last, last_packed);
-    memcpy(packed + at, last_packed, bytes - at);
-}
-
-template <int BITS> static void unpack_part(const uint8_t* packed, int64_t bytes, uint8_t* codes, int64_t count) {
-    int64_t i = 0, at = 0;
-    for (; i + BLOCK <= count; i += BLOCK, at += 8 * BITS) unpack_block<BITS>(packed + at, codes + i);
-    if (i == count) return;
-    uint8_t last[BLOCK], last_packed[8 * BITS] = {};
-    memcpy(last_packed, packed + at, bytes - at);
-    unpack_block<BITS>(last_packed, last);
-    memcpy(codes + i, last, count - i);
-}
 
 // Where a part lies in its packed row.
 struct Range {
@@ -122,17 +37,6 @@ template <int BITS> static void unpack_all(const Tensor& packed, Tensor& codes) 
                               piece.cols());
     });
 }
-
-// Run body with the width as a constant.
-template <class Body> static void for_bits(int64_t bits, const Body& body) {
-    require(bits == 2 || bits == 3 || bits == 4 || bits == 8, "bits: expected 2, 3, 4 or 8, got ", bits, ".");
-    if (bits == 2) body(std::integral_constant<int, 2>());
-    if (bits == 3) body(std::integral_constant<int, 3>());
-    if (bits == 4) body(std::integral_constant<int, 4>());
-    if (bits == 8) body(std::integral_constant<int, 8>());
-}
-
-static int64_t packed_bytes(int64_t cols, int64_t bits) { return (cols * bits + 31) / 32 * 4; }
 
 Tensor pack_codes(const Tensor& codes, int64_t bits) {
     check_bytes(codes, "codes");

@@ -30,8 +30,7 @@ static Scalar error_on(const Scalar* weight, int64_t length, const Grid<Scalar>&
     return total;
 }
 
-// The first grid of least error. One that is not a number beats nothing: a segment with a NaN or with weights whose
-// squares overflow keeps the scale 1.
+// The first grid of least error, which may be infinite; one that is NaN is never kept.
 template <class Scalar>
 static Grid<Scalar> search_segment(const Scalar* weight, int64_t length, int bits, bool symmetric, int candidates) {
     Lanes<Scalar> lows{}, highs{};
@@ -48,7 +47,7 @@ static Grid<Scalar> search_segment(const Scalar* weight, int64_t length, int bit
     for (int c = 0; c < candidates; ++c) {
         const Grid<Scalar> grid = candidate_grid(low, high, bits, symmetric, c, candidates);
         const Scalar error = error_on(weight, length, grid, static_cast<Scalar>((1 << bits) - 1));
-        if (!(error < least)) continue;
+        if (!(c == 0 ? error <= least : error < least)) continue;
         least = error;
         best = grid;
     }

@@ -11,13 +11,13 @@ constexpr int SEARCH_WARPS = SEARCH_THREADS / 32;
 constexpr int FEW_HELD = 4, MANY_HELD = 32; // weights of a segment that a lane holds in registers
 constexpr int BATCH = 4;                    // candidates of one pass over a segment that is too long for that
 
-// The best grid so far. A sum that is NaN or infinite beats nothing, as in the reference.
+// The best grid so far: the first of least error, which may be infinite; one that is NaN is never kept.
 template <class Scalar> struct Best {
     Scalar error = Scalar(INFINITY);
     Grid<Scalar> grid = {Scalar(1), Scalar(0)};
 
-    HOST_DEVICE void offer(Scalar candidate_error, Grid<Scalar> candidate) {
-        if (!(candidate_error < error)) return;
+    HOST_DEVICE void offer(int index, Scalar candidate_error, Grid<Scalar> candidate) {
+        if (!(index == 0 ? candidate_error <= error : candidate_error < error)) return;
         error = candidate_error;
         grid = candidate;
     }
@@ -79,7 +79,7 @@ template <class Scalar, int HELD> __global__ void __launch_bounds__(SEARCH_THREA
                 if (h * lanes >= length) break;
                 error += search.error_of(held[h], grid);
             }
-            best.offer(join_lanes(error, lanes, Sum()), grid);
+            best.offer(first + c, join_lanes(error, lanes, Sum()), grid);
         }
     }
     if (!present || lane != 0) return;
@@ -134,7 +134,7 @@ template <class Scalar> __global__ void __launch_bounds__(SEARCH_THREADS)
         join_block(errors, shared, Sum());
 #pragma unroll
         for (int c = 0; c < BATCH; ++c)
-            if (first + c < search.candidates) best.offer(errors[c], grids[c]);
+            if (first + c < search.candidates) best.offer(first + c, errors[c], grids[c]);
     }
     if (threadIdx.x != 0) return;
     scale[blockIdx.x] = best.grid.scale;

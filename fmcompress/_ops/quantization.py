@@ -10,7 +10,8 @@ from .pruning import check_sweep_block_
 # low = min(0, smallest weight), high = max(0, largest); symmetric: high = max(high, -low), low = -high
 # candidate c of `candidates`: shrink = 1 - 0.8 c / candidates;  scale = (high - low) * shrink / (2^bits - 1), 1 where
 # that is not positive;  zero = 2^(bits - 1) if symmetric, else rint(min(max(-low * shrink / scale, 0), 2^bits - 1))
-# kept: the first candidate of least sum of (dequantized - weight)^2; one candidate is plain min-max
+# kept: the first candidate of least sum of (dequantized - weight)^2, also where all overflow to infinity; one candidate
+# is plain min-max. A sum that is NaN is never kept: a segment with a NaN gets scale 1 and zero 0
 torch.library.define(
     "fmcompress::search_grid", "(Tensor weight, int bits, bool symmetric, int candidates) -> (Tensor, Tensor)"
 )

@@ -29,6 +29,7 @@ DTYPES: dict[str, torch.dtype] = {
 DTYPE_NAMES = {dtype: name for name, dtype in DTYPES.items()}
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
+FACTS = "fmcompress.json"  # what a run of ours did to the weights
 MAX_HEADER_BYTES = 100_000_000
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from ..checkpoint import Checkpoint, TensorEntry, companion_files, require_space, sync, write_error
-from ..checkpoint.layout import DTYPE_NAMES, INDEX, parse_header, read_metadata, write_header
+from ..checkpoint.layout import DTYPE_NAMES, FACTS, INDEX, parse_header, read_metadata, write_header
 from ..errors import ConfigError, PayloadError
 from .encoded import PackedCheckpoint, QuantizedCheckpoint, open_checkpoint
 from .store import SOURCE_HEADER, SOURCE_INDEX, write_json
@@ -50,13 +50,15 @@ def _write_all(source: Checkpoint, folder: Path, progress: Callable[[str], None]
     for shard in source.shards:
         _write_shard(source, shard, folder / shard.name, progress)
     for path in companion_files(source):
-        if path.name not in (INDEX, "config.json"):
+        if path.name not in (INDEX, FACTS, "config.json"):
             shutil.copyfile(path, folder / path.name)
             sync(folder / path.name)
     if (source.folder / "config.json").exists():
         _restore_config(source, folder)
     if (source.folder / INDEX).exists():
         _restore_index(source, folder)
+    if (source.folder / FACTS).exists():
+        _restore_facts(source, folder)
     sync(folder)
 
 
@@ -100,6 +102,18 @@ def _restore_config(source: Checkpoint, folder: Path) -> None:
     else:
         shutil.copyfile(source.folder / "config.json", folder / "config.json")
         sync(folder / "config.json")
+
+
+def _restore_facts(source: Checkpoint, folder: Path) -> None:
+    """What was done to the weights is still true; how they are stored is not."""
+    try:
+        facts = dict(json.loads((source.folder / FACTS).read_bytes()))
+        if not isinstance(facts["bytes_before"], int) or not isinstance(facts["weights"], int):
+            raise ValueError
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return  # not ours, or damaged: nothing depends on it
+    bits = 8 * facts["bytes_before"] / max(1, facts["weights"])
+    write_json(folder / FACTS, {**facts, "format": "dense", "bytes_after": facts["bytes_before"], "bits_per_weight": bits})
 
 
 def _restore_index(source: Checkpoint, folder: Path) -> None:

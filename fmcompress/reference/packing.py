@@ -49,6 +49,7 @@ def unpack_bitmask(bitmask: Tensor, kept: Tensor, cols: int) -> Tensor:
     count = int(mask.sum())
     if bits[:, cols:].any() or count != len(kept):
         raise ValueError(f"kept: the bitmask counts {count} values of {cols} columns a row, got {len(kept)}.")
-    dense = kept.new_zeros(mask.shape)
-    dense[mask] = kept
-    return dense
+    integers = {1: torch.uint8, 2: torch.int16, 4: torch.int32}[kept.itemsize]  # float8 cannot be indexed
+    dense = kept.new_zeros(mask.shape).view(integers)
+    dense[mask] = kept.view(integers)
+    return dense.view(kept.dtype)

@@ -29,7 +29,7 @@ def search_grid(weight: Tensor, bits: int, symmetric: bool, candidates: int) -> 
         if not symmetric:
             zero = (-low * shrink / scale).clamp(0, top).round()
         error = (_levels(weight, scale[:, None], zero[:, None], bits) * scale[:, None] - weight).square().sum(1)
-        better = error < least
+        better = error < least if candidate else error <= least
         least = torch.where(better, error, least)
         best_scale, best_zero = torch.where(better, scale, best_scale), torch.where(better, zero, best_zero)
     return best_scale, best_zero.to(torch.uint8)
