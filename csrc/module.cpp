@@ -10,13 +10,20 @@
 static void set_cpu_capability(const std::string& name) {
 #if defined(__x86_64__)
     __builtin_cpu_init();
-    const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+    const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+                      __builtin_cpu_supports("bmi2") && __builtin_cpu_supports("f16c");
+    const bool avx512 = avx2 && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
+                        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vbmi") &&
+                        __builtin_cpu_supports("avx512vbmi2");
+    if (avx512 && name == "AVX512") return set_isa(Isa::avx512);
     if (avx2 && (name == "AVX2" || name == "AVX512")) return set_isa(Isa::avx2);
 #endif
     set_isa(Isa::baseline);
 }
 
-static std::string cpu_capability() { return current_isa() == Isa::avx2 ? "AVX2" : "baseline"; }
+static std::string cpu_capability() {
+    return current_isa() == Isa::avx512 ? "AVX512" : current_isa() == Isa::avx2 ? "AVX2" : "baseline";
+}
 
 PYBIND11_MODULE(_C, m) {
     m.doc() = "Native kernels of fmcompress; tensors go through torch.ops.fmcompress";

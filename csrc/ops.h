@@ -62,3 +62,12 @@ std::tuple<Tensor, Tensor> pack_bitmask(const Tensor& values, const Tensor& mask
 // bitmask [rows, ceil(cols / 8)] uint8, kept [count] of 1, 2 or 4 bytes -> [rows, cols] like kept; the number of bits
 // and those after the last column are checked here, since they come from files
 Tensor unpack_bitmask(const Tensor& bitmask, const Tensor& kept, int64_t cols);
+
+// x [tokens, cols] float|bfloat16|half times a weight in the parts of docs/format.md, plus bias [rows] like x:
+// entries: values float|bfloat16|half, or codes of 2|3|4|8 bits in uint8 with scale [rows, groups] and perhaps zero;
+// bitmask with starts [rows] int64, or indices of keep:group, or neither -> [tokens, rows] like x. The bits of the mask
+// and the places are checked here, since they come from files
+Tensor packed_linear(const Tensor& x, const Tensor& entries, const std::optional<Tensor>& bitmask,
+                     const std::optional<Tensor>& starts, const std::optional<Tensor>& indices,
+                     const std::optional<Tensor>& scale, const std::optional<Tensor>& zero,
+                     const std::optional<Tensor>& bias, int64_t bits, int64_t group_size, int64_t keep, int64_t group);

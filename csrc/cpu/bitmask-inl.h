@@ -1,7 +1,6 @@
-// A part of one row between a mask and bits, and between dense values and a bitmask with the values kept. Nothing
-// outside of the ranges given is read or written: where eight values would not fit, one at a time. Included once per
-// instruction set, inside a namespace of its own that has bits_of32, compact8 and expand8 (see bitmask.cpp); no include
-// guard on purpose.
+// A part of one row between a mask and bits, and from dense values to those that a bitmask keeps. Nothing outside of
+// the ranges given is read or written: where eight values would not fit, one at a time. Included once per instruction
+// set, inside a namespace of its own that has bits_of32 and compact8 (see bitmask.cpp); no include guard on purpose.
 
 static int64_t count_bits(const uint8_t* bits, int64_t bytes) {
     int64_t count = 0, i = 0;
@@ -46,23 +45,4 @@ static Value* compact_row(const Value* values, const uint8_t* bits, int64_t coun
     for (; i < count; ++i)
         if (bits[i / 8] >> i % 8 & 1) *to++ = values[i];
     return to;
-}
-
-// The same backwards; returns the first value that is still to place.
-template <class Value>
-static const Value* expand_row(const Value* kept, const Value* end, const uint8_t* bits, int64_t count, Value* to) {
-    int64_t i = 0;
-    const auto next8 = [&](uint8_t eight) {
-        expand8(to + i, kept, eight);
-        kept += __builtin_popcount(eight);
-        i += 8;
-    };
-    while (i + 32 <= count && end - kept >= 32) {
-        uint32_t word;
-        memcpy(&word, bits + i / 8, 4);
-        for (int shift = 0; shift < 32; shift += 8) next8(word >> shift);
-    }
-    while (i + 8 <= count && end - kept >= 8) next8(bits[i / 8]);
-    for (; i < count; ++i) to[i] = bits[i / 8] >> i % 8 & 1 ? *kept++ : Value(0);
-    return kept;
 }

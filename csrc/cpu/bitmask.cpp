@@ -22,6 +22,7 @@ static_assert(std::endian::native == std::endian::little, "byte 0 of a word must
 
 namespace baseline {
 #include "bitmask-inl.h"
+#include "expand-inl.h"
 } // namespace baseline
 
 #if defined(__x86_64__)
@@ -29,6 +30,7 @@ namespace baseline {
 #pragma GCC target("avx2,fma")
 namespace avx2 {
 #include "bitmask-inl.h"
+#include "expand-inl.h"
 } // namespace avx2
 #pragma GCC pop_options
 #endif

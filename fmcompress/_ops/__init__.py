@@ -3,11 +3,12 @@
 from collections.abc import Callable
 
 from .checks import BITS, VALUE_BYTES
+from .packed_linear import check_packed_linear, index_bits
 from .packing import check_pack_bitmask, check_pack_codes, check_unpack_bitmask, check_unpack_codes, packed_bytes
 from .pruning import MAX_BLOCK_COLS, check_nm_mask, check_select_smallest, check_sweep_block_
 from .quantization import check_dequantize, check_joint_sweep_block_, check_quantize, check_search_grid
 
-__all__ = ["BITS", "CHECKS", "MAX_BLOCK_COLS", "VALUE_BYTES", "packed_bytes"]
+__all__ = ["BITS", "CHECKS", "MAX_BLOCK_COLS", "VALUE_BYTES", "index_bits", "packed_bytes"]
 
 CHECKS: dict[str, Callable[..., None]] = {
     "select_smallest": check_select_smallest,
@@ -21,4 +22,5 @@ CHECKS: dict[str, Callable[..., None]] = {
     "unpack_codes": check_unpack_codes,
     "pack_bitmask": check_pack_bitmask,
     "unpack_bitmask": check_unpack_bitmask,
+    "packed_linear": check_packed_linear,
 }

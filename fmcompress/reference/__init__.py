@@ -3,6 +3,7 @@
 import torch
 
 from .._ops import CHECKS
+from .packed_linear import packed_linear
 from .packing import pack_bitmask, pack_codes, unpack_bitmask, unpack_codes
 from .pruning import nm_mask, select_smallest, sweep_block_
 from .quantization import dequantize, joint_sweep_block_, quantize, search_grid
@@ -13,6 +14,7 @@ __all__ = [
     "nm_mask",
     "pack_bitmask",
     "pack_codes",
+    "packed_linear",
     "quantize",
     "search_grid",
     "select_smallest",

@@ -1,0 +1,101 @@
+// packed_linear on the CPU: few tokens straight from the packed rows, many by decoding some rows at a time for a
+// product.
+#include <torch/csrc/stable/library.h>
+#include <torch/headeronly/core/ScalarType.h>
+
+#include "isa.h"
+#include "packed_checks.h"
+#include "packed_rows.h"
+
+using torch::headeronly::ScalarType;
+
+namespace baseline {
+#include "expand-inl.h"
+#include "packed_decode-inl.h"
+#include "packed_row-inl.h"
+
+// Rows are always decoded first.
+struct DotBuffers {};
+static bool dots_straight(const PackedWeight&) { return false; }
+static int64_t laid_out_size(const PackedWeight& weight) { return weight.cols; }
+static void lay_out_token(const PackedWeight&, const float*, float*) {}
+static void dot_row(const PackedWeight&, const Row&, const float*, int64_t, int, DotBuffers&, float*) {}
+#include "packed_rows-inl.h"
+} // namespace baseline
+
+#if defined(__x86_64__)
+#pragma GCC push_options
+#pragma GCC target("avx2,fma,bmi,bmi2,f16c,popcnt")
+namespace avx2 {
+#include "expand-inl.h"
+#include "packed_decode-inl.h"
+#include "packed_row-inl.h"
+#include "packed_dot-inl.h"
+#include "packed_rows-inl.h"
+} // namespace avx2
+#pragma GCC pop_options
+
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized" // of the intrinsics of GCC 12
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#pragma GCC push_options
+#pragma GCC target("avx2,fma,bmi,bmi2,f16c,popcnt,avx512f,avx512bw,avx512vl,avx512dq,avx512vbmi,avx512vbmi2")
+namespace avx512 {
+using avx2::expand8;
+#include "expand-inl.h"
+#include "packed_decode-inl.h"
+#include "packed_row-inl.h"
+#include "packed_dot-inl.h"
+#include "packed_rows-inl.h"
+} // namespace avx512
+#pragma GCC pop_options
+#pragma GCC diagnostic pop
+#endif
+
+static constexpr int64_t TILE_BYTES = 1 << 21; // decoded for one product, to stay in the cache
+
+// A product of decoded rows, in bfloat16 where x is and in float32 otherwise: float16 products are slow on a CPU.
+static void many_tokens(const Product& product, const Tensor& x) {
+    const PackedWeight& weight = product.weight;
+    const bool halves = product.number == Number::bfloat16;
+    const ScalarType type = halves ? ScalarType::BFloat16 : ScalarType::Float;
+    const Tensor inputs = product.number == Number::float16 ? torch::stable::to(x, type) : x;
+    const int64_t row_bytes = weight.cols * (halves ? 2 : 4);
+    const int64_t step = std::max<int64_t>(16, TILE_BYTES / std::max<int64_t>(1, row_bytes) / 16 * 16);
+    const auto decode_rows = WIDEST_FOR_THIS_CPU(decode_rows);
+    for (int64_t begin = 0; begin < weight.rows; begin += step) {
+        const int64_t end = std::min(weight.rows, begin + step);
+        Tensor tile = torch::stable::new_empty(inputs, {end - begin, weight.cols}, type);
+        decode_rows(weight, begin, end, halves, tile.data_ptr());
+        const Tensor sums =
+            torch::stable::contiguous(torch::stable::matmul(inputs, torch::stable::transpose(tile, 0, 1)));
+        const Number number = halves ? Number::bfloat16 : Number::float32;
+        torch::stable::parallel_for(0, product.tokens, 8, [&](int64_t first, int64_t last) {
+            for (int64_t t = first; t < last; ++t)
+                for (int64_t r = begin; r < end; ++r)
+                    product.put(t, r, number_at(sums.data_ptr(), number, t * (end - begin) + r - begin));
+        });
+    }
+}
+
+Tensor packed_linear(const Tensor& x, const Tensor& entries, const std::optional<Tensor>& bitmask,
+                     const std::optional<Tensor>& starts, const std::optional<Tensor>& indices,
+                     const std::optional<Tensor>& scale, const std::optional<Tensor>& zero,
+                     const std::optional<Tensor>& bias, int64_t bits, int64_t group_size, int64_t keep, int64_t group) {
+    require(x.dim() == 2, "x: expected 2 dimensions, got ", x.dim(), ".");
+    const Number number = number_of(x, "x");
+    const int64_t tokens = x.size(0), cols = x.size(1);
+    check_tensor(x, "x", x.scalar_type(), {tokens, cols}, entries);
+    const PackedWeight weight =
+        packed_weight({entries, bitmask, starts, indices, scale, zero, bits, group_size, keep, group}, cols);
+    if (bias) check_tensor(*bias, "bias", x.scalar_type(), {weight.rows}, x);
+    Tensor out = torch::stable::new_empty(x, {tokens, weight.rows});
+    const Product product{weight, x.data_ptr(), bias ? bias->data_ptr() : nullptr, out.data_ptr(), number, tokens};
+    if (tokens <= FEW_TOKENS)
+        WIDEST_FOR_THIS_CPU(few_tokens)(product);
+    else
+        many_tokens(product, x);
+    return out;
+}
+
+STABLE_TORCH_LIBRARY_IMPL(fmcompress, CPU, m) { m.impl("packed_linear", TORCH_BOX(&packed_linear)); }

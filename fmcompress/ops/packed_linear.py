@@ -1,0 +1,61 @@
+"""A product with a packed weight."""
+
+from torch import Tensor
+
+from .dispatch import run
+
+
+def packed_linear(
+    x: Tensor,
+    entries: Tensor,
+    *,
+    bitmask: Tensor | None = None,
+    starts: Tensor | None = None,
+    indices: Tensor | None = None,
+    keep: int = 0,
+    group: int = 0,
+    bits: int = 0,
+    group_size: int = 0,
+    scale: Tensor | None = None,
+    zero: Tensor | None = None,
+    bias: Tensor | None = None,
+) -> Tensor:
+    """x @ weight.T + bias, the weight read from the parts of the packed format (docs/format.md) and never kept dense.
+
+    Sums are in float32 and rounded once; a weight is (code - zero) * scale in float32. For more than a few tokens some
+    rows at a time are decoded to x's dtype (float16: to float32) and multiplied by a dense product.
+
+    x           [tokens, cols] float32, bfloat16 or float16 (the reference takes float64, too)
+    entries     values: float32, bfloat16 or float16, [kept] beside a bitmask, [rows, cols / group * keep] beside indices;
+                codes: uint8 streams of `bits` each, [bytes] of all beside a bitmask, else [rows, bytes]
+    bitmask     [rows, ceil(cols / 8)] uint8, a bit for each column that has an entry
+    starts      [rows] int64, beside a bitmask: the number of the row's first entry among all (see row_starts)
+    indices     [rows, bytes] uint8 streams of places inside each `group` neighbours, of which `keep` have an entry
+    bits        0 for values, else 2, 3, 4 or 8
+    group_size  columns that share a scale; 0 for a whole row
+    scale       [rows, groups] float32, bfloat16 or float16
+    zero        [rows, bytes] uint8 streams of `bits` each; None: all are 2^(bits - 1)
+    bias        [rows] dtype of x
+    returns     [tokens, rows] dtype of x
+
+    Raises ValueError if shapes, dtypes or options do not fit, or if mask, places and entries contradict each other.
+    Inference only: there is no gradient.
+    """
+    parts = (entries, bitmask, starts, indices, scale, zero, bias)
+    return run(  # type: ignore[no-any-return]
+        "packed_linear",
+        x.contiguous(),
+        *(None if part is None else part.contiguous() for part in parts),
+        bits,
+        group_size,
+        keep,
+        group,
+    )
+
+
+def row_starts(bitmask: Tensor) -> Tensor:
+    """The number of the first entry of each row of a bitmask [rows, bytes] uint8 among all: [rows] int64."""
+    pairs = bitmask - ((bitmask >> 1) & 0x55)  # bits of each two, then of each four, then of the byte
+    fours = (pairs & 0x33) + ((pairs >> 2) & 0x33)
+    counts = ((fours + (fours >> 4)) & 0x0F).sum(1)
+    return counts.cumsum(0) - counts
