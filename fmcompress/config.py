@@ -8,7 +8,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from .errors import ConfigError
-from .layerwise import Grid, Pattern, Unstructured, check_options, parse_pattern
+from .layerwise import MAX_GROUP_COLS, Grid, Pattern, Unstructured, check_options, parse_pattern
 
 CLIP_CANDIDATES = 40  # ranges that --clip-search tries
 CPU_TOKENS, GPU_TOKENS = 32_768, 262_144  # calibration tokens by default: minutes of waiting either way
@@ -49,6 +49,8 @@ class RunConfig(BaseModel):
             value = int(value)
         if value != "row" and not (isinstance(value, int) and value >= 1):
             raise ValueError("expected a number of columns such as 128, or row")
+        if value != "row" and value > MAX_GROUP_COLS:
+            raise ValueError(f"expected at most {MAX_GROUP_COLS} columns, or row")
         return value
 
     @model_validator(mode="after")

@@ -14,7 +14,7 @@ from torch import Tensor
 from .. import ops
 from ..checkpoint.layout import DTYPE_NAMES, DTYPES
 from ..errors import ConfigError, PayloadError
-from ..layerwise import NM, Grid, LayerResult, Pattern, QuantizedWeight
+from ..layerwise import MAX_GROUP_COLS, NM, Grid, LayerResult, Pattern, QuantizedWeight
 
 VERSION = 1
 VERSION_KEY = "fmcompress.packed"  # in the metadata of every file that holds packed tensors
@@ -29,7 +29,7 @@ class GridFields(_Strict):
     """How codes are to be read."""
 
     bits: Literal[2, 3, 4, 8]
-    group_size: int | None = Field(ge=1, le=1 << 31)
+    group_size: int | None = Field(ge=1, le=MAX_GROUP_COLS)
     symmetric: bool
 
 

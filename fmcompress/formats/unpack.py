@@ -112,8 +112,9 @@ def _restore_facts(source: Checkpoint, folder: Path) -> None:
             raise ValueError
     except (ValueError, TypeError, KeyError, RecursionError):
         return  # not ours, or damaged: nothing depends on it
-    bits = 8 * facts["bytes_before"] / max(1, facts["weights"])
-    write_json(folder / FACTS, {**facts, "format": "dense", "bytes_after": facts["bytes_before"], "bits_per_weight": bits})
+    size = facts["bytes_before"]
+    dense = {"format": "dense", "bytes_after": size, "bits_per_weight": 8 * size / max(1, facts["weights"])}
+    write_json(folder / FACTS, {**facts, **dense})
 
 
 def _restore_index(source: Checkpoint, folder: Path) -> None:

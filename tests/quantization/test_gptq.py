@@ -251,6 +251,46 @@ def test_degenerate_weights(make_weight, make_hessian, grid):
     assert_true(result, make_weight(5, 40), dead, grid)
 
 
+@pytest.mark.parametrize("pattern", [Unstructured(0.5), Unstructured(0.5, "row"), Unstructured(0.5, "layer"), NM(2, 4)])
+@pytest.mark.parametrize("grid", [Grid(4, 32), Grid(4, None, False)], ids=str)
+def test_no_rows_to_solve_jointly(make_hessian, grid, pattern):
+    result = sparsegpt(torch.zeros(0, 64), make_hessian(64), pattern, grid=grid)
+    assert result.weight.shape == result.quantized.codes.shape == (0, 64)
+    assert result.zeros == 0
+
+
+@pytest.mark.parametrize("std", [1e-3, 3e-4, 1e-4])
+@pytest.mark.parametrize("grid", [Grid(8), Grid(8, 128, False), Grid(4)], ids=str)
+def test_small_weights_lose_no_more_in_float16(make_weight, grid, std):
+    """Their scales are subnormal there: rounded like other numbers, not raised to the smallest normal one."""
+    half = (make_weight(64, 256, seed=3) * (std / 0.05)).half()
+    errors = []
+    for weight in (half, half.float()):
+        solved = round_to_nearest(weight, grid).weight.double()
+        errors.append(float((solved - half.double()).norm() / half.double().norm()))
+    assert errors[0] <= 1.1 * errors[1]
+
+
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
+def test_a_scale_that_rounds_to_nothing_is_still_one(dtype):
+    weight = torch.full((2, 64), torch.finfo(dtype).tiny, dtype=dtype) * torch.finfo(dtype).eps
+    for grid in (Grid(8, 32), Grid(2, 32, False)):
+        quantized = round_to_nearest(weight, grid).quantized
+        assert (quantized.scale > 0).all()
+        assert (1 / quantized.scale.to(torch.promote_types(dtype, torch.float32))).isfinite().all()
+        assert_on_grid(round_to_nearest(weight, grid))
+
+
+def test_an_overflow_says_what_helps():
+    weight = torch.tensor([[-65000.0, 3.0]], dtype=torch.float16)
+    with pytest.raises(CalibrationError, match=r"q: the solved weight is not finite .*--asymmetric.*bfloat16"):
+        round_to_nearest(weight, Grid(4), name="q")
+    round_to_nearest(weight.bfloat16(), Grid(4))
+    round_to_nearest(weight, Grid(4, 128, False))
+    with pytest.raises(CalibrationError, match=r"Raise the damping\. Quantize it --asymmetric"):
+        gptq(weight, torch.eye(2), Grid(4), name="q")
+
+
 def test_a_hessian_of_few_tokens_is_damped_more(make_weight):
     inputs = torch.ones(1, 64, dtype=torch.float64)
     result = gptq(make_weight(4, 64), inputs.T @ inputs, Grid(4, 32), damping=0.0)
@@ -275,7 +315,8 @@ REFUSED = [
     (lambda w, h: sparsegpt(w, h, NM(2, 4), grid=Grid(), activation_order=True), "scatter the groups"),
     (lambda w, h: sparsegpt(w, h, "2:4", grid=Grid()), "pattern: expected"),
     (lambda w, h: Grid(5), "bits: expected one of 2, 3, 4, 8"),
-    (lambda w, h: Grid(4, 0), "group size: expected at least 1"),
+    (lambda w, h: Grid(4, 0), "group size: expected 1 to 2147483648 columns, got 0"),
+    (lambda w, h: Grid(4, (1 << 31) + 1), "group size: expected 1 to 2147483648 columns, got 2147483649"),
     (lambda w, h: Grid(4, 32, True, 0), "candidates: expected 1 to 1000"),
     (lambda w, h: Grid(4, 32, True, 1001), "candidates: expected 1 to 1000"),
 ]
