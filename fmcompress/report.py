@@ -25,6 +25,11 @@ def human_bytes(count: float) -> str:
     return f"{count:.1f} TiB"
 
 
+def printable(text: str) -> str:
+    """A text in one line whose control characters are spelt out: a stranger's names could move the cursor."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 def print_json(value: Any) -> None:
     """One JSON document on standard output."""
     sys.stdout.write(json.dumps(value, indent=1) + "\n")

@@ -1,7 +1,7 @@
 """The forms in which a compressed checkpoint is written and read."""
 
 from . import compressed_tensors, packed
-from .encoded import PackedCheckpoint, QuantizedCheckpoint, open_checkpoint
+from .encoded import PackedCheckpoint, QuantizedCheckpoint, open_as_stored, open_checkpoint
 from .output import CompressedTensorsOutput, DenseOutput, Output, PackedOutput
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "PackedOutput",
     "QuantizedCheckpoint",
     "compressed_tensors",
+    "open_as_stored",
     "open_checkpoint",
     "packed",
 ]
