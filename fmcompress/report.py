@@ -10,10 +10,10 @@ from rich.table import Table
 
 from .plan import Plan
 
-err = Console(stderr=True, highlight=False)
-out = Console(highlight=False)
+err = Console(stderr=True, highlight=False, emoji=False)  # a name such as a:bug:b is no picture
+out = Console(highlight=False, emoji=False)
 if not out.is_terminal:
-    out = Console(highlight=False, width=160)  # a pipe has no width: cut no names
+    out = Console(highlight=False, emoji=False, width=160)  # a pipe has no width: cut no names
 
 
 def human_bytes(count: float) -> str:
@@ -71,7 +71,7 @@ class RunProgress:
         self.done += 1
         error = f" · err {record['relative_error']:.4f}" if "relative_error" in record else ""
         damping = f" · damping raised to {record['damping']:g}" if record["damping"] > self.damping else ""
-        where = f"block {block + 1}/{self.blocks} · {record['tensor']}"
+        where = f"block {block + 1}/{self.blocks} · {printable(record['tensor'])}"
         bits = f" · {record['bits']} bits" if "bits" in record else ""
         facts = f"{where} · {100 * record['sparsity']:.2f} % zeros{bits}{error}{damping}"
         self.bar.update(self.task, completed=self.done, description=facts)
@@ -84,7 +84,7 @@ class RunProgress:
     def note(self, text: str) -> None:
         """See block_solver.Observer."""
         if not self.quiet:
-            err.print(text, soft_wrap=True, markup=False)
+            err.print(printable(text), soft_wrap=True, markup=False)
 
 
 def plan_table(plan: Plan) -> Table:

@@ -3,10 +3,12 @@
 from . import compressed_tensors, packed
 from .encoded import PackedCheckpoint, QuantizedCheckpoint, open_as_stored, open_checkpoint
 from .output import CompressedTensorsOutput, DenseOutput, Output, PackedOutput
+from .store import LayerStore
 
 __all__ = [
     "CompressedTensorsOutput",
     "DenseOutput",
+    "LayerStore",
     "Output",
     "PackedCheckpoint",
     "PackedOutput",

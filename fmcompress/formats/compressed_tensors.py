@@ -11,6 +11,7 @@ from .. import ops
 from ..errors import ConfigError, PayloadError
 from ..layerwise import Grid, LayerResult, QuantizedWeight
 
+SUFFIXES = ("_packed", "_scale", "_shape", "_zero_point")  # of the parts of a weight, after its name
 METHOD, FORMAT = "compressed-tensors", "pack-quantized"
 
 

@@ -57,9 +57,6 @@ class PackedCheckpoint(Checkpoint):
         return self.read_entry(self.stored[name])
 
 
-SUFFIXES = ("_packed", "_scale", "_shape", "_zero_point")  # of the parts of a weight in compressed-tensors
-
-
 class QuantizedCheckpoint(Checkpoint):
     """A checkpoint in the pack-quantized format of compressed-tensors. `tensors` are the dense ones; read() decodes."""
 
@@ -67,7 +64,7 @@ class QuantizedCheckpoint(Checkpoint):
         super().__init__(folder)
         self.grid, self.stored = grid, self.tensors
         self._packed = compressed_tensors.packed_names(list(self.stored))
-        parts = {name + suffix for name in self._packed for suffix in SUFFIXES}
+        parts = {name + suffix for name in self._packed for suffix in compressed_tensors.SUFFIXES}
         _refuse_twins(self.folder, self._packed.keys() & self.stored.keys())
         dense = {name: self._dense_entry(name) for name in self._packed}
         self.tensors = {**{n: entry for n, entry in self.stored.items() if n not in parts}, **dense}
@@ -77,7 +74,8 @@ class QuantizedCheckpoint(Checkpoint):
         if scale is None or f"{name}_shape" not in self.stored:
             raise PayloadError(f"{self.folder}: {name} is packed without its scale or shape.")
         shape = compressed_tensors.shape_of(name, self.read_entry(self.stored[f"{name}_shape"]))
-        size = sum(self.stored[name + suffix].size_bytes for suffix in SUFFIXES if name + suffix in self.stored)
+        names = (name + suffix for suffix in compressed_tensors.SUFFIXES)
+        size = sum(self.stored[part].size_bytes for part in names if part in self.stored)
         return replace(packed_entry, name=name, dtype=scale.dtype, shape=shape, size_bytes=size)
 
     def read(self, name: str) -> Tensor:

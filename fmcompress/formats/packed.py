@@ -19,6 +19,7 @@ from ..memory import require_memory
 
 VERSION = 1
 VERSION_KEY = "fmcompress.packed"  # in the metadata of every file that holds packed tensors
+PARTS = ("bitmask", "indices", "values", "codes", "scale", "zero")
 PREFIX = "fmcompress.tensor."  # before the name of a packed tensor: its description as JSON
 
 
@@ -219,12 +220,11 @@ def _dequantized(described: Description, parts: dict[str, Tensor], codes: Tensor
     assert fields is not None
     if not (torch.isfinite(scale).all() and (scale > 0).all()):
         raise ValueError("a scale is not a positive number")
-    grid = Grid(fields.bits, fields.group_size, fields.symmetric)
     if fields.symmetric:
         zero = torch.full(scale.shape, 1 << (fields.bits - 1), dtype=torch.uint8)
     else:
         zero = ops.unpack_codes(parts["zero"], fields.bits, scale.shape[1])
-    return QuantizedWeight(grid, codes, scale, zero).dequantized(DTYPES[described.dtype])
+    return QuantizedWeight(Grid(**fields.model_dump()), codes, scale, zero).dequantized(DTYPES[described.dtype])
 
 
 def metadata_of(descriptions: dict[str, Description]) -> dict[str, str]:
