@@ -7,7 +7,7 @@ from golden import gptq as golden
 from golden import sparsegpt as paper
 from torch import nn
 
-from fmcompress import NM, Unstructured, sparsegpt, use
+from fmcompress import NM, Unstructured, ops, sparsegpt, use
 from fmcompress.errors import CalibrationError, ConfigError
 from fmcompress.quantization import Grid, gptq, round_to_nearest
 
@@ -108,6 +108,16 @@ def test_joint_is_the_papers(make_weight, make_hessian, pattern, options, grid):
     if isinstance(pattern, NM):
         kept = (result.weight != 0).view(-1, pattern.group).sum(1)
         assert (kept <= pattern.keep).all()
+
+
+def test_scales_that_stand_need_no_mask_beforehand(make_weight, make_hessian, monkeypatch):
+    """A mask that nobody looks at would cost each block a selection."""
+    asked, real = [], ops.nm_mask
+    monkeypatch.setattr(ops, "nm_mask", lambda *arguments: asked.append(arguments) or real(*arguments))
+    sparsegpt(make_weight(4, 256), make_hessian(256), NM(2, 4), grid=Grid(4, None))
+    assert not asked
+    sparsegpt(make_weight(4, 256), make_hessian(256), NM(2, 4), grid=Grid(4, 64))
+    assert len(asked) == 4
 
 
 @pytest.mark.parametrize("pattern", [Unstructured(0.4), Unstructured(0.4, "layer")], ids=repr)
