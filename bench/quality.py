@@ -77,7 +77,7 @@ def prune_and_score(case: Case, method: str, target: dict, scratch: Path) -> dic
     name = "magnitude" if method == "magnitude" else "sparsegpt"
     config = PruneConfig(method=name, true_sequential=method == "true-sequential", **options)
     begin = time.perf_counter()
-    job = pipeline.prepare(case.model, config, case.calibration, CPU)
+    job = pipeline.prepare(case.model, config, case.calibration if config.needs_data else None, CPU)
     solver = eager if method == "eager" else block_solver.solve
     with mock.patch.object(block_solver, "solve", solver), RunProgress(job.plan.layers, quiet=True) as progress:
         facts = pipeline.compress_checkpoint(job, out, progress)

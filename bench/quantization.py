@@ -42,7 +42,7 @@ def methods(case: Case) -> dict[str, RunConfig]:
 def compress_and_score(case: Case, config: RunConfig, scratch: Path) -> dict:
     """Run one method and evaluate what it wrote."""
     out = Path(tempfile.mkdtemp(dir=scratch)) / "out"
-    job = pipeline.prepare(case.model, config, case.calibration, CPU)
+    job = pipeline.prepare(case.model, config, case.calibration if config.needs_data else None, CPU)
     with RunProgress(job.plan.layers, quiet=True) as progress:
         facts = pipeline.compress_checkpoint(job, out, progress)
     score = evaluate(out, case.text, LENGTH, CPU, max_windows=case.windows)

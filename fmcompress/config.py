@@ -8,10 +8,20 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from .errors import ConfigError
-from .layerwise import Grid, Pattern, Unstructured, check_options, parse_pattern
+from .layerwise import MAX_GROUP_COLS, Grid, Pattern, Unstructured, check_options, parse_pattern
 
 CLIP_CANDIDATES = 40  # ranges that --clip-search tries
 CPU_TOKENS, GPU_TOKENS = 32_768, 262_144  # calibration tokens by default: minutes of waiting either way
+DATA_OPTIONS = (  # what only methods with data heed
+    "samples",
+    "sequence_length",
+    "seed",
+    "damping",
+    "true_sequential",
+    "activation_order",
+    "block_size",
+    "dtype",
+)
 Config = TypeVar("Config", bound=BaseModel)
 
 
@@ -49,6 +59,8 @@ class RunConfig(BaseModel):
             value = int(value)
         if value != "row" and not (isinstance(value, int) and value >= 1):
             raise ValueError("expected a number of columns such as 128, or row")
+        if value != "row" and value > MAX_GROUP_COLS:
+            raise ValueError(f"expected at most {MAX_GROUP_COLS} columns, or row")
         return value
 
     @model_validator(mode="after")
@@ -56,6 +68,23 @@ class RunConfig(BaseModel):
         if self.format == "compressed-tensors" and self.bits is None:
             raise ValueError("format: compressed-tensors holds quantized weights. Add --bits 4, or use --format packed")
         return self
+
+    @model_validator(mode="after")
+    def _grid_is_used(self) -> "RunConfig":
+        for name in ("group_size", "symmetric", "clip_search") if self.bits is None else ():
+            if self._differs(name):
+                raise ValueError(f"{name.replace('_', '-')}: nothing is quantized. Add --bits 4")
+        return self
+
+    def _differs(self, name: str) -> bool:
+        """Whether an option of that name exists and was set to something else than its default."""
+        return name in self.model_fields_set and getattr(self, name) != type(self).model_fields[name].default
+
+    def without_effect(self) -> list[str]:
+        """A sentence on the options that were set, but change nothing for this method; empty if there are none."""
+        unused = [] if self.needs_data else [name for name in DATA_OPTIONS if self._differs(name)]
+        flags = ", ".join(f"--{name.replace('_', '-')}" for name in unused)
+        return [f"without effect, since this method looks at no data: {flags}"] if unused else []
 
     def grid(self) -> Grid | None:
         """The grid as the solvers take it; None if nothing is quantized."""
@@ -114,6 +143,12 @@ class PruneConfig(RunConfig):
     def needs_data(self) -> bool:
         """SparseGPT does."""
         return self.method == "sparsegpt"
+
+    def without_effect(self) -> list[str]:
+        """See RunConfig."""
+        scope = self.pattern is not None and self._differs("mask_scope")
+        notes = ["without effect, since groups are chosen one by one: --mask-scope"] if scope else []
+        return super().without_effect() + notes
 
     def target(self) -> Pattern:
         """The pattern as the solvers take it."""

@@ -1,8 +1,10 @@
-"""The memory of this process: how much it ever held, and giving freed memory back at once."""
+"""The memory of this process: how much it ever held, what it can still get, and giving freed memory back at once."""
 
 import ctypes
 import platform
 import resource
+
+from .errors import PayloadError
 
 _M_MMAP_THRESHOLD = -3  # of glibc's malloc.h
 
@@ -19,6 +21,25 @@ def resident_bytes() -> int:
             return int(file.read().split()[1]) * resource.getpagesize()
     except OSError:
         return peak_memory_bytes()
+
+
+def available_bytes() -> int | None:
+    """What new allocations can get without swapping; None where the system does not tell."""
+    try:
+        with open("/proc/meminfo") as file:
+            return next((int(line.split()[1]) * 1024 for line in file if line.startswith("MemAvailable:")), None)
+    except (OSError, ValueError, IndexError):
+        return None
+
+
+def require_memory(name: str, needed: int) -> None:
+    """Raise PayloadError if a dense tensor of so many bytes cannot fit: a few bytes of a file may describe it."""
+    available = available_bytes()
+    if available is not None and needed > available:
+        raise PayloadError(
+            f"{name}: expected at most the {available} bytes of memory that are left, got {needed} bytes when decoded. "
+            "Free some, or do not trust the file."
+        )
 
 
 def return_freed_memory(larger_than_bytes: int = 1 << 20) -> None:

@@ -1,5 +1,6 @@
 """The one pass over a checkpoint: for each block calibrate, solve, write, note in the journal, and run on."""
 
+import contextlib
 import hashlib
 import time
 from pathlib import Path
@@ -22,11 +23,11 @@ from .calibration import (
 from .checkpoint import Checkpoint
 from .config import RunConfig, pick_dtype
 from .errors import CheckpointError, ConfigError, DiskError, FmcompressError
-from .formats import CompressedTensorsOutput, DenseOutput, Output, PackedOutput, open_checkpoint
+from .formats import CompressedTensorsOutput, DenseOutput, LayerStore, Output, PackedOutput, open_checkpoint
 from .journal import Journal
-from .layerwise import all_finite
 from .memory import peak_memory_bytes
-from .plan import SOLVABLE, Chosen, choose_layers, choose_tensors, make_plan
+from .plan import choose_layers, choose_tensors, holds_linear, make_plan
+from .preflight import check_finite, check_layers, encoded_space
 from .workspace import Workspace
 
 POOL = 16  # calibration sequences are drawn from at most so many times as many
@@ -40,6 +41,8 @@ def prepare(model: Path, config: RunConfig, calibration: Path | None, device: to
     """
     if config.needs_data:
         check_text(calibration)
+    elif calibration is not None:
+        raise ConfigError("calibration: this method looks at no data. Leave it out, or choose another --method.")
     source = open_checkpoint(model)
     if type(source) is not Checkpoint:
         raise ConfigError(f"{model}: its weights are packed or quantized already. Restore them with fmcompress unpack.")
@@ -48,10 +51,9 @@ def prepare(model: Path, config: RunConfig, calibration: Path | None, device: to
     stored = next((e.dtype for e in source.tensors.values() if e.dtype.is_floating_point), torch.float32)
     streamed = StreamedModel(source, device, pick_dtype(config.dtype, device, stored))
     layers = choose_layers(streamed, config)
-    _check_solvable(source, layers)
-    _check_format(source, layers, config, known=True)
+    check_layers(source, layers, config, known=True)
     longest = getattr(streamed.model.config.get_text_config(), "max_position_embeddings", None)
-    length, notes = config.sequence_length, list[str]()
+    length, notes = config.sequence_length, config.without_effect()
     if longest is not None and longest < length:
         length = longest
         if "sequence_length" in config.model_fields_set:
@@ -68,36 +70,16 @@ def prepare(model: Path, config: RunConfig, calibration: Path | None, device: to
 
 def _prepare_without_data(source: Checkpoint, config: RunConfig, device: torch.device) -> Job:
     """For methods that need no model: its definition only helps to tell linear layers from tables."""
-    streamed, notes = None, list[str]()
-    try:
+    streamed, notes = None, config.without_effect()
+    with contextlib.suppress(CheckpointError, ImportError):
         streamed = StreamedModel(source, torch.device("cpu"), torch.float32)
+    if streamed is not None and holds_linear(streamed):
         layers = choose_layers(streamed, config)
-    except (CheckpointError, ConfigError, ImportError):
+    else:
         layers = choose_tensors(source, config)
         notes.append("layers were chosen by their names, since their roles in the model are not known here")
-    _check_solvable(source, layers)
-    _check_format(source, layers, config, known=streamed is not None)
+    check_layers(source, layers, config, known=streamed is not None)
     return Job(source, config, layers, device, make_plan(source, streamed, layers, config, 0, 0), streamed, None, notes)
-
-
-def _check_solvable(source: Checkpoint, layers: Chosen) -> None:
-    for layer in (layer for some in layers for layer in some.values()):
-        dtype = source.tensors[layer.tensor].dtype
-        if dtype not in SOLVABLE:
-            raise CheckpointError(f"{layer.tensor}: {dtype} weights cannot be solved. Give a checkpoint in bfloat16.")
-
-
-def _check_format(source: Checkpoint, layers: Chosen, config: RunConfig, *, known: bool) -> None:
-    """Whether the form that is to be written can hold the layers of this checkpoint; `known`: so is its model."""
-    if config.written_as == "compressed-tensors" and not (source.folder / "config.json").exists():
-        raise ConfigError(
-            f"{source.folder}: holds no config.json, where compressed-tensors is described. Use --format packed."
-        )
-    for layer in (layer for some in layers for layer in some.values()):
-        if config.written_as == "compressed-tensors" and known and layer.module is None:
-            raise ConfigError(f"{layer.tensor}: compressed-tensors holds linear layers only. Use --format packed.")
-        if config.written_as == "packed" and source.tensors[layer.tensor].dtype == torch.float64:
-            raise ConfigError(f"{layer.tensor}: the packed format holds no float64. Convert it, or use --format dense.")
 
 
 def compress_checkpoint(
@@ -114,10 +96,11 @@ def compress_checkpoint(
         workspace.confirm_finished(fingerprint)
         observer.note(f"{out} is finished already.")
         return {"out": str(out), "finished_before": True}
-    _check_finite(job.source)
+    check_finite(job.source)
     output = _output(job, workspace)
     with workspace.open(fingerprint, output) as journal:
         assert journal.fingerprint is not None
+        output.confirm(record for block in journal.records for record in block["layers"])
         # sums are split over threads: another number of them could change the last bit
         torch.set_num_threads(journal.fingerprint["threads"])
         for text in job.notes:
@@ -144,11 +127,12 @@ def compress_checkpoint(
 
 def _output(job: Job, workspace: Workspace) -> Output:
     """The writer of the form that was asked for."""
-    config, layers = job.config, workspace.partial / "layers"
+    config, store = job.config, LayerStore(workspace.partial / "layers")
     if config.written_as == "dense":
         return DenseOutput(job.source, workspace.output)
+    needed = encoded_space(job.source, job.layers, job.plan)
     if config.written_as == "packed":
-        return PackedOutput(job.source, workspace.output, layers, config.target())
+        return PackedOutput(job.source, workspace.output, store, needed, config.target())
     grid, chosen = config.grid(), {layer.tensor for some in job.layers for layer in some.values()}
     assert grid is not None
     if job.streamed is None:
@@ -156,7 +140,7 @@ def _output(job: Job, workspace: Workspace) -> Output:
     else:
         linears = [(n, m) for n, m in job.streamed.model.named_modules() if isinstance(m, nn.Linear)]
         targets, ignore = ["Linear"], sorted(n for n, m in linears if job.streamed.tensor_name(m) not in chosen)
-    return CompressedTensorsOutput(job.source, workspace.output, layers, grid, targets, ignore)
+    return CompressedTensorsOutput(job.source, workspace.output, store, needed, grid, targets, ignore)
 
 
 def _check_complete(job: Job, records: list[dict[str, Any]]) -> None:
@@ -164,13 +148,6 @@ def _check_complete(job: Job, records: list[dict[str, Any]]) -> None:
     chosen = sorted(layer.tensor for some in job.layers for layer in some.values())
     if sorted(record["tensor"] for record in records) != chosen:
         raise CheckpointError("the journal of the earlier run does not name every layer once. Use --force.")
-
-
-def _check_finite(source: Checkpoint) -> None:
-    """Before hours are spent: no tensor may hold inf or NaN. Costs one reading of the checkpoint."""
-    for name, entry in source.tensors.items():
-        if entry.dtype.is_floating_point and entry.dtype.itemsize > 1 and not all_finite(source.read(name)):
-            raise CheckpointError(f"{name}: holds inf or NaN. The checkpoint is damaged: fetch it again.")
 
 
 def _fingerprint(job: Job) -> dict[str, Any]:

@@ -66,15 +66,16 @@ NO_LINEAR = (
 def choose_tensors(source: Checkpoint, config: RunConfig) -> Chosen:
     """The matrices of any checkpoint, of an architecture that nobody need know, by their names and shapes.
 
-    Without --include, tables and routers are left out by their usual names. Blocks are the numbers in the names.
+    Without --include, those of other names than ...weight are left out, and tables and routers by their usual names.
+    Blocks are the numbers in the names.
     Raises ConfigError as choose_layers does.
     """
     wanted = _wanted(config)
     blocks: dict[str, dict[str, Layer]] = {}
     for name, entry in source.tensors.items():
-        if len(entry.shape) != 2 or entry.dtype not in SOLVABLE or not name.endswith("weight") or not wanted(name):
+        if len(entry.shape) != 2 or entry.dtype not in SOLVABLE or not wanted(name):
             continue
-        if config.include is None and re.search(NO_LINEAR, name):
+        if config.include is None and (not name.endswith("weight") or re.search(NO_LINEAR, name)):
             continue
         number = re.match(r"(.*?[._]\d+)[._]", name)
         blocks.setdefault(number[1] if number else "", {})[name] = Layer(name, *entry.shape)
@@ -96,8 +97,13 @@ def _check_shapes(chosen: Chosen, config: RunConfig) -> None:
             compressed_tensors.check_grid(layer.tensor, grid, layer.cols)
 
 
+def holds_linear(streamed: StreamedModel) -> bool:
+    """Whether the blocks of a model hold what choose_layers looks for."""
+    return any(isinstance(module, nn.Linear) for _, block in streamed.blocks for module in block.modules())
+
+
 def _why_none(streamed: StreamedModel) -> str:
-    if any(isinstance(module, nn.Linear) for _, block in streamed.blocks for module in block.modules()):
+    if holds_linear(streamed):
         return "no linear layers matched. Loosen --include and --exclude; fmcompress inspect lists the names."
     kinds = sorted({type(module).__name__ for _, block in streamed.blocks for module in block.modules()} - {"Dropout"})
     return (
@@ -201,7 +207,8 @@ def _change_of_bytes(source: Checkpoint, layer: Layer, config: RunConfig) -> int
     kept = weights if target is None else weights - target.zeros(layer.rows, layer.cols)
     packs = config.written_as == "packed" and target is not None
     entries = (kept if packs else weights) * (8 * size if grid is None else grid.bits) // 8
-    scales = 0 if grid is None else layer.rows * grid.groups(layer.cols) * size
+    groups = 0 if grid is None else layer.rows * grid.groups(layer.cols)
+    scales = groups * size + (0 if grid is None or grid.symmetric else groups * grid.bits // 8)
     return entries + weights // 8 * packs + scales - weights * size
 
 

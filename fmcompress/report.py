@@ -10,10 +10,10 @@ from rich.table import Table
 
 from .plan import Plan
 
-err = Console(stderr=True, highlight=False)
-out = Console(highlight=False)
+err = Console(stderr=True, highlight=False, emoji=False)  # a name such as a:bug:b is no picture
+out = Console(highlight=False, emoji=False)
 if not out.is_terminal:
-    out = Console(highlight=False, width=160)  # a pipe has no width: cut no names
+    out = Console(highlight=False, emoji=False, width=160)  # a pipe has no width: cut no names
 
 
 def human_bytes(count: float) -> str:
@@ -23,6 +23,11 @@ def human_bytes(count: float) -> str:
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
         count /= 1024
     return f"{count:.1f} TiB"
+
+
+def printable(text: str) -> str:
+    """A text in one line whose control characters are spelt out: a stranger's names could move the cursor."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def print_json(value: Any) -> None:
@@ -66,7 +71,7 @@ class RunProgress:
         self.done += 1
         error = f" · err {record['relative_error']:.4f}" if "relative_error" in record else ""
         damping = f" · damping raised to {record['damping']:g}" if record["damping"] > self.damping else ""
-        where = f"block {block + 1}/{self.blocks} · {record['tensor']}"
+        where = f"block {block + 1}/{self.blocks} · {printable(record['tensor'])}"
         bits = f" · {record['bits']} bits" if "bits" in record else ""
         facts = f"{where} · {100 * record['sparsity']:.2f} % zeros{bits}{error}{damping}"
         self.bar.update(self.task, completed=self.done, description=facts)
@@ -79,7 +84,7 @@ class RunProgress:
     def note(self, text: str) -> None:
         """See block_solver.Observer."""
         if not self.quiet:
-            err.print(text, soft_wrap=True, markup=False)
+            err.print(printable(text), soft_wrap=True, markup=False)
 
 
 def plan_table(plan: Plan) -> Table:

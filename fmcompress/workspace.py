@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from .checkpoint import Checkpoint, sync
+from .checkpoint import Checkpoint, sync, write_error
 from .checkpoint.layout import FACTS, INDEX, SINGLE
 from .errors import CheckpointError, ConfigError
 from .formats import Output
@@ -88,7 +88,10 @@ class Workspace:
         Raises ConfigError if --resume meets a run of other inputs or options or one that is still alive,
         CheckpointError if the disk is full.
         """
-        self.partial.mkdir(exist_ok=True)
+        try:
+            self.partial.mkdir(exist_ok=True)
+        except OSError as error:
+            raise write_error(self.partial, error) from None
         with _locked(self.partial):
             journal = Journal(self.partial) if self.resume else None
             if journal is None or journal.fingerprint is None:
@@ -120,7 +123,7 @@ class Workspace:
         path = self.output / FACTS
         path.write_text(json.dumps(facts, indent=1) + "\n")
         sync(path)
-        _append_to_card(self.output / "README.md", facts)
+        _append_to_card(self.source.folder / "README.md", self.output / "README.md", facts)
         sync(self.output)
         replaced = self.partial / "replaced"
         if self.out.is_dir() and any(self.out.iterdir()):
@@ -130,17 +133,23 @@ class Workspace:
         shutil.rmtree(self.partial)
 
 
-def _append_to_card(card: Path, facts: dict[str, Any]) -> None:
-    """Tell the readers of a model card that these are not the weights that it describes. Once, also after a kill."""
-    text = card.read_text(encoding="utf-8", errors="surrogateescape") if card.exists() else ""
-    if HEADLINE in text or not text:
+def _append_to_card(source: Path, card: Path, facts: dict[str, Any]) -> None:
+    """Tell the readers of a model card that these are not the weights that it describes.
+
+    The source's card is what is added to, so that a kill repeats nothing and a second compression has its own note.
+    """
+    text = source.read_text(encoding="utf-8", errors="surrogateescape") if source.exists() else ""
+    if not text:
         return
     config = facts["config"]
     done = {key: config[key] for key in ("method", "sparsity", "pattern", "bits", "group_size") if config.get(key)}
     listed = ", ".join(f"{key} {value}" for key, value in done.items() if key != "group_size" or config["bits"])
-    note = f"The weights here were changed by fmcompress {facts['fmcompress']} ({listed}); `{FACTS}` has the details."
+    note = f"The weights here were changed by fmcompress {facts['fmcompress']} ({listed})."
+    again = HEADLINE in text and "\n#" not in text.rpartition(HEADLINE)[2]  # else it would stand under another headline
     with card.open("w", encoding="utf-8", errors="surrogateescape") as file:
-        file.write(f"{text.rstrip()}\n\n{HEADLINE}\n\n{note}\nWhat stands above describes the model before that.\n")
+        file.write(f"{text.rstrip()}\n\n" + ("" if again else f"{HEADLINE}\n\n"))
+        file.write(f"{note} What stands above describes the model before that.\n")
+        file.write(f"`{FACTS}` has the details of the last change.\n")
     sync(card)
 
 

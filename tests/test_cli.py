@@ -395,6 +395,33 @@ def test_inspect_needs_no_config(home: Path, tmp_path: Path, capsys: pytest.Capt
     assert (fact["dtype"], fact["zeros"]) == ("int8", 12)
 
 
+FLOATS = {"quant_method": "compressed-tensors", "format": "float-quantized", "config_groups": {"group_0": {}}}
+
+
+@pytest.mark.parametrize(
+    ("config", "reason"),
+    [
+        (json.dumps({"quantization_config": FLOATS}), "its quantization_config is not read here"),
+        ("{", r"config\.json: not valid JSON"),
+    ],
+    ids=["FP8", "broken config"],
+)
+def test_inspect_lists_what_it_cannot_decode(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], config: str, reason: str
+) -> None:
+    tensors = {"l.0.weight": torch.ones(4, 8).to(torch.float8_e4m3fn), "l.0.weight_scale": torch.ones(4, 1)}
+    save_file(tensors, tmp_path / "model.safetensors")
+    (tmp_path / "config.json").write_text(config)
+    outcome = invoke(capsys, "inspect", tmp_path, "--json")
+    assert outcome.code == 0, outcome.stderr
+    assert {fact["name"]: fact["dtype"] for fact in json.loads(outcome.stdout)} == {
+        "l.0.weight": "float8_e4m3fn",
+        "l.0.weight_scale": "float32",
+    }
+    assert re.fullmatch(rf"listed as stored, not decoded: .*{reason}[^\n]*\n", outcome.stderr)
+    assert "l.0.weight_scale" in invoke(capsys, "inspect", tmp_path).stdout
+
+
 def test_env(capsys: pytest.CaptureFixture[str]) -> None:
     facts = json.loads(invoke(capsys, "env", "--json").stdout)
     assert facts["versions"]["torch"] == torch.__version__

@@ -86,7 +86,7 @@ def test_native_joint_sweep(make_weight, make_factor, shape, mode, own, bits, sy
     )
     # a weight half-way between two levels but for rounding may go either way: such a row is not compared
     same = (codes == expected_codes).all(1)
-    assert (~same).sum() <= max(1, shape[0] // 20)
+    assert (~same).sum() <= (shape[0] // 20 if dtype == torch.float32 else 0)  # float64 hardly ever rounds that near
     rtol, atol = TOLERANCE[dtype]
     torch.testing.assert_close(loss[same], expected_loss[same], rtol=rtol, atol=atol)
     assert torch.equal(bits_of(work[same]), bits_of(expected[same]))  # on the same level, so the same number

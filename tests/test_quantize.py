@@ -1,6 +1,7 @@
 """Runs that quantize, or that write another form than dense: what comes out, what eval and inspect make of it, options."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from fmcompress.config import QuantizeConfig, resolve
 from fmcompress.errors import ConfigError
 from fmcompress.evaluation import evaluate
 from fmcompress.formats import open_checkpoint
-from fmcompress.pipeline import compress_checkpoint
+from fmcompress.pipeline import compress_checkpoint, prepare
 from fmcompress.workspace import FACTS
 
 
@@ -63,6 +64,38 @@ def test_the_plan_knows_the_size(home: Path, finished: dict[str, dict[str, bytes
     assert plan.bits == 4
 
 
+def test_the_plan_counts_zero_points(home: Path, tmp_path: Path) -> None:
+    config = QuantizeConfig(method="rtn", bits=8, group_size=2, symmetric=False, format="packed")
+    job = prepare(home / "model", config, None, CPU)
+    compress_checkpoint(job, tmp_path / "out", Silent())
+    assert job.plan.output_bytes == open_checkpoint(tmp_path / "out").total_bytes
+
+
+def test_a_card_has_a_note_of_every_change(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number, options in enumerate([{"sparsity": 0.5}, {"sparsity": 0.5}, {"bits": 4, "group_size": 32}]):
+        source = tmp_path / str(number - 1) if number else home / "model"
+        method = "magnitude" if "sparsity" in options else "rtn"
+        run(source, tmp_path / str(number), method=method, **options)
+    card = (tmp_path / "2" / "README.md").read_text()
+    assert card.count("## Compressed with fmcompress") == 1
+    assert card.count("(method magnitude, sparsity 0.5)") == 2
+    assert card.count("(method rtn, bits 4, group_size 32)") == 1
+    assert card.startswith("# A model\n")
+    # a user's section below ours is not about us
+    (tmp_path / "1" / "README.md").write_text(card + "\n# License\n\nMIT\n")
+    run(tmp_path / "1", tmp_path / "3", method="rtn", group_size=32)
+    assert (tmp_path / "3" / "README.md").read_text().count("## Compressed with fmcompress") == 2
+
+
+def test_a_killed_run_writes_its_note_once(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "rename", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            run(home / "model", tmp_path / "out", method="magnitude", sparsity=0.5)
+    run(home / "model", tmp_path / "out", method="magnitude", sparsity=0.5, resume=True)
+    assert (tmp_path / "out" / "README.md").read_text().count("sparsity 0.5") == 1
+
+
 def test_levels_of_a_row(home: Path, finished: dict[str, dict[str, bytes]]) -> None:
     """3 bits a row: no row of a dense output has more than eight values."""
     name = "model.layers.1.mlp.up_proj.weight"
@@ -102,6 +135,11 @@ def refused(outcome: Outcome, message: str) -> None:
         (["quantize", "--group-size", "column"], "group-size: expected a number of columns such as 128, or row"),
         (["quantize", "--format", "gguf"], "format: expected 'dense', 'compressed-tensors' or 'packed'"),
         (["quantize", "--method", "magnitude"], "method: expected 'gptq' or 'rtn'"),
+        (["quantize", "--group-size", 3_000_000_000], "group-size: expected at most 2147483648 columns, or row"),
+        (["prune", "--sparsity", 0.5, "--group-size", 64], "group-size: nothing is quantized. Add --bits 4."),
+        (["prune", "--sparsity", 0.5, "--asymmetric"], "symmetric: nothing is quantized. Add --bits 4."),
+        (["prune", "--sparsity", 0.5, "--clip-search"], "clip-search: nothing is quantized. Add --bits 4."),
+        (["quantize", "--method", "rtn"], "calibration: this method looks at no data"),
         (["prune", "--sparsity", 0.5, "--format", "compressed-tensors"], "Add --bits 4, or use --format packed"),
         (["prune", "--sparsity", 0.5, "--bits", 4, "--group-size", 48], "multiple of the group size 48"),
         (["prune", "--pattern", "2:4", "--bits", 4, "--group-size", 30], "multiple of 4, one group of 2:4"),

@@ -95,12 +95,13 @@ def test_stopped_at_a_chosen_moment(
 def test_stopped_with_other_options(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any]
 ) -> None:
-    run_prune(home / "model", tmp_path / "straight", home / "text.txt", **options)
+    text = None if "method" in options else home / "text.txt"
+    run_prune(home / "model", tmp_path / "straight", text, **options)
     with monkeypatch.context() as patched:
         stop_after(patched, DenseOutput, "write", 17, True)
         with pytest.raises(Killed):
-            run_prune(home / "model", tmp_path / "out", home / "text.txt", **options)
-    run_prune(home / "model", tmp_path / "out", home / "text.txt", resume=True, **options)
+            run_prune(home / "model", tmp_path / "out", text, **options)
+    run_prune(home / "model", tmp_path / "out", text, resume=True, **options)
     assert folder_bytes(tmp_path / "out") == folder_bytes(tmp_path / "straight")
 
 

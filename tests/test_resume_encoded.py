@@ -4,6 +4,9 @@ import errno
 import fcntl
 import json
 import os
+import re
+import shutil
+from collections import namedtuple
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,7 @@ from test_resume import Killed, state, stop_after
 from fmcompress import pipeline
 from fmcompress.block_solver import Job
 from fmcompress.checkpoint import Checkpoint
+from fmcompress.checkpoint.layout import read_header
 from fmcompress.errors import CheckpointError, ConfigError, DiskError
 from fmcompress.formats import open_checkpoint, output
 from fmcompress.formats.store import LayerStore
@@ -143,6 +147,43 @@ def test_a_finished_layer_that_was_damaged(home: Path, stopped: Path) -> None:
     with pytest.raises(CheckpointError, match=f"{path.name}: cut short"):
         run(home / "model", stopped, home / "text.txt", resume=True, **FORMS["packed"])
     assert not stopped.exists()
+
+
+def test_a_finished_layer_that_is_gone(home: Path, stopped: Path) -> None:
+    """The unsolved weight must not take its place in what later blocks are calibrated on."""
+    name, partial = "model.layers.0.mlp.up_proj.weight", stopped.with_name("out.partial")
+    LayerStore(partial / "layers").path(name).unlink()
+    before = folder_bytes(partial)
+    with pytest.raises(CheckpointError, match=f"^{name}: it was solved, but .* is gone. Use --force"):
+        run(home / "model", stopped, home / "text.txt", resume=True, **FORMS["packed"])
+    assert folder_bytes(partial) == before
+
+
+@pytest.mark.parametrize("form", ["packed", "compressed-tensors"])
+def test_the_disk_must_hold_what_is_written_and_no_more(
+    jobs: dict[str, Job],
+    finished: dict[str, dict[str, bytes]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    form: str,
+) -> None:
+    """What is encoded lies there twice, what is not once: less than the dense checkpoint has."""
+    written: list[int] = []
+
+    def verify(*_: Any, **__: Any) -> None:
+        tensors = [*(tmp_path / "out.partial").rglob("*.safetensors")]
+        written.append(sum(entry.size_bytes for path in tensors for entry in read_header(path).values()))
+
+    monkeypatch.setattr(output, "verify_checkpoint", verify)
+    free, usage = 0, namedtuple("Usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(1 << 40, 0, free))
+    with pytest.raises(CheckpointError, match=r"\d+ bytes needed, 0 free") as refused:
+        compress_checkpoint(jobs[form], tmp_path / "out", Silent())
+    needed = int(re.findall(r"(\d+) bytes needed", str(refused.value))[0])
+    free = needed
+    compress_checkpoint(jobs[form], tmp_path / "out", Silent())
+    assert needed < jobs[form].source.total_bytes
+    assert needed == pytest.approx(written[0], rel=0.03)
 
 
 @pytest.mark.parametrize(

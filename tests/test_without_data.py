@@ -78,6 +78,74 @@ def test_formats_that_cannot_hold_it_are_refused_at_once(tmp_path: Path) -> None
     run(wide, tmp_path / "out", method="rtn", format="dense")
 
 
+CT = {"method": "rtn", "group_size": 32, "format": "compressed-tensors"}
+PACKED = {"method": "rtn", "group_size": 32, "format": "packed"}
+W = "l.0.weight"
+
+
+@pytest.mark.parametrize(
+    ("names", "options", "message"),
+    [
+        (["l.0.in_proj_weight"], CT, r"^l\.0\.in_proj_weight: .*MODULE\.weight only.*--format packed.*--exclude"),
+        (["weight"], CT, r"^weight: .*MODULE\.weight only"),
+        ([W, f"{W}_scale"], CT, rf"^{W}: the source holds a tensor '{W}_scale'.*--exclude"),
+        ([W, f"{W}_zero_point"], CT, rf"^{W}: the source holds a tensor '{W}_zero_point'"),
+        ([W, "l.1.weight_packed"], CT, r"^l\.1\.weight_packed: readers of compressed-tensors take .*--format packed"),
+        ([W, f"{W}.scale"], PACKED, rf"^{W}: the source holds a tensor '{W}\.scale'.*--format.*--exclude"),
+        ([W, f"{W}.bitmask"], PACKED, rf"^{W}: the source holds a tensor '{W}\.bitmask'"),
+    ],
+    ids=str,
+)
+def test_names_that_the_form_cannot_hold_are_refused_at_once(
+    tmp_path: Path, names: list[str], options: dict[str, Any], message: str
+) -> None:
+    tensors = {name: random_weight(32, 64) if name.endswith("weight") else torch.ones(3) for name in names}
+    model = bare_checkpoint(tmp_path / "model", tensors)
+    (model / "config.json").write_text('{"model_type": "never_heard_of"}')
+    with pytest.raises(ConfigError, match=message):
+        prepare(model, QuantizeConfig(**options), None, CPU)
+    run(model, tmp_path / "out", **{**options, "format": "dense"})
+
+
+def test_matrices_of_any_name_may_be_included(tmp_path: Path) -> None:
+    model = odd_checkpoint(tmp_path / "model")
+    facts = run(model, tmp_path / "out", method="rtn", format="packed", include=r"w_q|ff\.net")
+    assert {record["tensor"] for record in facts["layers"]} == {"blocks.0.w_q", "blocks.1.ff.net.2.weight"}
+
+
+def test_a_known_model_is_not_solved_by_names(tmp_path: Path) -> None:
+    """Where its linear layers do not fit the options, others are no way out."""
+    model = make_checkpoint(tmp_path / "model", blocks=1, hidden=64)
+    for options, message in (
+        ({"group_size": 48}, "q_proj.weight: compressed-tensors needs columns divisible by the group size 48"),
+        ({"include": "lm_head"}, "no linear layers matched"),
+        ({"include": "("}, "--include: .* is no regular expression"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            prepare(model, QuantizeConfig(method="rtn", **options), None, CPU)
+
+
+def test_options_without_effect_are_told(tmp_path: Path) -> None:
+    model = make_checkpoint(tmp_path / "model", blocks=1, hidden=64)
+    (tmp_path / "text.txt").write_text("words")
+    with pytest.raises(ConfigError, match=r"^calibration: this method looks at no data\."):
+        prepare(model, QuantizeConfig(method="rtn", group_size=32), tmp_path / "text.txt", CPU)
+    given: dict[str, Any] = {"samples": 3, "sequence_length": 64, "seed": 1, "damping": 0.1, "true_sequential": True}
+    given |= {"activation_order": True, "dtype": "bfloat16"}
+    flags = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+    job = prepare(model, QuantizeConfig(method="rtn", group_size=32, **given), None, CPU)
+    assert job.notes == [f"without effect, since this method looks at no data: {flags}"]
+    config = PruneConfig(method="magnitude", pattern="2:4", mask_scope="row", block_size=64)
+    assert prepare(model, config, None, CPU).notes == [
+        "without effect, since this method looks at no data: --block-size",
+        "without effect, since groups are chosen one by one: --mask-scope",
+    ]
+    defaults = PruneConfig(method="magnitude", sparsity=0.5, mask_scope="row", seed=0, damping=0.01, dtype="auto")
+    assert prepare(model, defaults, None, CPU).notes == []
+    assert PruneConfig(pattern="2:4", mask_scope="row").without_effect() == config.without_effect()[1:]
+    assert QuantizeConfig(**given).without_effect() == []
+
+
 def test_known_models_need_no_text(tmp_path: Path) -> None:
     model = make_checkpoint(tmp_path / "model", blocks=1, hidden=64)
     facts = run(model, tmp_path / "out", method="magnitude", sparsity=0.5, bits=4, group_size=32)

@@ -24,8 +24,8 @@ static Tensor unpack_codes(const Tensor& packed, int64_t bits, int64_t cols) {
     check_bits(bits);
     const DeviceGuard guard(packed.get_device_index());
     const int64_t rows = packed.size(0);
-    STD_TORCH_CHECK(packed.size(1) == packed_bytes(cols, int(bits)), "packed: expected ", packed_bytes(cols, int(bits)),
-                    " bytes a row, got ", packed.size(1));
+    const int64_t bytes = packed_bytes(cols, int(bits));
+    require(packed.size(1) == bytes, "packed: expected ", bytes, " bytes a row, got ", packed.size(1), ".");
     Tensor codes = torch::stable::new_empty(packed, {rows, cols});
     map_runs<UnpackCodes>(bytes_of(packed), bytes_of(codes), rows, cols, int(bits), current_stream(packed));
     check_launch("unpack_codes");
@@ -41,14 +41,14 @@ struct Counting {
         : scratch(torch::stable::new_zeros(like, {Counts::size(shape.blocks())}, ScalarType::Long)),
           counts{static_cast<int64_t*>(scratch.data_ptr()), shape.blocks()} {}
 
-    // Waits for the stream.
-    void expect(int64_t expected, const char* what, cudaStream_t stream) const {
+    // How many values the mask keeps, none of them after the last of so many columns. Waits for the stream.
+    int64_t kept(int64_t cols, cudaStream_t stream) const {
         int64_t found[2] = {};
         cudaError_t error = cudaMemcpyAsync(found, counts.total(), sizeof found, cudaMemcpyDeviceToHost, stream);
         if (error == cudaSuccess) error = cudaStreamSynchronize(stream);
         STD_TORCH_CHECK(error == cudaSuccess, "bitmask: counting failed: ", cudaGetErrorString(error));
-        STD_TORCH_CHECK(found[1] == 0, "bitmask: expected no bit after the last column, got some.");
-        STD_TORCH_CHECK(found[0] == expected, what, found[0], ", got ", expected, ".");
+        require(found[1] == 0, "bitmask: expected no bit after the last of ", cols, " columns.");
+        return found[0];
     }
 };
 
@@ -67,14 +67,11 @@ template <class Value> static void unpack_values(Tensor& dense, const Tensor& ke
 // body(a number of the size of a value): which dtype it is does not matter to who moves it.
 template <class Body> static void with_value(const Tensor& values, const Body& body) {
     const int64_t bytes = values.element_size();
-    STD_TORCH_CHECK(bytes == 1 || bytes == 2 || bytes == 4, "values: expected 1, 2 or 4 bytes each, got ", bytes);
+    require(bytes == 1 || bytes == 2 || bytes == 4, "values: expected a dtype of 1, 2 or 4 bytes, got ", bytes, ".");
     if (bytes == 1) body(uint8_t());
     if (bytes == 2) body(uint16_t());
     if (bytes == 4) body(uint32_t());
 }
-
-static constexpr const char* WRONG_COUNT = "count: the mask keeps ";
-static constexpr const char* WRONG_KEPT = "kept: expected as many values as the bitmask has bits: ";
 
 static std::tuple<Tensor, Tensor> pack_bitmask(const Tensor& values, const Tensor& mask, int64_t count) {
     CHECK_LAYOUT(values);
@@ -83,11 +80,12 @@ static std::tuple<Tensor, Tensor> pack_bitmask(const Tensor& values, const Tenso
     const MaskShape shape{mask.size(0), mask.size(1)};
     const cudaStream_t stream = current_stream(values);
     Tensor bitmask = torch::stable::new_empty(values, {shape.rows, shape.row_bytes()}, ScalarType::Byte);
-    Tensor kept = torch::stable::new_empty(values, {count});
     const Counting counting(values, shape);
     if (shape.words() > 0)
         mark_mask(static_cast<const bool*>(mask.data_ptr()), bytes_of(bitmask), shape, counting.counts, stream);
-    counting.expect(count, WRONG_COUNT, stream);
+    const int64_t keeps = counting.kept(shape.cols, stream);
+    require(keeps == count, "count: expected ", keeps, ", the number of True in mask, got ", count, ".");
+    Tensor kept = torch::stable::new_empty(values, {count});
     if (count > 0)
         with_value(values, [&](auto value) {
             pack_values<decltype(value)>(values, kept, bitmask, shape, counting.counts, stream);
@@ -103,13 +101,14 @@ static Tensor unpack_bitmask(const Tensor& bitmask, const Tensor& kept, int64_t 
     require(kept.get_device() == bitmask.get_device(), "kept: expected the device of the bitmask.");
     const DeviceGuard guard(bitmask.get_device_index());
     const MaskShape shape{bitmask.size(0), cols};
-    STD_TORCH_CHECK(bitmask.size(1) == shape.row_bytes(), "bitmask: expected ", shape.row_bytes(), " bytes a row, got ",
-                    bitmask.size(1));
+    const int64_t bytes = shape.row_bytes();
+    require(bitmask.size(1) == bytes, "bitmask: expected ", bytes, " bytes a row, got ", bitmask.size(1), ".");
     const cudaStream_t stream = current_stream(bitmask);
     Tensor dense = torch::stable::new_empty(kept, {shape.rows, cols});
     const Counting counting(bitmask, shape);
     if (shape.words() > 0) count_bitmask(bytes_of(bitmask), shape, counting.counts, stream);
-    counting.expect(kept.numel(), WRONG_KEPT, stream);
+    const int64_t counts = counting.kept(cols, stream), got = kept.size(0);
+    require(counts == got, "kept: the bitmask counts ", counts, " values of ", cols, " columns a row, got ", got, ".");
     if (shape.words() > 0)
         with_value(kept, [&](auto value) {
             unpack_values<decltype(value)>(dense, kept, bitmask, shape, counting.counts, stream);

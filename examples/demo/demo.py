@@ -64,7 +64,8 @@ def main() -> None:
     for number, (label, method, command) in enumerate(RUNS, 1):
         print(f"{number}/{len(RUNS)}: {label}, {method}", file=sys.stderr)
         out = options.out / f"{number:02}-{method}"
-        facts = fmcompress(command[0], str(dense), str(out), *command[1:], *CALIBRATION, "--quiet")
+        data = [] if method in ("magnitude", "rtn") else CALIBRATION
+        facts = fmcompress(command[0], str(dense), str(out), *command[1:], *data, "--quiet")
         found, zeros = perplexity(out, options.windows), f"{100 * facts['sparsity']:.2f} %"
         bits, seconds = f"{facts['bits_per_weight']:.2f}", f"{facts['seconds']:.1f}"
         table.add_row(label, method, zeros, f"{found:.2f}", f"{size_bytes(out):,}", bits, seconds)

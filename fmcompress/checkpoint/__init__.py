@@ -4,7 +4,16 @@ from .inspect import TensorFacts, obeys, tensor_facts
 from .layout import TensorEntry
 from .reader import Checkpoint
 from .verify import verify_checkpoint
-from .writer import CheckpointWriter, companion_files, copy_checkpoint, require_space, sync, write_error
+from .writer import (
+    CheckpointWriter,
+    companion_files,
+    copy_checkpoint,
+    copy_file,
+    read_error,
+    require_space,
+    sync,
+    write_error,
+)
 
 __all__ = [
     "Checkpoint",
@@ -13,7 +22,9 @@ __all__ = [
     "TensorFacts",
     "companion_files",
     "copy_checkpoint",
+    "copy_file",
     "obeys",
+    "read_error",
     "require_space",
     "sync",
     "tensor_facts",

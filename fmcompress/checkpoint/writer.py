@@ -49,12 +49,27 @@ def copy_checkpoint(source: Checkpoint, folder: Path) -> None:
     require_space(folder.parent, sum(path.stat().st_size for path in files))
     try:
         folder.mkdir()
-        for path in files:
-            shutil.copyfile(path, folder / path.name)
-            sync(folder / path.name)
-        sync(folder)
     except OSError as error:
         raise write_error(folder, error) from None
+    for path in files:
+        copy_file(path, folder / path.name)
+    sync(folder)
+
+
+def copy_file(path: Path, to: Path) -> None:
+    """Copy a file byte for byte and sync the copy. Raises DiskError, which tells what cannot be read or written."""
+    try:
+        shutil.copyfile(path, to)
+        sync(to)
+    except OSError as error:
+        if error.filename == str(path) and error.filename2 is None:  # an error while copying names both
+            raise read_error(path, error) from None
+        raise write_error(to, error) from None
+
+
+def read_error(path: Path, error: OSError) -> DiskError:
+    """The error to raise for a file that cannot be read."""
+    return DiskError(f"{path}: cannot be read ({error.strerror}). Look at its permissions and at the disk.")
 
 
 def write_error(path: Path, error: OSError) -> DiskError:

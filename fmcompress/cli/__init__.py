@@ -56,11 +56,11 @@ def main() -> None:
 
 
 def _fail(error: BaseException, code: int, debug: bool, text: str | None = None) -> None:
-    from rich.markup import escape
+    from rich.text import Text
 
-    from ..report import err
+    from ..report import err, printable
 
     if debug:
         raise error
-    err.print(f"[red]error: {escape(text or str(error))}[/red]", soft_wrap=True)
+    err.print(Text(f"error: {printable(text or str(error))}", style="red"), soft_wrap=True)
     sys.exit(code)

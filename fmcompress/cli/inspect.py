@@ -16,16 +16,18 @@ def inspect(
 ) -> None:
     """Per tensor: shape, dtype, zeros, the strictest N:M pattern that holds, bytes on disk and bits a weight.
 
-    Packed and compressed-tensors weights are decoded to be looked at.
+    Packed and compressed-tensors weights are decoded to be looked at; other forms are listed as they are stored.
     """
     from rich.table import Column, Table
     from rich.text import Text
 
     from ..checkpoint import tensor_facts
-    from ..formats import open_checkpoint
-    from ..report import human_bytes, out, print_json
+    from ..formats import open_as_stored
+    from ..report import err, human_bytes, out, print_json, printable
 
-    source = open_checkpoint(checkpoint)
+    source, reason = open_as_stored(checkpoint)
+    if reason is not None:
+        err.print(printable(f"listed as stored, not decoded: {reason}"), soft_wrap=True, markup=False)
     facts = [tensor_facts(source, name) for name in sorted(source.tensors)]
     if json:
         print_json([{**asdict(fact), "sparsity": fact.sparsity} for fact in facts])
@@ -34,7 +36,7 @@ def inspect(
     for fact in facts:
         shape = " × ".join(map(str, fact.shape)) or "scalar"
         table.add_row(
-            Text(fact.name.encode("unicode_escape").decode()),  # a stranger's name may hold anything
+            Text(printable(fact.name)),
             shape,
             fact.dtype,
             f"{100 * fact.sparsity:.2f} %",

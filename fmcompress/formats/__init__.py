@@ -1,17 +1,20 @@
 """The forms in which a compressed checkpoint is written and read."""
 
 from . import compressed_tensors, packed
-from .encoded import PackedCheckpoint, QuantizedCheckpoint, open_checkpoint
+from .encoded import PackedCheckpoint, QuantizedCheckpoint, open_as_stored, open_checkpoint
 from .output import CompressedTensorsOutput, DenseOutput, Output, PackedOutput
+from .store import LayerStore
 
 __all__ = [
     "CompressedTensorsOutput",
     "DenseOutput",
+    "LayerStore",
     "Output",
     "PackedCheckpoint",
     "PackedOutput",
     "QuantizedCheckpoint",
     "compressed_tensors",
+    "open_as_stored",
     "open_checkpoint",
     "packed",
 ]

@@ -11,6 +11,7 @@ from .. import ops
 from ..errors import ConfigError, PayloadError
 from ..layerwise import Grid, LayerResult, QuantizedWeight
 
+SUFFIXES = ("_packed", "_scale", "_shape", "_zero_point")  # of the parts of a weight, after its name
 METHOD, FORMAT = "compressed-tensors", "pack-quantized"
 
 
@@ -33,14 +34,21 @@ def encode(result: LayerResult) -> dict[str, Tensor]:
     assert quantized is not None
     grid, codes = quantized.grid, quantized.codes.cpu()
     parts = {
-        "weight_packed": ops.pack_codes(codes, grid.bits).view(torch.int32),
+        "weight_packed": _viewed(ops.pack_codes(codes, grid.bits), torch.int32),
         "weight_scale": quantized.scale.cpu().contiguous(),
         "weight_shape": torch.tensor(codes.shape, dtype=torch.int64),
     }
     if not grid.symmetric:  # these run down the rows
-        packed = ops.pack_codes(quantized.zero.cpu().T, grid.bits).view(torch.int32)
+        packed = _viewed(ops.pack_codes(quantized.zero.cpu().T, grid.bits), torch.int32)
         parts["weight_zero_point"] = packed.T.contiguous()
     return parts
+
+
+def _viewed(matrix: Tensor, dtype: torch.dtype) -> Tensor:
+    """The bytes of a contiguous matrix as other numbers, which torch refuses where there are none."""
+    if matrix.numel():
+        return matrix.view(dtype)
+    return matrix.new_empty((len(matrix), matrix.shape[1] * matrix.itemsize // dtype.itemsize), dtype=dtype)
 
 
 def config_of(grid: Grid, targets: Sequence[str], ignore: Sequence[str]) -> dict[str, Any]:
@@ -119,7 +127,7 @@ def decode(name: str, grid: Grid, read: Callable[[str], Tensor]) -> Tensor:
     if packed.dim() != 2 or not scale.is_floating_point() or scale.itemsize == 1:
         raise PayloadError(f"{name}: its codes are no matrix or its scales no floats.")
     try:
-        codes = ops.unpack_codes(packed.view(torch.uint8), grid.bits, cols)
+        codes = ops.unpack_codes(_viewed(packed, torch.uint8), grid.bits, cols)
         groups = grid.groups(cols)
         if len(codes) != rows or tuple(scale.shape) != (rows, groups) or not torch.isfinite(scale).all():
             raise ValueError(f"a weight [{rows}, {cols}] has scales {list(scale.shape)}")
@@ -130,7 +138,7 @@ def decode(name: str, grid: Grid, read: Callable[[str], Tensor]) -> Tensor:
             if columns.dim() != 2:
                 raise ValueError(f"a weight [{rows}, {cols}] has zero-points {list(columns.shape)}")
             columns = columns.T.contiguous()
-            zero = ops.unpack_codes(columns.view(torch.uint8), grid.bits, rows).T.contiguous()
+            zero = ops.unpack_codes(_viewed(columns, torch.uint8), grid.bits, rows).T.contiguous()
             if tuple(zero.shape) != (rows, groups):
                 raise ValueError(f"a weight [{rows}, {cols}] has zero-points {list(zero.shape)}")
     except (ValueError, RuntimeError) as error:

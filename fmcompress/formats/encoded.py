@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ..checkpoint import Checkpoint, TensorEntry
 from ..checkpoint.layout import DTYPES, read_metadata
-from ..errors import PayloadError
+from ..errors import FmcompressError, PayloadError
 from ..layerwise import Grid
 from . import compressed_tensors, packed
 
@@ -22,12 +22,18 @@ class PackedCheckpoint(Checkpoint):
         super().__init__(folder)
         self.stored = self.tensors
         self.descriptions: dict[str, packed.Description] = {}
+        parts = set[str]()
         for shard in self.shards:
-            self.descriptions.update(packed.descriptions_of(shard, read_metadata(shard)))
-        parts = {f"{name}.{part}" for name, described in self.descriptions.items() for part in described.shapes()}
-        missing = sorted(parts - self.stored.keys())
-        if missing:
-            raise PayloadError(f"{self.folder}: holds no tensor {missing[0]!r}, which its metadata describes.")
+            found = packed.descriptions_of(shard, read_metadata(shard))
+            twice = sorted(found.keys() & self.descriptions.keys())
+            if twice:
+                raise PayloadError(f"{shard}: describes tensor {twice[0]!r}, which another shard describes, too.")
+            here = [f"{name}.{part}" for name, described in found.items() for part in described.shapes()]
+            for part in here:
+                if part not in self.stored or self.stored[part].path != shard:
+                    raise PayloadError(f"{shard}: holds no tensor {part!r}, which its metadata describes.")
+            self.descriptions.update(found)
+            parts.update(here)
         _refuse_twins(self.folder, self.descriptions.keys() & self.stored.keys())
         dense = {name: self._dense_entry(name) for name in self.descriptions}
         self.tensors = {**{n: entry for n, entry in self.stored.items() if n not in parts}, **dense}
@@ -58,8 +64,7 @@ class QuantizedCheckpoint(Checkpoint):
         super().__init__(folder)
         self.grid, self.stored = grid, self.tensors
         self._packed = compressed_tensors.packed_names(list(self.stored))
-        suffixes = ("_packed", "_scale", "_shape", "_zero_point")
-        parts = {name + suffix for name in self._packed for suffix in suffixes}
+        parts = {name + suffix for name in self._packed for suffix in compressed_tensors.SUFFIXES}
         _refuse_twins(self.folder, self._packed.keys() & self.stored.keys())
         dense = {name: self._dense_entry(name) for name in self._packed}
         self.tensors = {**{n: entry for n, entry in self.stored.items() if n not in parts}, **dense}
@@ -69,7 +74,8 @@ class QuantizedCheckpoint(Checkpoint):
         if scale is None or f"{name}_shape" not in self.stored:
             raise PayloadError(f"{self.folder}: {name} is packed without its scale or shape.")
         shape = compressed_tensors.shape_of(name, self.read_entry(self.stored[f"{name}_shape"]))
-        size = sum(e.size_bytes for n, e in self.stored.items() if n.startswith(f"{name}_"))
+        names = (name + suffix for suffix in compressed_tensors.SUFFIXES)
+        size = sum(self.stored[part].size_bytes for part in names if part in self.stored)
         return replace(packed_entry, name=name, dtype=scale.dtype, shape=shape, size_bytes=size)
 
     def read(self, name: str) -> Tensor:
@@ -96,10 +102,29 @@ def open_checkpoint(folder: str | Path) -> Checkpoint:
     Raises CheckpointError or PayloadError if it is damaged or in a form that is not read here.
     """
     plain = Checkpoint(folder)
-    if any(packed.is_packed(read_metadata(shard)) for shard in plain.shards):
+    if _is_packed(plain):
         return PackedCheckpoint(folder)
     if (plain.folder / "config.json").exists():
         grid = compressed_tensors.grid_of(plain.folder, plain.config)
         if grid is not None:
             return QuantizedCheckpoint(folder, grid)
     return plain
+
+
+def open_as_stored(folder: str | Path) -> tuple[Checkpoint, str | None]:
+    """As open_checkpoint does; or, where a config.json is broken or tells of a form that is not read here, the tensors
+    as they stand in the files and the reason. For whoever only looks at them.
+
+    Raises CheckpointError or PayloadError if the files themselves are damaged.
+    """
+    plain = Checkpoint(folder)
+    try:
+        return open_checkpoint(folder), None
+    except FmcompressError as error:
+        if _is_packed(plain):
+            raise
+        return plain, str(error)
+
+
+def _is_packed(plain: Checkpoint) -> bool:
+    return any(packed.is_packed(read_metadata(shard)) for shard in plain.shards)

@@ -1,6 +1,5 @@
 """Where a run writes: the three forms of a finished checkpoint behind one face."""
 
-import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -12,12 +11,14 @@ from ..checkpoint import (
     CheckpointWriter,
     companion_files,
     copy_checkpoint,
+    copy_file,
     require_space,
     sync,
     verify_checkpoint,
     write_error,
 )
 from ..checkpoint.layout import INDEX
+from ..errors import CheckpointError
 from ..layerwise import Grid, LayerResult, Pattern
 from . import compressed_tensors, packed
 from .encoded import open_checkpoint
@@ -31,6 +32,9 @@ class Output(Protocol):
 
     def begin(self) -> None:
         """Put into the folder what stands there from the start."""
+
+    def confirm(self, records: Records) -> None:
+        """Before an earlier run is gone on with: everything that its records name must be there."""
 
     def write(self, name: str, result: LayerResult) -> None:
         """Take a solved tensor; durable after flush()."""
@@ -55,6 +59,9 @@ class DenseOutput:
     def begin(self) -> None:
         """See Output."""
         copy_checkpoint(self.source, self.folder)
+
+    def confirm(self, records: Records) -> None:
+        """See Output. Opening the writer finds what is missing."""
 
     @property
     def writer(self) -> CheckpointWriter:
@@ -81,17 +88,33 @@ class DenseOutput:
 
 
 class EncodedOutput:
-    """Solved tensors in another form: kept a file each until all are there, then assembled into shards."""
+    """Solved tensors in another form: kept a file each until all are there, then assembled into shards.
+
+    store   where they are kept
+    needed  bytes that the disk must have left
+    """
 
     remember = False  # whether the source's headers go into the metadata
 
-    def __init__(self, source: Checkpoint, folder: Path, layers: Path) -> None:
-        self.source, self.folder, self.store = source, folder, LayerStore(layers)
+    def __init__(self, source: Checkpoint, folder: Path, store: LayerStore, needed: int) -> None:
+        self.source, self.folder, self.store, self.needed = source, folder, store, needed
 
     def begin(self) -> None:
         """See Output."""
-        require_space(self.folder.parent, self.source.total_bytes)  # what is encoded is kept twice for a while
-        self.folder.mkdir()
+        require_space(self.folder.parent, self.needed)
+        try:
+            self.folder.mkdir()
+        except OSError as error:
+            raise write_error(self.folder, error) from None
+
+    def confirm(self, records: Records) -> None:
+        """See Output. read() would take an unsolved weight where a file is gone."""
+        for record in records:
+            if not self.store.path(record["tensor"]).exists():
+                raise CheckpointError(
+                    f"{record['tensor']}: it was solved, but {self.store.path(record['tensor'])} is gone. "
+                    "Use --force to start anew."
+                )
 
     def encode(self, name: str, result: LayerResult) -> tuple[dict[str, Tensor], dict[str, str]]:
         """The tensors that stand for a solved one, and texts for the metadata of their file."""
@@ -118,13 +141,9 @@ class EncodedOutput:
         """See Output."""
         replaced = {record["tensor"]: self.store.read(record["tensor"]) for record in records}
         write_shards(self.source, self.folder, replaced, self.remember)
-        try:
-            for path in companion_files(self.source):
-                if path.name != INDEX:
-                    shutil.copyfile(path, self.folder / path.name)
-                    sync(self.folder / path.name)
-        except OSError as error:
-            raise write_error(self.folder, error) from None
+        for path in companion_files(self.source):
+            if path.name != INDEX:
+                copy_file(path, self.folder / path.name)
         self.change_config()
         sync(self.folder)
         verify_checkpoint(self.source, open_checkpoint(self.folder), records, in_place=False)
@@ -138,8 +157,10 @@ class PackedOutput(EncodedOutput):
 
     remember = True
 
-    def __init__(self, source: Checkpoint, folder: Path, layers: Path, pattern: Pattern | None) -> None:
-        super().__init__(source, folder, layers)
+    def __init__(
+        self, source: Checkpoint, folder: Path, store: LayerStore, needed: int, pattern: Pattern | None
+    ) -> None:
+        super().__init__(source, folder, store, needed)
         self.pattern = pattern
 
     def encode(self, name: str, result: LayerResult) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -160,9 +181,16 @@ class CompressedTensorsOutput(EncodedOutput):
     """
 
     def __init__(
-        self, source: Checkpoint, folder: Path, layers: Path, grid: Grid, targets: list[str], ignore: list[str]
+        self,
+        source: Checkpoint,
+        folder: Path,
+        store: LayerStore,
+        needed: int,
+        grid: Grid,
+        targets: list[str],
+        ignore: list[str],
     ) -> None:
-        super().__init__(source, folder, layers)
+        super().__init__(source, folder, store, needed)
         self.grid, self.targets, self.ignore = grid, targets, ignore
 
     def encode(self, name: str, result: LayerResult) -> tuple[dict[str, Tensor], dict[str, str]]:

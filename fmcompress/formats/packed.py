@@ -14,10 +14,12 @@ from torch import Tensor
 from .. import ops
 from ..checkpoint.layout import DTYPE_NAMES, DTYPES
 from ..errors import ConfigError, PayloadError
-from ..layerwise import NM, Grid, LayerResult, Pattern, QuantizedWeight
+from ..layerwise import MAX_GROUP_COLS, NM, Grid, LayerResult, Pattern, QuantizedWeight
+from ..memory import require_memory
 
 VERSION = 1
 VERSION_KEY = "fmcompress.packed"  # in the metadata of every file that holds packed tensors
+PARTS = ("bitmask", "indices", "values", "codes", "scale", "zero")
 PREFIX = "fmcompress.tensor."  # before the name of a packed tensor: its description as JSON
 
 
@@ -29,7 +31,7 @@ class GridFields(_Strict):
     """How codes are to be read."""
 
     bits: Literal[2, 3, 4, 8]
-    group_size: int | None = Field(ge=1, le=1 << 31)
+    group_size: int | None = Field(ge=1, le=MAX_GROUP_COLS)
     symmetric: bool
 
 
@@ -38,6 +40,10 @@ class NMFields(_Strict):
 
     keep: int = Field(ge=1, le=128)
     group: int = Field(ge=1, le=128)
+
+    def stored(self, cols: int) -> int:
+        """Weights that are kept of a row of `cols`."""
+        return cols // self.group * self.keep
 
 
 class Description(_Strict):
@@ -52,15 +58,19 @@ class Description(_Strict):
     grid: GridFields | None
     crc32: dict[str, int]
 
+    @property
+    def row_entries(self) -> int:
+        """Weights that are stored of every row, where no bitmask says which."""
+        return self.cols if self.pattern is None else self.pattern.stored(self.cols)
+
     def shapes(self) -> dict[str, tuple[str, tuple[int, ...]]]:
         """Part -> dtype and shape that it must have."""
         parts: dict[str, tuple[str, tuple[int, ...]]] = {}
-        kept: tuple[int, ...] = (self.kept,) if self.masked else (self.rows, self.cols)
+        kept: tuple[int, ...] = (self.kept,) if self.masked else (self.rows, self.row_entries)
         if self.masked:
             parts["bitmask"] = "U8", (self.rows, (self.cols + 7) // 8)
         if self.pattern is not None:
-            kept = self.rows, self.cols // self.pattern.group * self.pattern.keep
-            parts["indices"] = "U8", (self.rows, ops.packed_bytes(kept[1], index_bits(self.pattern.group)))
+            parts["indices"] = "U8", (self.rows, ops.packed_bytes(self.row_entries, index_bits(self.pattern.group)))
         if self.grid is None:
             parts["values"] = self.dtype, kept
             return parts
@@ -93,10 +103,10 @@ def encode(result: LayerResult, pattern: Pattern | None) -> tuple[dict[str, Tens
         nm = NMFields(keep=pattern.keep, group=pattern.group)
         # exactly `keep` of every group, also where more than the others are zero
         mask = ~ops.nm_mask(weight.abs().float(), pattern.keep, pattern.group)
-        places, stored = torch.arange(cols) % pattern.group, cols // pattern.group * pattern.keep
-        indices = places.to(torch.uint8).expand(rows, cols)[mask].view(rows, stored)
+        places = torch.arange(cols) % pattern.group
+        indices = places.to(torch.uint8).expand(rows, cols)[mask].view(rows, nm.stored(cols))
         parts["indices"] = ops.pack_codes(indices, index_bits(pattern.group))
-        entries = entries[mask].view(rows, stored)
+        entries = entries[mask].view(rows, nm.stored(cols))
     elif result.zeros * bits > weight.numel():  # a bit a weight costs less than the zeros
         parts["bitmask"], entries = ops.pack_bitmask(entries, weight != 0, weight.numel() - result.zeros)
     masked = "bitmask" in parts
@@ -108,9 +118,7 @@ def encode(result: LayerResult, pattern: Pattern | None) -> tuple[dict[str, Tens
         parts["scale"] = quantized.scale.cpu()
         if not quantized.grid.symmetric:
             parts["zero"] = ops.pack_codes(quantized.zero.cpu(), bits)
-    grid = None
-    if quantized is not None:
-        grid = {name: getattr(quantized.grid, name) for name in ("bits", "group_size", "symmetric")}
+    grid = None if quantized is None else {name: getattr(quantized.grid, name) for name in GridFields.model_fields}
     fields = {
         "dtype": DTYPE_NAMES[weight.dtype],
         "rows": rows,
@@ -137,11 +145,10 @@ def parse_description(name: str, text: str) -> Description:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
         raise PayloadError(f"{name}: the description's {where or 'JSON'} is wrong: {first['msg']}.") from None
-    pattern, dense = described.pattern, described.rows * described.cols
-    if pattern is not None:
-        if described.masked or pattern.keep > pattern.group or described.cols % pattern.group:
-            raise PayloadError(f"{name}: the description's pattern does not fit the weight.")
-        dense = dense // pattern.group * pattern.keep
+    pattern = described.pattern
+    if pattern is not None and (described.masked or pattern.keep > pattern.group or described.cols % pattern.group):
+        raise PayloadError(f"{name}: the description's pattern does not fit the weight.")
+    dense = described.rows * described.row_entries
     if described.kept > dense or (not described.masked and described.kept != dense):
         raise PayloadError(f"{name}: the description keeps {described.kept} of {dense} weights.")
     if described.crc32.keys() != described.shapes().keys():
@@ -152,7 +159,8 @@ def parse_description(name: str, text: str) -> Description:
 def decode(name: str, described: Description, read: Callable[[str], Tensor]) -> Tensor:
     """The dense weight [rows, cols] of which `read` gives the parts.
 
-    Raises PayloadError, naming the tensor, if a part has the wrong shape, dtype or checksum or does not decode.
+    Raises PayloadError, naming the tensor, if it is larger than the memory, or if a part has the wrong shape, dtype or
+    checksum or does not decode.
     """
     parts = {part: read(part) for part in described.shapes()}
     for part, (dtype, shape) in described.shapes().items():
@@ -161,6 +169,7 @@ def decode(name: str, described: Description, read: Callable[[str], Tensor]) -> 
             raise PayloadError(f"{name}: {part}: expected {dtype} {list(shape)}, got {got.dtype} {list(got.shape)}.")
         if checksum(got) != described.crc32[part]:
             raise PayloadError(f"{name}: {part}: wrong checksum. The file is damaged: fetch it again.")
+    require_memory(name, described.rows * described.cols * DTYPES[described.dtype].itemsize)
     try:
         return _assemble(described, parts)
     except (ValueError, RuntimeError) as error:
@@ -174,8 +183,7 @@ def _assemble(described: Description, parts: dict[str, Tensor]) -> Tensor:
     elif described.masked:
         entries = ops.unpack_codes(parts["codes"].view(1, -1), grid.bits, described.kept).view(-1)
     else:
-        kept = cols if described.pattern is None else cols // described.pattern.group * described.pattern.keep
-        entries = ops.unpack_codes(parts["codes"], grid.bits, kept)
+        entries = ops.unpack_codes(parts["codes"], grid.bits, described.row_entries)
     mask = None
     if described.masked:
         dense = ops.unpack_bitmask(parts["bitmask"], entries, cols)
@@ -196,8 +204,7 @@ def _assemble(described: Description, parts: dict[str, Tensor]) -> Tensor:
 def _places(described: Description, indices: Tensor) -> Tensor:
     """[rows, kept] the columns of the kept weights of an N:M pattern."""
     assert described.pattern is not None
-    keep, group = described.pattern.keep, described.pattern.group
-    kept = described.cols // group * keep
+    keep, group, kept = described.pattern.keep, described.pattern.group, described.row_entries
     inside = ops.unpack_codes(indices, index_bits(group), kept).long()
     if not inside.numel():
         return inside
@@ -213,12 +220,11 @@ def _dequantized(described: Description, parts: dict[str, Tensor], codes: Tensor
     assert fields is not None
     if not (torch.isfinite(scale).all() and (scale > 0).all()):
         raise ValueError("a scale is not a positive number")
-    grid = Grid(fields.bits, fields.group_size, fields.symmetric)
     if fields.symmetric:
         zero = torch.full(scale.shape, 1 << (fields.bits - 1), dtype=torch.uint8)
     else:
         zero = ops.unpack_codes(parts["zero"], fields.bits, scale.shape[1])
-    return QuantizedWeight(grid, codes, scale, zero).dequantized(DTYPES[described.dtype])
+    return QuantizedWeight(Grid(**fields.model_dump()), codes, scale, zero).dequantized(DTYPES[described.dtype])
 
 
 def metadata_of(descriptions: dict[str, Description]) -> dict[str, str]:
@@ -236,10 +242,9 @@ def descriptions_of(where: Any, metadata: dict[str, str]) -> dict[str, Descripti
 
     Raises PayloadError for another version or a description that is not one.
     """
-    version = metadata.get(VERSION_KEY)
     if not is_packed(metadata):
         return {}
-    if version != str(VERSION):
+    if (version := metadata.get(VERSION_KEY)) != str(VERSION):
         raise PayloadError(f"{where}: packed format version {version}, known is {VERSION}. Update fmcompress.")
     found = {key.removeprefix(PREFIX): text for key, text in metadata.items() if key.startswith(PREFIX)}
     return {name: parse_description(name, text) for name, text in found.items()}

@@ -8,7 +8,16 @@ from pathlib import Path
 
 import torch
 
-from ..checkpoint import Checkpoint, TensorEntry, companion_files, require_space, sync, write_error
+from ..checkpoint import (
+    Checkpoint,
+    TensorEntry,
+    companion_files,
+    copy_file,
+    read_error,
+    require_space,
+    sync,
+    write_error,
+)
 from ..checkpoint.layout import DTYPE_NAMES, FACTS, INDEX, parse_header, read_metadata, write_header
 from ..errors import ConfigError, PayloadError
 from .encoded import PackedCheckpoint, QuantizedCheckpoint, open_checkpoint
@@ -19,20 +28,24 @@ def unpack_checkpoint(folder: Path, out: Path, progress: Callable[[str], None] =
     """Write all tensors of a packed or compressed-tensors checkpoint dense. Returns what was written.
 
     A packed checkpoint comes back to the bit, headers and index included: the files that `--format dense` would have
-    written. OUT appears by one rename at the end.
-    Raises ConfigError if there is nothing to unpack or OUT exists, PayloadError if a tensor does not decode.
+    written. OUT appears by one rename at the end; an empty folder of that name is replaced.
+    Raises ConfigError if there is nothing to unpack or OUT exists, PayloadError if a tensor does not decode, DiskError
+    if something cannot be read or written.
     """
     source = open_checkpoint(folder)
     if not isinstance(source, PackedCheckpoint | QuantizedCheckpoint):
         raise ConfigError(f"{folder}: its weights are dense already.")
     out = out.resolve()
     partial = out.parent / f"{out.name}.partial"
-    if out.exists() or partial.exists():
-        raise ConfigError(f"OUT: {out if out.exists() else partial} exists. Choose another name.")
+    if partial.exists() or _is_taken(out):
+        raise ConfigError(f"OUT: {partial if partial.exists() else out} exists. Choose another name.")
     if not out.parent.is_dir():
         raise ConfigError(f"OUT: {out.parent} is no folder. Create it first.")
     require_space(out.parent, sum(_dense_fields(entry)[2] for entry in source.tensors.values()))
-    partial.mkdir()
+    try:
+        partial.mkdir()
+    except OSError as error:
+        raise write_error(partial, error) from None
     try:
         _write_all(source, partial, progress)
         if _all_fields(Checkpoint(partial)) != _all_fields(source):
@@ -46,13 +59,16 @@ def unpack_checkpoint(folder: Path, out: Path, progress: Callable[[str], None] =
     return Checkpoint(out)
 
 
+def _is_taken(out: Path) -> bool:
+    return out.exists() and not (out.is_dir() and not any(out.iterdir()))  # an empty folder is replaced
+
+
 def _write_all(source: Checkpoint, folder: Path, progress: Callable[[str], None]) -> None:
     for shard in source.shards:
         _write_shard(source, shard, folder / shard.name, progress)
     for path in companion_files(source):
         if path.name not in (INDEX, FACTS, "config.json"):
-            shutil.copyfile(path, folder / path.name)
-            sync(folder / path.name)
+            copy_file(path, folder / path.name)
     if (source.folder / "config.json").exists():
         _restore_config(source, folder)
     if (source.folder / INDEX).exists():
@@ -100,24 +116,31 @@ def _restore_config(source: Checkpoint, folder: Path) -> None:
         config = {key: value for key, value in source.config.items() if key != "quantization_config"}
         write_json(folder / "config.json", config)
     else:
-        shutil.copyfile(source.folder / "config.json", folder / "config.json")
-        sync(folder / "config.json")
+        copy_file(source.folder / "config.json", folder / "config.json")
 
 
 def _restore_facts(source: Checkpoint, folder: Path) -> None:
     """What was done to the weights is still true; how they are stored is not."""
     try:
-        facts = dict(json.loads((source.folder / FACTS).read_bytes()))
+        facts = dict(json.loads(_read(source.folder / FACTS)))
         if not isinstance(facts["bytes_before"], int) or not isinstance(facts["weights"], int):
             raise ValueError
     except (ValueError, TypeError, KeyError, RecursionError):
         return  # not ours, or damaged: nothing depends on it
-    bits = 8 * facts["bytes_before"] / max(1, facts["weights"])
-    write_json(folder / FACTS, {**facts, "format": "dense", "bytes_after": facts["bytes_before"], "bits_per_weight": bits})
+    size = facts["bytes_before"]
+    dense = {"format": "dense", "bytes_after": size, "bits_per_weight": 8 * size / max(1, facts["weights"])}
+    write_json(folder / FACTS, {**facts, **dense})
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise read_error(path, error) from None
 
 
 def _restore_index(source: Checkpoint, folder: Path) -> None:
-    metadata = json.loads((source.folder / INDEX).read_bytes()).get("metadata")
+    metadata = json.loads(_read(source.folder / INDEX)).get("metadata")
     remembered = metadata.get(SOURCE_INDEX) if isinstance(metadata, dict) else None
     if isinstance(remembered, str):
         (folder / INDEX).write_bytes(remembered.encode(errors="replace"))  # half a character is read by nobody

@@ -1,14 +1,16 @@
 """What the methods that solve one layer at a time share: patterns, grids, the factor, the sweep, the result."""
 
 from .factor import FACTOR_COLS, all_finite, factor_hessian
-from .grid import Grid, QuantizedWeight, quantize
+from .grid import MAX_GROUP_COLS, Grid, QuantizedWeight, quantize
 from .patterns import NM, Pattern, Unstructured, parse_pattern
-from .result import Clock, LayerResult, count_zeros, finished, losses
+from .result import OFF_THE_GRID, Clock, LayerResult, count_zeros, finished, losses
 from .solver import check_options, check_weight, solve
 
 __all__ = [
     "FACTOR_COLS",
+    "MAX_GROUP_COLS",
     "NM",
+    "OFF_THE_GRID",
     "Clock",
     "Grid",
     "LayerResult",

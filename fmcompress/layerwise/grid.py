@@ -9,6 +9,9 @@ from torch.nn.functional import pad
 from .. import ops
 from ..errors import ConfigError
 
+MAX_GROUP_COLS = 1 << 31  # the widest group that the packed format can describe
+LEAST_HALF = 2.0**-24  # the smallest positive float16
+
 
 @dataclass(frozen=True)
 class Grid:
@@ -20,7 +23,7 @@ class Grid:
                 zero-point
     candidates  clipped ranges to try for the least squared error; 1 takes smallest and largest weight
 
-    Raises ConfigError for bits that have no packed form and for group sizes below 1.
+    Raises ConfigError for bits that have no packed form and for group sizes that are not 1 to 2^31.
     """
 
     bits: int = 4
@@ -31,8 +34,10 @@ class Grid:
     def __post_init__(self) -> None:
         if self.bits not in ops.BITS:
             raise ConfigError(f"bits: expected one of {', '.join(map(str, ops.BITS))}, got {self.bits}.")
-        if self.group_size is not None and self.group_size < 1:
-            raise ConfigError(f"group size: expected at least 1 column, got {self.group_size}.")
+        if self.group_size is not None and not 1 <= self.group_size <= MAX_GROUP_COLS:
+            raise ConfigError(
+                f"group size: expected 1 to {MAX_GROUP_COLS} columns, got {self.group_size}. Take None for a whole row."
+            )
         if not 1 <= self.candidates <= 1000:
             raise ConfigError(f"candidates: expected 1 to 1000 ranges to try, got {self.candidates}.")
 
@@ -97,8 +102,14 @@ def find_scales(weight: Tensor, grid: Grid, stored: torch.dtype) -> tuple[Tensor
     )
     if grid.symmetric:  # also where squares overflow and the search found nothing: readers take it for granted
         zero = torch.full_like(zero, 1 << (grid.bits - 1))
-    rounded = scale.to(stored).clamp(min=torch.finfo(stored).tiny)  # 0 would divide
+    rounded = scale.to(stored).clamp(min=_least_scale(stored))  # 0 would divide
     return rounded.to(weight.dtype).view(shape), zero.view(shape)
+
+
+def _least_scale(stored: torch.dtype) -> float:
+    """What a scale that rounds to nothing becomes. In float16 also subnormal scales are of use: small weights have
+    them, and their inverses are far from overflowing. Elsewhere only the smallest normal number has an inverse."""
+    return LEAST_HALF if stored == torch.float16 else torch.finfo(stored).tiny
 
 
 def quantize(weight: Tensor, grid: Grid, stored: torch.dtype) -> QuantizedWeight:

@@ -41,6 +41,10 @@ class LayerResult:
         return self.zeros / max(1, self.weight.numel())
 
 
+# the level beyond the largest weight of a symmetric grid may be too large for the dtype
+OFF_THE_GRID = "Quantize it --asymmetric, give the model in bfloat16, or --exclude it."
+
+
 class Clock:
     """Wall time between laps, by name."""
 
@@ -76,14 +80,15 @@ def count_zeros(tensor: Tensor) -> int:
     return tensor.numel() - int(torch.count_nonzero(tensor != 0))
 
 
-def finished(solved: Tensor, dtype: torch.dtype, name: str) -> Tensor:
+def finished(solved: Tensor, dtype: torch.dtype, name: str, remedy: str = "Raise the damping.") -> Tensor:
     """The solved weight in its final dtype, without -0.0, which some readers of packed weights take for a nonzero.
 
     `solved` is changed in place where it has that dtype already.
+    remedy  what the caller can offer against an overflow
 
     Raises CalibrationError if it is not finite, as when a float16 weight overflows.
     """
     result = solved.to(dtype).add_(0.0)
     if not all_finite(result):
-        raise CalibrationError(f"{name}: the pruned weight is not finite in {dtype}. Raise the damping.")
+        raise CalibrationError(f"{name}: the solved weight is not finite in {dtype}. {remedy}")
     return result

@@ -9,7 +9,7 @@ from ..errors import CalibrationError, ConfigError
 from .factor import MAX_DAMPING, all_finite, factor_hessian
 from .grid import Grid
 from .patterns import NM, Pattern, Unstructured
-from .result import Clock, LayerResult, count_zeros, finished, quadratic_form
+from .result import OFF_THE_GRID, Clock, LayerResult, count_zeros, finished, quadratic_form
 from .scales import Scales
 from .sweeper import Sweeper
 
@@ -58,7 +58,8 @@ def solve(
     if order is not None:
         solved = torch.empty_like(solved)
         solved[:, order] = sweeper.solved
-    result = finished(solved, weight.dtype, name)
+    remedy = "Raise the damping" + ("." if grid is None else f". {OFF_THE_GRID}")
+    result = finished(solved, weight.dtype, name, remedy)
     zeros, loss = count_zeros(result), max(0.0, live)
     clock.lap("report")
     return LayerResult(

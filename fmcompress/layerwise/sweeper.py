@@ -87,7 +87,8 @@ class Sweeper:
         # the difference of cumulated counts, so that the rounding of all blocks adds up to the layer's exact count
         count = zeros_of(self.pattern.sparsity, rows * end) - zeros_of(self.pattern.sparsity, rows * begin)
         scores = (block / diagonal).abs_()  # ordered as the paper's squares, which could over- or underflow
-        return ops.select_smallest(scores.view(-1, rows * (end - begin)), count).view(block.shape)
+        segments = scores if self.pattern.scope == "row" else scores.view(1, -1)
+        return ops.select_smallest(segments, count).view(block.shape)
 
     def _choose_whole_layer(self) -> Tensor | None:
         if not isinstance(self.pattern, Unstructured) or self.pattern.scope != "layer":
@@ -110,8 +111,8 @@ class Sweeper:
 
     def _doomed(self, block: Tensor, inverse: Tensor, prune: Tensor | None) -> Tensor | None:
         """What will be pruned of a block, as far as it is known before the sweep."""
-        if not isinstance(self.pattern, NM):
-            return prune
+        if not isinstance(self.pattern, NM) or self.scales is None or not self.scales.refreshed:
+            return prune  # scales that stand already do not ask
         return ops.nm_mask((block / inverse.diagonal()).abs_(), self.keep, self.group)
 
 

@@ -5,6 +5,7 @@ from torch import Tensor
 
 from ..errors import CalibrationError
 from ..layerwise import (
+    OFF_THE_GRID,
     Clock,
     Grid,
     LayerResult,
@@ -37,7 +38,7 @@ def round_to_nearest(weight: Tensor, grid: Grid, hessian: Tensor | None = None, 
     solved = quantized.dequantized(original.dtype)
     clock.lap("solve")
     loss, relative = losses(original, solved, hessian)
-    result = finished(solved, weight.dtype, name)
+    result = finished(solved, weight.dtype, name, OFF_THE_GRID)
     zeros = count_zeros(result)
     clock.lap("report")
     return LayerResult(result, loss, relative, zeros, seconds=clock.laps, quantized=quantized)

@@ -127,6 +127,14 @@ def test_the_library_decompresses_it(grid: Grid, dtype: torch.dtype) -> None:
     assert decoded.dtype == dtype
 
 
+@pytest.mark.parametrize("grid", [Grid(4, 8, s) for s in (True, False)] + [Grid(3, None, False)], ids=str)
+@pytest.mark.parametrize("shape", [(0, 8), (8, 0), (0, 0)], ids=str)
+def test_nothing_in_it(shape: tuple[int, int], grid: Grid) -> None:
+    parts = compressed_tensors.encode(round_to_nearest(torch.zeros(shape), grid))
+    assert parts["weight_packed"].dtype == torch.int32
+    assert compressed_tensors.decode("w.weight", grid, parts.__getitem__).shape == shape
+
+
 def test_the_library_reads_the_config(home: Path, tmp_path: Path) -> None:
     pytest.importorskip("compressed_tensors", reason=WHY)
     from compressed_tensors.quantization import QuantizationConfig

@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 import torch
 from compression import bare_checkpoint, bits_of, random_weight, run
-from hostile import JUNK, MANY, contents, damaged, read_all, survives, write
+from hostile import JUNK, MANY, contents, damaged, peak_kib, read_all, reset_peak_kib, survives, write
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from fmcompress import memory
 from fmcompress.checkpoint import Checkpoint
-from fmcompress.checkpoint.layout import SINGLE, read_header_text
+from fmcompress.checkpoint.layout import INDEX, SINGLE, read_header_text
 from fmcompress.errors import PayloadError
 from fmcompress.formats import packed
 
@@ -152,6 +153,70 @@ def test_few_bytes_are_no_gigabytes(tmp_path: Path) -> None:
         text = json.dumps({**fields, "pattern": pattern, "crc32": dict.fromkeys(parts, 0)})
         texts = {packed.VERSION_KEY: "1", packed.PREFIX + HALF: text}
         survives(write(tmp_path / "changed", texts, {f"{HALF}.{part}": value for part, value in parts.items()}))
+
+
+def test_what_was_held_before_hides_nothing() -> None:
+    """Of how read_all measures."""
+    bytearray(150 << 20)
+    before = reset_peak_kib()
+    bytearray(110 << 20)
+    assert 100_000 < peak_kib() - before < 150_000
+
+
+def test_more_than_the_memory_is_refused(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bit a weight that is not there, yet dense it takes 32."""
+    bitmask = torch.zeros(1, 1 << 12, dtype=torch.uint8)
+    described = packed.Description.model_validate(
+        {
+            "dtype": "F32",
+            "rows": 1,
+            "cols": 1 << 15,
+            "kept": 0,
+            "pattern": None,
+            "masked": True,
+            "grid": None,
+            "crc32": {"bitmask": packed.checksum(bitmask), "values": 0},
+        }
+    )
+    parts = {f"{HALF}.bitmask": bitmask, f"{HALF}.values": torch.empty(0)}
+    folder = write(tmp_path / "bomb", packed.metadata_of({HALF: described}), parts)
+    for left in (1 << 17, None):  # a system that does not tell, too
+        monkeypatch.setattr(memory, "available_bytes", lambda left=left: left)
+        assert not read_all(folder)[HALF].any()
+    monkeypatch.setattr(memory, "available_bytes", lambda: (1 << 17) - 1)
+    with pytest.raises(PayloadError, match=f"^{HALF}: expected at most the 131071 bytes of memory .*got 131072 bytes"):
+        read_all(folder)
+    monkeypatch.undo()
+    assert memory.available_bytes() is None or memory.available_bytes() > 1 << 24  # type: ignore[operator]
+
+
+# parts and shards
+
+
+def sharded(folder: Path, shards: list[tuple[dict[str, str], dict[str, Tensor]]]) -> Path:
+    weight_map: dict[str, str] = {}
+    for number, (texts, tensors) in enumerate(shards):
+        write(folder, texts, tensors)
+        (folder / SINGLE).rename(folder / f"{number}.safetensors")
+        weight_map |= dict.fromkeys(tensors, f"{number}.safetensors")
+    (folder / INDEX).write_text(json.dumps({"metadata": {}, "weight_map": weight_map}))
+    return folder
+
+
+def test_parts_lie_in_the_shard_that_describes_them(home: Path, tmp_path: Path) -> None:
+    texts, tensors = contents(home / "packed")
+    first = {name: tensor for name, tensor in tensors.items() if name.startswith(HALF)}
+    rest = {name: tensor for name, tensor in tensors.items() if name not in first}
+    version = {packed.VERSION_KEY: "1"}
+    own = {key: text for key, text in texts.items() if key.endswith(HALF)} | version
+    others = {key: text for key, text in texts.items() if not key.endswith(HALF)}
+    assert read_all(sharded(tmp_path / "right", [(own, first), (others, rest)])).keys() == {*OPTIONS, PLAIN}
+    with pytest.raises(PayloadError, match=rf"0\.safetensors: holds no tensor '{HALF}\.\w+', which its metadata"):
+        read_all(sharded(tmp_path / "swapped", [(own, rest), (others, first)]))
+    with pytest.raises(
+        PayloadError, match=rf"1\.safetensors: describes tensor '{HALF}', which another shard describes"
+    ):
+        read_all(sharded(tmp_path / "twice", [(own, first), (texts, rest)]))
 
 
 # parts, with the checksums that they then have

@@ -113,6 +113,15 @@ def test_dense_and_packed(changed: Path) -> None:
         read_all(changed)
 
 
+def test_names_that_begin_alike_are_no_parts(changed: Path) -> None:
+    """Each byte counts once, also for a tensor whose name goes on after that of a packed one."""
+    texts, tensors = contents(changed)
+    write(changed, texts, {**tensors, f"{NAME}_bias": torch.ones(1000)})
+    source = open_checkpoint(changed)
+    assert source.tensors.keys() == {NAME, f"{NAME}_bias", "layer.1.norm"}
+    assert source.total_bytes == Checkpoint(changed).total_bytes
+
+
 def test_other_scales_are_read(changed: Path) -> None:
     """The format does not forbid a scale of zero, nor a negative one."""
     for value in (0.0, -0.5):

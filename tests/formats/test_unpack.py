@@ -167,6 +167,78 @@ def test_refusals(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert {path.name for path in tmp_path.iterdir()} == {"packed"}
 
 
+@pytest.mark.parametrize("form", ["packed", "compressed-tensors"])
+def test_the_facts_tell_of_the_dense_form(home: Path, tmp_path: Path, form: str) -> None:
+    facts = run(home / "single", tmp_path / "small", method="rtn", group_size=32, format=form)
+    unpack_checkpoint(tmp_path / "small", tmp_path / "dense")
+    written = json.loads((tmp_path / "dense" / FACTS).read_text())
+    assert (written["format"], written["bits_per_weight"]) == ("dense", 16)
+    assert written["bytes_after"] == written["bytes_before"] == facts["bytes_before"] > facts["bytes_after"]
+    assert written["layers"] == facts["layers"]
+    (tmp_path / "small" / FACTS).write_text("[]")  # nothing depends on it
+    unpack_checkpoint(tmp_path / "small", tmp_path / "other")
+
+
+def test_out_may_be_an_empty_folder(home: Path, tmp_path: Path) -> None:
+    run(home / "single", tmp_path / "packed", method="rtn", format="packed")
+    (tmp_path / "out").mkdir()
+    unpack_checkpoint(tmp_path / "packed", tmp_path / "out")
+    assert type(open_checkpoint(tmp_path / "out")) is Checkpoint
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match="file exists"):
+        unpack_checkpoint(tmp_path / "packed", tmp_path / "file")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "out", "packed"]
+
+
+def test_errors_tell_reading_from_writing(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(home / "single", tmp_path / "packed", method="rtn", format="packed")
+    real = shutil.copyfile
+
+    def copyfile(source: Path, target: Path) -> Any:
+        if Path(source).name == "tokenizer.json":
+            raise PermissionError(13, "Permission denied", str(source))
+        return real(source, target)
+
+    monkeypatch.setattr(shutil, "copyfile", copyfile)
+    for attempt in (
+        lambda: unpack_checkpoint(tmp_path / "packed", tmp_path / "out"),
+        lambda: run(home / "single", tmp_path / "out", method="rtn", format="packed"),
+        lambda: run(home / "single", tmp_path / "out", method="rtn", format="dense", force=True),
+    ):
+        with pytest.raises(DiskError, match=r"tokenizer\.json: cannot be read \(Permission denied\)"):
+            attempt()
+    shutil.rmtree(tmp_path / "out.partial", ignore_errors=True)
+    monkeypatch.setattr(Path, "mkdir", lambda *_, **__: (_ for _ in ()).throw(PermissionError(13, "Permission denied")))
+    for attempt in (
+        lambda: unpack_checkpoint(tmp_path / "packed", tmp_path / "out"),
+        lambda: run(home / "single", tmp_path / "out", method="rtn", format="packed"),
+    ):
+        with pytest.raises(DiskError, match=r"out\.partial: cannot be written \(Permission denied\)"):
+            attempt()
+
+
+NASTY = "l.0[/b] \x1b[31m:bug:\n.weight"
+
+
+def test_names_are_printed_as_they_are(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """No markup, no pictures, and nothing that moves a terminal's cursor."""
+    spelt = r"l.0[/b] \x1b[31m:bug:\n.weight"
+    model, out = bare_checkpoint(tmp_path / "model", {NASTY: random_weight(32, 64)}), tmp_path / "out[dim][" / "x]"
+    out.parent.mkdir()
+    outcome = invoke(capsys, "quantize", model, tmp_path / "packed", "--method", "rtn", "--format", "packed")
+    assert outcome.code == 0
+    assert f"block 1/1 · {spelt} · " in outcome.stderr
+    outcome = invoke(capsys, "unpack", tmp_path / "packed", out)
+    assert (outcome.code, outcome.stderr) == (0, "")
+    assert outcome.stdout.startswith(f"{out}: 1 tensors")
+    assert spelt in invoke(capsys, "inspect", out).stdout
+    (model / "config.json").write_text("{}")
+    outcome = invoke(capsys, "quantize", model, tmp_path / "again", "--method", "rtn", "--group-size", "7")
+    assert outcome.code == 2
+    assert outcome.stderr.count("\n") == 1
+    assert outcome.stderr.startswith(f"error: {spelt}: ")
+
+
 def test_packed_and_quantized_models_are_no_sources(home: Path, tmp_path: Path) -> None:
     for form in ("packed", "compressed-tensors"):
         run(home / "single", tmp_path / form, method="rtn", group_size=32, format=form)

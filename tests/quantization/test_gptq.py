@@ -7,7 +7,7 @@ from golden import gptq as golden
 from golden import sparsegpt as paper
 from torch import nn
 
-from fmcompress import NM, Unstructured, sparsegpt, use
+from fmcompress import NM, Unstructured, ops, sparsegpt, use
 from fmcompress.errors import CalibrationError, ConfigError
 from fmcompress.quantization import Grid, gptq, round_to_nearest
 
@@ -108,6 +108,16 @@ def test_joint_is_the_papers(make_weight, make_hessian, pattern, options, grid):
     if isinstance(pattern, NM):
         kept = (result.weight != 0).view(-1, pattern.group).sum(1)
         assert (kept <= pattern.keep).all()
+
+
+def test_scales_that_stand_need_no_mask_beforehand(make_weight, make_hessian, monkeypatch):
+    """A mask that nobody looks at would cost each block a selection."""
+    asked, real = [], ops.nm_mask
+    monkeypatch.setattr(ops, "nm_mask", lambda *arguments: asked.append(arguments) or real(*arguments))
+    sparsegpt(make_weight(4, 256), make_hessian(256), NM(2, 4), grid=Grid(4, None))
+    assert not asked
+    sparsegpt(make_weight(4, 256), make_hessian(256), NM(2, 4), grid=Grid(4, 64))
+    assert len(asked) == 4
 
 
 @pytest.mark.parametrize("pattern", [Unstructured(0.4), Unstructured(0.4, "layer")], ids=repr)
@@ -251,6 +261,46 @@ def test_degenerate_weights(make_weight, make_hessian, grid):
     assert_true(result, make_weight(5, 40), dead, grid)
 
 
+@pytest.mark.parametrize("pattern", [Unstructured(0.5), Unstructured(0.5, "row"), Unstructured(0.5, "layer"), NM(2, 4)])
+@pytest.mark.parametrize("grid", [Grid(4, 32), Grid(4, None, False)], ids=str)
+def test_no_rows_to_solve_jointly(make_hessian, grid, pattern):
+    result = sparsegpt(torch.zeros(0, 64), make_hessian(64), pattern, grid=grid)
+    assert result.weight.shape == result.quantized.codes.shape == (0, 64)
+    assert result.zeros == 0
+
+
+@pytest.mark.parametrize("std", [1e-3, 3e-4, 1e-4])
+@pytest.mark.parametrize("grid", [Grid(8), Grid(8, 128, False), Grid(4)], ids=str)
+def test_small_weights_lose_no_more_in_float16(make_weight, grid, std):
+    """Their scales are subnormal there: rounded like other numbers, not raised to the smallest normal one."""
+    half = (make_weight(64, 256, seed=3) * (std / 0.05)).half()
+    errors = []
+    for weight in (half, half.float()):
+        solved = round_to_nearest(weight, grid).weight.double()
+        errors.append(float((solved - half.double()).norm() / half.double().norm()))
+    assert errors[0] <= 1.1 * errors[1]
+
+
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
+def test_a_scale_that_rounds_to_nothing_is_still_one(dtype):
+    weight = torch.full((2, 64), torch.finfo(dtype).tiny, dtype=dtype) * torch.finfo(dtype).eps
+    for grid in (Grid(8, 32), Grid(2, 32, False)):
+        quantized = round_to_nearest(weight, grid).quantized
+        assert (quantized.scale > 0).all()
+        assert (1 / quantized.scale.to(torch.promote_types(dtype, torch.float32))).isfinite().all()
+        assert_on_grid(round_to_nearest(weight, grid))
+
+
+def test_an_overflow_says_what_helps():
+    weight = torch.tensor([[-65000.0, 3.0]], dtype=torch.float16)
+    with pytest.raises(CalibrationError, match=r"q: the solved weight is not finite .*--asymmetric.*bfloat16"):
+        round_to_nearest(weight, Grid(4), name="q")
+    round_to_nearest(weight.bfloat16(), Grid(4))
+    round_to_nearest(weight, Grid(4, 128, False))
+    with pytest.raises(CalibrationError, match=r"Raise the damping\. Quantize it --asymmetric"):
+        gptq(weight, torch.eye(2), Grid(4), name="q")
+
+
 def test_a_hessian_of_few_tokens_is_damped_more(make_weight):
     inputs = torch.ones(1, 64, dtype=torch.float64)
     result = gptq(make_weight(4, 64), inputs.T @ inputs, Grid(4, 32), damping=0.0)
@@ -275,7 +325,8 @@ REFUSED = [
     (lambda w, h: sparsegpt(w, h, NM(2, 4), grid=Grid(), activation_order=True), "scatter the groups"),
     (lambda w, h: sparsegpt(w, h, "2:4", grid=Grid()), "pattern: expected"),
     (lambda w, h: Grid(5), "bits: expected one of 2, 3, 4, 8"),
-    (lambda w, h: Grid(4, 0), "group size: expected at least 1"),
+    (lambda w, h: Grid(4, 0), "group size: expected 1 to 2147483648 columns, got 0"),
+    (lambda w, h: Grid(4, (1 << 31) + 1), "group size: expected 1 to 2147483648 columns, got 2147483649"),
     (lambda w, h: Grid(4, 32, True, 0), "candidates: expected 1 to 1000"),
     (lambda w, h: Grid(4, 32, True, 1001), "candidates: expected 1 to 1000"),
 ]
