@@ -15,14 +15,16 @@ static void set_cpu_capability(const std::string& name) {
     const bool avx512 = avx2 && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
                         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vbmi") &&
                         __builtin_cpu_supports("avx512vbmi2");
-    if (avx512 && name == "AVX512") return set_isa(Isa::avx512);
+    if (avx512 && name == "AVX512")
+        return set_isa(__builtin_cpu_supports("avx512bf16") ? Isa::avx512bf16 : Isa::avx512);
     if (avx2 && (name == "AVX2" || name == "AVX512")) return set_isa(Isa::avx2);
 #endif
     set_isa(Isa::baseline);
 }
 
 static std::string cpu_capability() {
-    return current_isa() == Isa::avx512 ? "AVX512" : current_isa() == Isa::avx2 ? "AVX2" : "baseline";
+    static constexpr const char* names[] = {"baseline", "AVX2", "AVX512", "AVX512 BF16"};
+    return names[static_cast<int>(current_isa())];
 }
 
 PYBIND11_MODULE(_C, m) {

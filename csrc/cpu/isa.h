@@ -3,7 +3,7 @@
 // against 2.6 ms for 2:4.
 #pragma once
 
-enum class Isa { baseline, avx2, avx512 };
+enum class Isa { baseline, avx2, avx512, avx512bf16 }; // each has what those before it have
 
 Isa current_isa();
 void set_isa(Isa isa);
@@ -12,7 +12,7 @@ void set_isa(Isa isa);
 // CPU.
 #if defined(__x86_64__)
 #define FOR_THIS_CPU(...) (current_isa() != Isa::baseline ? avx2::__VA_ARGS__ : baseline::__VA_ARGS__)
-#define WIDEST_FOR_THIS_CPU(...) (current_isa() == Isa::avx512 ? avx512::__VA_ARGS__ : FOR_THIS_CPU(__VA_ARGS__))
+#define WIDEST_FOR_THIS_CPU(...) (current_isa() >= Isa::avx512 ? avx512::__VA_ARGS__ : FOR_THIS_CPU(__VA_ARGS__))
 #else
 #define FOR_THIS_CPU(...) (baseline::__VA_ARGS__)
 #define WIDEST_FOR_THIS_CPU(...) (baseline::__VA_ARGS__)

@@ -12,6 +12,7 @@ static Floats all_of(float value) { return _mm256_set1_ps(value); }
 static Floats load(const float* from) { return _mm256_loadu_ps(from); }
 static Floats multiply_add(Floats a, Floats b, Floats c) { return _mm256_fmadd_ps(a, b, c); }
 static Floats negated_product(Floats a, Floats b) { return _mm256_fnmadd_ps(a, b, zeros()); }
+static Floats plus(Floats a, Floats b) { return _mm256_add_ps(a, b); }
 static float sum(Floats a) {
     const __m128 four = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
     const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
@@ -21,6 +22,27 @@ static Words load_words(const void* from) { return load32(from); }
 static Words only(Words a, uint32_t bits) { return _mm256_and_si256(a, _mm256_set1_epi32(static_cast<int>(bits))); }
 template <int COUNT> static Words shifted_down(Words a) { return _mm256_srli_epi32(a, COUNT); }
 static Floats to_floats(Words a) { return _mm256_cvtepi32_ps(a); }
+
+// Field j of a word of 32 bits is used where it stands: masked and converted it is code * 2^(FIELD j), a float without
+// rounding, and x is laid out divided by that power. Only the last one is shifted down, since words have a sign.
+inline constexpr int WORD_BITS = 32;
+inline constexpr float OFFSET = 0; // of the numbers that are multiplied, from the codes
+
+template <int FIELD> static void lay_out_column(float x, int i, float* block) {
+    const int j = i % (32 / FIELD), power = j + 1 < 32 / FIELD ? FIELD * j : 0;
+    block[j * LANES + i / (32 / FIELD)] = x * float_of(static_cast<uint32_t>(127 - power) << 23);
+}
+
+template <int FIELD> [[gnu::always_inline]] inline Floats numbers_of(Words codes, int j) {
+    const bool last = j + 1 == 32 / FIELD;
+    return to_floats(last ? shifted_down<32 - FIELD>(codes)
+                          : only(codes, ((1u << FIELD) - 1) << (last ? 0 : FIELD * j)));
+}
+
+[[gnu::always_inline]] inline Floats add_products(Floats numbers, const float* x, Floats sum) {
+    return multiply_add(numbers, load(x), sum);
+}
+
 // Lane i of the result is lane i / each of a.
 static Floats repeated(Floats a, int each) {
     const Words lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);

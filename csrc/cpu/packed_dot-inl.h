@@ -1,24 +1,21 @@
 // Dot products of one packed row with a few tokens, straight from its codes or values. Included once per instruction
 // set, inside a namespace of its own that has the vectors of packed_isa.h; no include guard on purpose.
 //
-// Codes are read in words of 32 bits, LANES words to a vector. Field j of a word is used where it stands: masked and
-// converted it is code * 2^(FIELD j), a float without rounding, and x is kept divided by that power. So x is laid out
-// in blocks of LANES * 32 / FIELD columns: for each field the LANES columns that it meets, then their sum over the
-// fields, which the zero-point multiplies.
+// Codes are read in words of WORD_BITS, and field j of each word meets LANES columns, or pairs of them, at once. So x
+// is laid out in blocks: for every field the columns that it meets, then for every lane the sum of x over its columns,
+// which the zero-point multiplies.
 
-template <int FIELD> inline constexpr int fields = 32 / FIELD;
-template <int FIELD> inline constexpr int block_cols = LANES * fields<FIELD>;
+template <int FIELD> inline constexpr int fields = WORD_BITS / FIELD;
+template <int FIELD> inline constexpr int lane_cols = 32 / FIELD;
+template <int FIELD> inline constexpr int block_cols = LANES * lane_cols<FIELD>;
 template <int FIELD> inline constexpr int block_floats = LANES * (fields<FIELD> + 1);
 
 template <int FIELD> static void lay_out(const float* x, int64_t cols, float* to) {
     for (int64_t col = 0; col < cols; col += block_cols<FIELD>, to += block_floats<FIELD>) {
-        float* sums = to + fields<FIELD> * LANES;
         std::fill_n(to, block_floats<FIELD>, 0.0f);
-        for (int64_t i = 0; i < std::min<int64_t>(block_cols<FIELD>, cols - col); ++i) {
-            const int j = i % fields<FIELD>, lane = i / fields<FIELD>;
-            const int power = j + 1 < fields<FIELD> ? FIELD * j : 0; // the last field is shifted down
-            to[j * LANES + lane] = x[col + i] * float_of(static_cast<uint32_t>(127 - power) << 23);
-            sums[lane] += x[col + i];
+        for (int i = 0; i < std::min<int64_t>(block_cols<FIELD>, cols - col); ++i) {
+            to[fields<FIELD> * LANES + i / lane_cols<FIELD>] += x[col + i];
+            lay_out_column<FIELD>(x[col + i], i, to);
         }
     }
 }
@@ -44,12 +41,8 @@ template <int FIELD, int TOKENS> struct CodeDots {
         for (int t = 0; t < TOKENS; ++t) parts[t] = negated_product(zero, load(x + t * stride + fields<FIELD> * LANES));
 #pragma GCC unroll 16
         for (int j = 0; j < fields<FIELD>; ++j) {
-            const bool last = j + 1 == fields<FIELD>;
-            const Words field =
-                last ? shifted_down<32 - FIELD>(codes) : only(codes, ((1u << FIELD) - 1) << (last ? 0 : FIELD * j));
-            const Floats numbers = to_floats(field);
-            for (int t = 0; t < TOKENS; ++t)
-                parts[t] = multiply_add(numbers, load(x + t * stride + j * LANES), parts[t]);
+            const auto numbers = numbers_of<FIELD>(codes, j);
+            for (int t = 0; t < TOKENS; ++t) parts[t] = add_products(numbers, x + t * stride + j * LANES, parts[t]);
         }
         for (int t = 0; t < TOKENS; ++t) totals[t] = multiply_add(parts[t], scale, totals[t]);
         x += block_floats<FIELD>;
@@ -64,11 +57,11 @@ dot_codes(const float* x, int64_t stride, int64_t blocks, const GridsOfBlocks& g
         for (int64_t b = 0; b < blocks; ++b) {
             const int64_t first = b * (LANES / grids.lanes);
             dots.add(next(b), repeated(load(grids.scale + first), grids.lanes),
-                     repeated(load(grids.zero + first), grids.lanes));
+                     plus(repeated(load(grids.zero + first), grids.lanes), all_of(OFFSET)));
         }
     else
         for (int64_t g = 0, b = 0; g < grids.groups; ++g) {
-            const Floats scale = all_of(grids.scale[g]), zero = all_of(grids.zero[g]);
+            const Floats scale = all_of(grids.scale[g]), zero = all_of(grids.zero[g] + OFFSET);
             for (const int64_t end = std::min(blocks, b + grids.blocks); b < end; ++b) dots.add(next(b), scale, zero);
         }
     for (int t = 0; t < TOKENS; ++t) out[t] = sum(dots.totals[t]);
@@ -93,7 +86,7 @@ template <int FIELD> static GridsOfBlocks grids_of(const PackedWeight& weight, c
     constexpr int64_t cols = block_cols<FIELD>;
     if (weight.groups <= 1) return {row.scale, row.zero, weight.groups, (weight.cols + cols - 1) / cols};
     if (weight.group_size % cols == 0) return {row.scale, row.zero, weight.groups, weight.group_size / cols};
-    return {row.scale, row.zero, weight.groups, 0, static_cast<int>(weight.group_size / fields<FIELD>)};
+    return {row.scale, row.zero, weight.groups, 0, static_cast<int>(weight.group_size / lane_cols<FIELD>)};
 }
 
 template <int FIELD, int TOKENS> static void dot_code_row(const PackedWeight& weight, const Row& row, const float* x,

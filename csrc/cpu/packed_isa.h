@@ -21,14 +21,20 @@ struct Row {
     const uint8_t* fill;       // for every column the code of 0, `cols` and SLACK of them
 };
 
+// Bits that are fewer than 64, apart from the loop that has no need of them.
+[[gnu::noinline]] inline uint64_t last_bits(const uint8_t* mask, int64_t cols) {
+    uint64_t word = 0;
+    memcpy(&word, mask, static_cast<size_t>(cols + 7) / 8);
+    return word;
+}
+
 // The bits of the 64 columns from `col` on; those after the last are 0.
 inline uint64_t mask_of_64(const Row& row, int64_t col, int64_t cols) {
     if (!row.mask) return ~0ull;
-    uint64_t word = 0;
-    if (col + 64 <= cols) [[likely]]
-        memcpy(&word, row.mask + (col >> 3), 8);
-    else
-        memcpy(&word, row.mask + (col >> 3), (cols + 7 - col) >> 3);
+    if (col + 64 > cols) [[unlikely]]
+        return last_bits(row.mask + (col >> 3), cols - col);
+    uint64_t word;
+    memcpy(&word, row.mask + (col >> 3), 8);
     return word;
 }
 
@@ -65,4 +71,5 @@ template <int BITS> static void expand_codes(const Row& row, int64_t cols, uint8
 #if defined(__x86_64__)
 #include "packed_avx2.h"
 #include "packed_avx512.h"
+#include "packed_avx512bf16.h"
 #endif

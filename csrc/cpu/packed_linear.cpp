@@ -49,8 +49,27 @@ using avx2::expand8;
 #include "packed_rows-inl.h"
 } // namespace avx512
 #pragma GCC pop_options
+
+#pragma GCC push_options
+#pragma GCC target("avx2,fma,bmi,bmi2,f16c,popcnt,avx512f,avx512bw,avx512vl,avx512dq,avx512vbmi,avx512vbmi2,avx512bf16")
+namespace avx512bf16 {
+#include "packed_row-inl.h"
+#include "expand-inl.h"
+#include "packed_decode-inl.h"
+#include "packed_dot-inl.h"
+#include "packed_rows-inl.h"
+} // namespace avx512bf16
+#pragma GCC pop_options
 #pragma GCC diagnostic pop
 #endif
+
+static void few_tokens_on(const Product& product) {
+#if defined(__x86_64__)
+    if (current_isa() == Isa::avx512bf16 && product.number == Number::bfloat16 && avx512bf16::serves(product.weight))
+        return avx512bf16::few_tokens(product);
+#endif
+    WIDEST_FOR_THIS_CPU(few_tokens)(product);
+}
 
 static constexpr int64_t TILE_BYTES = 1 << 21; // decoded for one product, to stay in the cache
 
@@ -92,7 +111,7 @@ Tensor packed_linear(const Tensor& x, const Tensor& entries, const std::optional
     Tensor out = torch::stable::new_empty(x, {tokens, weight.rows});
     const Product product{weight, x.data_ptr(), bias ? bias->data_ptr() : nullptr, out.data_ptr(), number, tokens};
     if (tokens <= FEW_TOKENS)
-        WIDEST_FOR_THIS_CPU(few_tokens)(product);
+        few_tokens_on(product);
     else
         many_tokens(product, x);
     return out;

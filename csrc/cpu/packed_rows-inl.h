@@ -41,7 +41,8 @@ static void few_tokens(const Product& product) {
 }
 
 // Rows begin .. end - 1 as float, or as bfloat16 where `halves`.
-static void decode_rows(const PackedWeight& weight, int64_t begin, int64_t end, bool halves, void* to) {
+[[maybe_unused]] static void decode_rows(const PackedWeight& weight, int64_t begin, int64_t end, bool halves,
+                                         void* to) {
     for_rows(weight, begin, end, [&](int64_t first, int64_t last) {
         RowReader reader(weight);
         std::vector<uint8_t> bytes(4 * weight.cols + SLACK);
