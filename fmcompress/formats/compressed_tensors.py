@@ -117,8 +117,11 @@ def shape_of(name: str, shape: Tensor) -> tuple[int, int]:
     raise PayloadError(f"{name}: its weight_shape is not two sizes.")
 
 
-def decode(name: str, grid: Grid, read: Callable[[str], Tensor]) -> Tensor:
-    """The dense weight in the dtype of its scales. `read` gives a part by its suffix, e.g. "weight_scale".
+def read_parts(name: str, grid: Grid, read: Callable[[str], Tensor]) -> tuple[tuple[int, int], Tensor, Tensor, Tensor]:
+    """What stands for a quantized weight. `read` gives a part by its suffix, e.g. "weight_scale".
+
+    returns  shape; codes [rows, bytes] uint8, each row a stream as ops.pack_codes makes it; scale [rows, groups];
+             zero [rows, groups] uint8
 
     Raises PayloadError if the parts do not fit each other.
     """
@@ -127,13 +130,13 @@ def decode(name: str, grid: Grid, read: Callable[[str], Tensor]) -> Tensor:
     if packed.dim() != 2 or not scale.is_floating_point() or scale.itemsize == 1:
         raise PayloadError(f"{name}: its codes are no matrix or its scales no floats.")
     try:
-        codes = ops.unpack_codes(_viewed(packed, torch.uint8), grid.bits, cols)
-        groups = grid.groups(cols)
-        if len(codes) != rows or tuple(scale.shape) != (rows, groups) or not torch.isfinite(scale).all():
-            raise ValueError(f"a weight [{rows}, {cols}] has scales {list(scale.shape)}")
-        if grid.symmetric:
-            zero = torch.full(scale.shape, 1 << (grid.bits - 1), dtype=torch.uint8)
-        else:
+        codes, groups = _viewed(packed, torch.uint8), grid.groups(cols)
+        if tuple(codes.shape) != (rows, ops.packed_bytes(cols, grid.bits)):
+            raise ValueError(f"a weight [{rows}, {cols}] has codes {list(packed.shape)} {packed.dtype}")
+        if tuple(scale.shape) != (rows, groups) or not torch.isfinite(scale).all():
+            raise ValueError(f"a weight [{rows}, {cols}] has scales {list(scale.shape)}, or some that are not finite")
+        zero = torch.full(scale.shape, 1 << (grid.bits - 1), dtype=torch.uint8)
+        if not grid.symmetric:
             columns = read("weight_zero_point")
             if columns.dim() != 2:
                 raise ValueError(f"a weight [{rows}, {cols}] has zero-points {list(columns.shape)}")
@@ -143,4 +146,10 @@ def decode(name: str, grid: Grid, read: Callable[[str], Tensor]) -> Tensor:
                 raise ValueError(f"a weight [{rows}, {cols}] has zero-points {list(zero.shape)}")
     except (ValueError, RuntimeError) as error:
         raise PayloadError(f"{name}: does not decode ({' '.join(str(error).split())[:200]}).") from None
-    return QuantizedWeight(grid, codes, scale, zero).dequantized(scale.dtype)
+    return (rows, cols), codes, scale, zero
+
+
+def decode(name: str, grid: Grid, read: Callable[[str], Tensor]) -> Tensor:
+    """The dense weight in the dtype of its scales; `read` as for read_parts. Raises PayloadError as that does."""
+    (_, cols), codes, scale, zero = read_parts(name, grid, read)
+    return QuantizedWeight(grid, ops.unpack_codes(codes, grid.bits, cols), scale, zero).dequantized(scale.dtype)

@@ -82,13 +82,18 @@ class QuantizedCheckpoint(Checkpoint):
         """One tensor, dense. Raises PayloadError if it does not decode, CheckpointError as Checkpoint does."""
         if name not in self._packed:
             return super().read(name)
-        base = name.removesuffix("weight")
-        return compressed_tensors.decode(name, self.grid, lambda part: self._read_part(name, base + part))
+        return compressed_tensors.decode(name, self.grid, lambda part: self.read_entry(self.part(name, part)))
 
-    def _read_part(self, name: str, part: str) -> Tensor:
-        if part not in self.stored:
-            raise PayloadError(f"{name}: its {part} is missing.")
-        return self.read_entry(self.stored[part])
+    def is_packed(self, name: str) -> bool:
+        """Whether a tensor stands in the files as integers."""
+        return name in self._packed
+
+    def part(self, name: str, part: str) -> TensorEntry:
+        """Where a part of a packed tensor lies, by its suffix, e.g. "weight_scale". Raises PayloadError if nowhere."""
+        full = name.removesuffix("weight") + part
+        if full not in self.stored:
+            raise PayloadError(f"{name}: its {full} is missing.")
+        return self.stored[full]
 
 
 def _refuse_twins(folder: Path, names: set[str]) -> None:

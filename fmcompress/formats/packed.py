@@ -156,19 +156,30 @@ def parse_description(name: str, text: str) -> Description:
     return described
 
 
-def decode(name: str, described: Description, read: Callable[[str], Tensor]) -> Tensor:
-    """The dense weight [rows, cols] of which `read` gives the parts.
+def read_parts(
+    name: str, described: Description, read: Callable[[str], Tensor], verify: bool = True
+) -> dict[str, Tensor]:
+    """The parts of a packed weight as they stand in the file. Without `verify` their bytes are not read.
 
-    Raises PayloadError, naming the tensor, if it is larger than the memory, or if a part has the wrong shape, dtype or
-    checksum or does not decode.
+    Raises PayloadError, naming the tensor, if a part has the wrong shape, dtype or checksum.
     """
     parts = {part: read(part) for part in described.shapes()}
     for part, (dtype, shape) in described.shapes().items():
         got = parts[part]
         if got.dtype != DTYPES[dtype] or tuple(got.shape) != shape:
             raise PayloadError(f"{name}: {part}: expected {dtype} {list(shape)}, got {got.dtype} {list(got.shape)}.")
-        if checksum(got) != described.crc32[part]:
+        if verify and checksum(got) != described.crc32[part]:
             raise PayloadError(f"{name}: {part}: wrong checksum. The file is damaged: fetch it again.")
+    return parts
+
+
+def decode(name: str, described: Description, read: Callable[[str], Tensor]) -> Tensor:
+    """The dense weight [rows, cols] of which `read` gives the parts.
+
+    Raises PayloadError, naming the tensor, if it is larger than the memory, or if a part has the wrong shape, dtype or
+    checksum or does not decode.
+    """
+    parts = read_parts(name, described, read)
     require_memory(name, described.rows * described.cols * DTYPES[described.dtype].itemsize)
     try:
         return _assemble(described, parts)
