@@ -2,13 +2,17 @@
 
 import json
 import sys
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
 from .plan import Plan
+
+if TYPE_CHECKING:
+    from .runtime.generation import DecodeSpeed
 
 err = Console(stderr=True, highlight=False, emoji=False)  # a name such as a:bug:b is no picture
 out = Console(highlight=False, emoji=False)
@@ -33,6 +37,12 @@ def printable(text: str) -> str:
 def print_json(value: Any) -> None:
     """One JSON document on standard output."""
     sys.stdout.write(json.dumps(value, indent=1) + "\n")
+
+
+def show_text(piece: str) -> None:
+    """Text of a model on standard output at once; what moves a cursor is spelt out, but for line ends and tabs."""
+    sys.stdout.write("".join(c if c in "\n\t" else printable(c) for c in piece))
+    sys.stdout.flush()
 
 
 class RunProgress:
@@ -112,3 +122,22 @@ def summary(facts: dict[str, Any]) -> str:
     bits = f" · {facts['bits_per_weight']:.2f} bits a weight" if facts["format"] != "dense" else ""
     measured = f"{facts['seconds']:.1f} s · peak memory {human_bytes(facts['peak_memory_bytes'])}"
     return f"{facts['out']} ({facts['format']}): {zeros}{bits}, checked on disk · {measured}"
+
+
+def decode_table(speeds: "Sequence[DecodeSpeed]", copy_bytes_per_second: float) -> Table:
+    """What `bench decode` prints: rates, and how often the first model's."""
+    table = Table(box=None, pad_edge=False)
+    for title in ("model", "tokens/s", "ratio", "prompt tokens/s", "read a token", "GB/s", "of copy"):
+        table.add_column(title, justify="left" if title == "model" else "right")
+    for speed in speeds:
+        rate = speed.bytes_per_second
+        table.add_row(
+            speed.name,
+            f"{speed.tokens_per_second:.2f}",
+            f"{speed.tokens_per_second / speeds[0].tokens_per_second:.2f}",
+            f"{speed.prefill_per_second:.1f}",
+            human_bytes(speed.bytes_per_token),
+            f"{rate / 1e9:.1f}",
+            f"{100 * rate / copy_bytes_per_second:.0f} %",
+        )
+    return table

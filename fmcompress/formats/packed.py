@@ -4,7 +4,7 @@ docs/format.md specifies it byte by byte. Bytes may come from a stranger: everyt
 """
 
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import torch
@@ -182,12 +182,13 @@ def decode(name: str, described: Description, read: Callable[[str], Tensor]) -> 
     parts = read_parts(name, described, read)
     require_memory(name, described.rows * described.cols * DTYPES[described.dtype].itemsize)
     try:
-        return _assemble(described, parts)
+        return assemble(described, parts)
     except (ValueError, RuntimeError) as error:
         raise PayloadError(f"{name}: does not decode ({' '.join(str(error).split())[:200]}).") from None
 
 
-def _assemble(described: Description, parts: dict[str, Tensor]) -> Tensor:
+def assemble(described: Description, parts: Mapping[str, Tensor]) -> Tensor:
+    """The dense weight [rows, cols] of parts on the CPU. Raises ValueError if they contradict each other."""
     rows, cols, grid = described.rows, described.cols, described.grid
     if grid is None:
         entries = parts["values"]
@@ -226,7 +227,7 @@ def _places(described: Description, indices: Tensor) -> Tensor:
     return inside + torch.arange(kept) // keep * group
 
 
-def _dequantized(described: Description, parts: dict[str, Tensor], codes: Tensor) -> Tensor:
+def _dequantized(described: Description, parts: Mapping[str, Tensor], codes: Tensor) -> Tensor:
     fields, scale = described.grid, parts["scale"]
     assert fields is not None
     if not (torch.isfinite(scale).all() and (scale > 0).all()):

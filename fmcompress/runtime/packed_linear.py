@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from .. import _backends, ops
+from ..checkpoint.layout import DTYPE_NAMES
 from ..formats import packed
 from ..formats.packed import Description
 from ..layerwise import LayerResult, Pattern
@@ -83,13 +84,13 @@ class PackedWeight(nn.Module):
     @property
     def size_bytes(self) -> int:
         """Bytes of the parts, as they stand in the file: what a product with a token reads."""
-        return sum(part.nbytes for part in map(self.get_buffer, PARTS) if part is not None)
+        return sum(self.get_buffer(part).nbytes for part in self.described.shapes())
 
     def dense(self) -> Tensor:
-        """[rows, cols] the weight that the parts stand for, in its dtype; costs a product with the unit matrix."""
-        cols, dtype = self.described.cols, self.dtype
-        unit = torch.eye(cols, dtype=dtype, device=self.device)
-        return self.product(unit, None).T.contiguous()
+        """[rows, cols] the weight that the parts stand for, in its dtype."""
+        described = self.described.model_copy(update={"dtype": DTYPE_NAMES[self.dtype]})  # .to() may have changed it
+        parts = {part: self.get_buffer(part).cpu() for part in described.shapes()}
+        return packed.assemble(described, parts).to(self.device)
 
     def product(self, x: Tensor, bias: Tensor | None) -> Tensor:
         """x [tokens, cols] @ weight.T + bias -> [tokens, rows]; see ops.packed_linear, which checks more."""
