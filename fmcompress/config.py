@@ -163,6 +163,7 @@ class QuantizeConfig(RunConfig):
 
     method: Literal["gptq", "rtn"] = "gptq"
     bits: Literal[2, 3, 4, 8] = 4
+    keep_zeros: bool = False  # rounding to the nearest level keeps them anyway
 
     @property
     def needs_data(self) -> bool:

@@ -95,7 +95,7 @@ def compress_checkpoint(
     if workspace.finished_before():
         workspace.confirm_finished(fingerprint)
         observer.note(f"{out} is finished already.")
-        return {"out": str(out), "finished_before": True}
+        return {"out": str(out), "finished_before": True, "notes": job.notes}
     check_finite(job.source)
     output = _output(job, workspace)
     with workspace.open(fingerprint, output) as journal:
@@ -171,7 +171,7 @@ def _facts(job: Job, records: list[dict[str, Any]], written: Checkpoint) -> dict
     solved = {record["tensor"] for record in records}
     before = sum(job.source.tensors[name].size_bytes for name in solved)
     after = sum(written.tensors[name].size_bytes for name in solved)
-    return {
+    return {  # bytes_before and bytes_after count the solved layers, checkpoint_bytes_... all tensors
         "fmcompress": __version__,
         "torch": torch.__version__,
         "native": _backends.explain()["native"],
@@ -185,6 +185,9 @@ def _facts(job: Job, records: list[dict[str, Any]], written: Checkpoint) -> dict
         "bytes_before": before,
         "bytes_after": after,
         "bits_per_weight": 8 * after / max(1, weights),
+        "checkpoint_bytes_before": job.source.total_bytes,
+        "checkpoint_bytes_after": written.total_bytes,
+        "notes": job.notes,
         "layers": records,
     }
 

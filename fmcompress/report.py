@@ -105,10 +105,22 @@ def plan_table(plan: Plan) -> Table:
 
 
 def summary(facts: dict[str, Any]) -> str:
-    """One line on a finished run."""
+    """A line on a finished run, and one on how to read what only this project reads."""
     if facts.get("finished_before"):
         return f"{facts['out']}: nothing left to do."
     zeros = f"{100 * facts['sparsity']:.2f} % of {facts['weights']:,} weights are zero"
-    bits = f" · {facts['bits_per_weight']:.2f} bits a weight" if facts["format"] != "dense" else ""
+    before, after = (human_bytes(facts[f"checkpoint_bytes_{when}"]) for when in ("before", "after"))
+    size = [f"{before} → {after}", f"{facts['bits_per_weight']:.2f} bits a weight"]
+    if facts["config"]["bits"]:
+        told = [*size, zeros]
+    else:
+        told = [zeros, *([] if facts["format"] == "dense" else size)]
     measured = f"{facts['seconds']:.1f} s · peak memory {human_bytes(facts['peak_memory_bytes'])}"
-    return f"{facts['out']} ({facts['format']}): {zeros}{bits}, checked on disk · {measured}"
+    return f"{facts['out']} ({facts['format']}): {' · '.join(told)}, checked on disk · {measured}{_how_to_read(facts)}"
+
+
+def _how_to_read(facts: dict[str, Any]) -> str:
+    """A second line for a form that other programs do not load."""
+    if facts["format"] != "packed":
+        return ""
+    return "\ntransformers does not load packed weights: fmcompress unpack makes them dense again, fmcompress eval reads them"

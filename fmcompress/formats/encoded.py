@@ -6,7 +6,7 @@ from pathlib import Path
 from torch import Tensor
 
 from ..checkpoint import Checkpoint, TensorEntry
-from ..checkpoint.layout import DTYPES, read_metadata
+from ..checkpoint.layout import DTYPES, PACKED_INDEX, PACKED_SINGLE, entry_file, read_metadata
 from ..errors import FmcompressError, PayloadError
 from ..layerwise import Grid
 from . import compressed_tensors, packed
@@ -104,6 +104,9 @@ def open_checkpoint(folder: str | Path) -> Checkpoint:
     plain = Checkpoint(folder)
     if _is_packed(plain):
         return PackedCheckpoint(folder)
+    entry = entry_file(plain.folder)
+    if entry.name in (PACKED_INDEX, PACKED_SINGLE):
+        raise PayloadError(f"{entry}: expected packed tensors by its name, got none. Fetch it again, or rename it.")
     if (plain.folder / "config.json").exists():
         grid = compressed_tensors.grid_of(plain.folder, plain.config)
         if grid is not None:

@@ -13,12 +13,24 @@ from ..checkpoint import (
     TensorEntry,
     companion_files,
     copy_file,
+    note_dense_again,
     read_error,
     require_space,
     sync,
     write_error,
 )
-from ..checkpoint.layout import DTYPE_NAMES, FACTS, INDEX, parse_header, read_metadata, write_header
+from ..checkpoint.layout import (
+    CARD,
+    DTYPE_NAMES,
+    FACTS,
+    INDEX,
+    INDICES,
+    dense_name,
+    entry_file,
+    parse_header,
+    read_metadata,
+    write_header,
+)
 from ..errors import ConfigError, PayloadError
 from .encoded import PackedCheckpoint, QuantizedCheckpoint, open_checkpoint
 from .store import SOURCE_HEADER, SOURCE_INDEX, write_json
@@ -65,16 +77,17 @@ def _is_taken(out: Path) -> bool:
 
 def _write_all(source: Checkpoint, folder: Path, progress: Callable[[str], None]) -> None:
     for shard in source.shards:
-        _write_shard(source, shard, folder / shard.name, progress)
+        _write_shard(source, shard, folder / dense_name(shard.name), progress)
     for path in companion_files(source):
-        if path.name not in (INDEX, FACTS, "config.json"):
+        if path.name not in (*INDICES, FACTS, "config.json"):
             copy_file(path, folder / path.name)
     if (source.folder / "config.json").exists():
         _restore_config(source, folder)
-    if (source.folder / INDEX).exists():
+    if entry_file(source.folder).name in INDICES:
         _restore_index(source, folder)
     if (source.folder / FACTS).exists():
         _restore_facts(source, folder)
+    note_dense_again(source.folder / CARD, folder / CARD)
     sync(folder)
 
 
@@ -104,7 +117,7 @@ def _fields(entry: TensorEntry) -> tuple[torch.dtype, tuple[int, ...]]:
 
 
 def _all_fields(checkpoint: Checkpoint) -> dict[str, tuple[str, torch.dtype, tuple[int, ...]]]:
-    return {name: (entry.path.name, *_fields(entry)) for name, entry in checkpoint.tensors.items()}
+    return {name: (dense_name(entry.path.name), *_fields(entry)) for name, entry in checkpoint.tensors.items()}
 
 
 def _dense_fields(entry: TensorEntry) -> tuple[str, tuple[int, ...], int]:
@@ -129,7 +142,8 @@ def _restore_facts(source: Checkpoint, folder: Path) -> None:
         return  # not ours, or damaged: nothing depends on it
     size = facts["bytes_before"]
     dense = {"format": "dense", "bytes_after": size, "bits_per_weight": 8 * size / max(1, facts["weights"])}
-    write_json(folder / FACTS, {**facts, **dense})
+    total = {"checkpoint_bytes_after": facts["checkpoint_bytes_before"]} if "checkpoint_bytes_before" in facts else {}
+    write_json(folder / FACTS, {**facts, **dense, **total})
 
 
 def _read(path: Path) -> bytes:
@@ -140,12 +154,12 @@ def _read(path: Path) -> bytes:
 
 
 def _restore_index(source: Checkpoint, folder: Path) -> None:
-    metadata = json.loads(_read(source.folder / INDEX)).get("metadata")
+    metadata = json.loads(_read(entry_file(source.folder))).get("metadata")
     remembered = metadata.get(SOURCE_INDEX) if isinstance(metadata, dict) else None
     if isinstance(remembered, str):
         (folder / INDEX).write_bytes(remembered.encode(errors="replace"))  # half a character is read by nobody
         sync(folder / INDEX)
         return
-    weight_map = {name: entry.path.name for name, entry in sorted(source.tensors.items())}
+    weight_map = {name: dense_name(entry.path.name) for name, entry in sorted(source.tensors.items())}
     total = sum(_dense_fields(entry)[2] for entry in source.tensors.values())
     write_json(folder / INDEX, {"metadata": {"total_size": total}, "weight_map": weight_map})

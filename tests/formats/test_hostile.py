@@ -16,7 +16,7 @@ from torch import Tensor
 
 from fmcompress import memory
 from fmcompress.checkpoint import Checkpoint
-from fmcompress.checkpoint.layout import INDEX, SINGLE, read_header_text
+from fmcompress.checkpoint.layout import INDEX, PACKED_SINGLE, SINGLE, entry_file, read_header_text
 from fmcompress.errors import PayloadError
 from fmcompress.formats import packed
 
@@ -279,8 +279,8 @@ def test_any_bytes_in_any_part(home: Path, tmp_path: Path, data: st.DataObject) 
 @given(data=st.data())
 def test_any_damage_to_the_file(home: Path, tmp_path: Path, data: st.DataObject) -> None:
     (tmp_path / "changed").mkdir(exist_ok=True)
-    octets = data.draw(damaged((home / "packed" / SINGLE).read_bytes()))
-    (tmp_path / "changed" / SINGLE).write_bytes(octets)
+    octets = data.draw(damaged(entry_file(home / "packed").read_bytes()))
+    (tmp_path / "changed" / PACKED_SINGLE).write_bytes(octets)
     survives(tmp_path / "changed")
 
 

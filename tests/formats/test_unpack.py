@@ -12,7 +12,7 @@ from compression import all_bits, bare_checkpoint, random_weight, run
 from helpers import folder_bytes, invoke, make_checkpoint, make_text, write_raw
 
 from fmcompress.checkpoint import Checkpoint
-from fmcompress.checkpoint.layout import INDEX, SINGLE, read_header_text
+from fmcompress.checkpoint.layout import INDEX, PACKED_INDEX, PACKED_SINGLE, SINGLE, read_header_text
 from fmcompress.errors import CheckpointError, ConfigError, DiskError
 from fmcompress.formats import open_checkpoint
 from fmcompress.formats.unpack import unpack_checkpoint
@@ -29,6 +29,10 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return home
 
 
+def unpacked_name(name: str) -> str:
+    return {PACKED_SINGLE: SINGLE, PACKED_INDEX: INDEX}.get(name, name)
+
+
 def assert_restored(model: Path, tmp_path: Path, text: Path | None = None, **options: Any) -> Path:
     """Pack and unpack; nothing but the facts may differ from a dense run. Returns the packed folder."""
     run(model, tmp_path / "packed", text, format="packed", **options)
@@ -36,8 +40,8 @@ def assert_restored(model: Path, tmp_path: Path, text: Path | None = None, **opt
     unpack_checkpoint(tmp_path / "packed", tmp_path / "again")
     packed, dense, again = (folder_bytes(tmp_path / name) for name in ("packed", "dense", "again"))
     assert again.keys() == dense.keys()
-    assert [name for name in dense if again[name] != dense[name]] in ([], [FACTS])
-    assert packed.keys() == dense.keys()
+    assert {name for name in dense if again[name] != dense[name]} <= {FACTS, "README.md"}  # they tell of unpacking
+    assert {unpacked_name(name) for name in packed} == dense.keys()
     assert not list(tmp_path.glob("*.partial"))
     return tmp_path / "packed"
 
@@ -177,6 +181,23 @@ def test_the_facts_tell_of_the_dense_form(home: Path, tmp_path: Path, form: str)
     assert written["layers"] == facts["layers"]
     (tmp_path / "small" / FACTS).write_text("[]")  # nothing depends on it
     unpack_checkpoint(tmp_path / "small", tmp_path / "other")
+
+
+@pytest.mark.parametrize("form", ["packed", "compressed-tensors"])
+def test_the_card_tells_how_the_weights_are_stored(home: Path, tmp_path: Path, form: str) -> None:
+    """Also of a model that was compressed and unpacked before: the last note is the one that changes."""
+    source = home / "sharded"
+    for number in range(2):
+        run(source, tmp_path / f"small{number}", method="rtn", group_size=32, symmetric=False, format=form)
+        unpack_checkpoint(tmp_path / f"small{number}", source := tmp_path / f"dense{number}")
+    small, dense = ((tmp_path / name / "README.md").read_text() for name in ("small1", "dense1"))
+    sentence = {"packed": "`fmcompress unpack` makes them dense again", "compressed-tensors": "dequantize=True"}[form]
+    assert [text.count(sentence) for text in (small, dense)] == [1, 0]
+    assert [text.count("They are dense again") for text in (small, dense)] == [1, 2]
+    assert dense.startswith("# A model\n\nGood.\n")
+    again = run(home / "single", tmp_path / "no card", method="rtn", group_size=32, format=form)
+    assert again["format"] == form
+    assert not (tmp_path / "no card" / "README.md").exists()
 
 
 def test_out_may_be_an_empty_folder(home: Path, tmp_path: Path) -> None:

@@ -110,6 +110,32 @@ def test_joint_is_the_papers(make_weight, make_hessian, pattern, options, grid):
         assert (kept <= pattern.keep).all()
 
 
+@pytest.mark.parametrize("ordered", [False, True])
+@pytest.mark.parametrize("grid", GRIDS, ids=str)
+def test_kept_zeros_are_a_mask(make_weight, make_hessian, grid, ordered):
+    weight, hessian = make_weight(7, 200), make_hessian(200)
+    weight[make_weight(7, 200, seed=1) > 0] = 0.0
+    weight[0, 0] = -0.0
+    result = gptq(weight, hessian, grid, keep_zeros=True, activation_order=ordered)
+    assert_true(result, weight, hessian, grid, keep_zeros=True, ordered=ordered)
+
+
+@pytest.mark.parametrize("grid", [Grid(4, 32), Grid(4, 128, False), Grid(4, None)], ids=str)
+def test_a_pattern_survives_quantization(make_weight, make_hessian, grid):
+    """Where nothing is kept, the sweep puts its errors into the zeros and the pattern is gone."""
+    weight, hessian = make_weight(64, 256, torch.float32), make_hessian(256, torch.float32)
+    pruned = sparsegpt(weight, hessian, NM(2, 4)).weight
+    kept, free = (gptq(pruned, hessian, grid, keep_zeros=keep) for keep in (True, False))
+    assert not kept.weight[pruned == 0].any()
+    assert ((kept.weight != 0).view(-1, 4).sum(1) <= 2).all()
+    assert ((free.weight != 0).view(-1, 4).sum(1) > 2).any()
+    assert_on_grid(kept)
+    rounded = round_to_nearest(pruned, grid, hessian)
+    assert not rounded.weight[pruned == 0].any()
+    assert free.loss < kept.loss < rounded.loss
+    assert kept.loss < 2.5 * free.loss
+
+
 def test_scales_that_stand_need_no_mask_beforehand(make_weight, make_hessian, monkeypatch):
     """A mask that nobody looks at would cost each block a selection."""
     asked, real = [], ops.nm_mask
