@@ -10,8 +10,9 @@ from .calibration import Batch, Group, HessianCollector, StreamedModel
 from .checkpoint import Checkpoint
 from .config import PruneConfig, QuantizeConfig, RunConfig
 from .errors import CalibrationError
+from .layers import Chosen, Layer
 from .layerwise import NM, LayerResult, solve
-from .plan import Chosen, Layer, Plan
+from .plan import Plan
 from .pruning import magnitude
 from .quantization import round_to_nearest
 

@@ -2,11 +2,13 @@
 
 import json
 import sys
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 from .plan import Plan
 
@@ -87,8 +89,8 @@ class RunProgress:
             err.print(printable(text), soft_wrap=True, markup=False)
 
 
-def plan_table(plan: Plan) -> Table:
-    """The plan of a run."""
+def plan_table(plan: Plan, to: Path) -> Table:
+    """The plan of a run that would write a folder."""
     table = Table("what", "estimate", title="plan", show_header=True)
     table.add_row("layers", f"{plan.layers} in {plan.blocks} blocks")
     if plan.zeros:
@@ -96,11 +98,12 @@ def plan_table(plan: Plan) -> Table:
     if plan.bits:
         table.add_row("weights to quantize", f"{plan.weights:,} to {plan.bits} bits")
     table.add_row("calibration tokens", f"{plan.tokens:,}")
-    table.add_row("time", f"about {plan.seconds:.0f} s" if plan.seconds >= 1 else "a second or two")
+    table.add_row("time", f"about {plan.seconds:.0f} s, starting up included")
     labels = {"process": "Python and libraries", "peak": "peak of the process"}
     for name in ("process", "embedding", "activation", "block", "hessian", "solve", "peak"):
         table.add_row(f"memory: {labels.get(name, name)}", human_bytes(getattr(plan, f"{name}_bytes")))
     table.add_row("tensors on disk", human_bytes(plan.output_bytes))
+    table.add_row("written", Text(f"{printable(str(to))} ({plan.format})"))
     return table
 
 
@@ -123,4 +126,7 @@ def _how_to_read(facts: dict[str, Any]) -> str:
     """A second line for a form that other programs do not load."""
     if facts["format"] != "packed":
         return ""
-    return "\ntransformers does not load packed weights: fmcompress unpack makes them dense again, fmcompress eval reads them"
+    return (
+        "\ntransformers does not load packed weights: "
+        "fmcompress unpack makes them dense again, fmcompress eval reads them as they are"
+    )

@@ -156,7 +156,7 @@ def test_bad_options(
 
 
 def test_the_command_line(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "options.yaml").write_text("bits: 3\ngroup-size: 64\nasymmetric: true\n")
+    (tmp_path / "options.yaml").write_text("bits: 3\ngroup-size: 64\nasymmetry: true\n")
     with pytest.raises(ConfigError, match="asymmetric: no such option"):
         resolve(QuantizeConfig, tmp_path / "options.yaml")
     (tmp_path / "options.yaml").write_text("bits: 3\ngroup-size: 64\nsymmetric: false\nformat: packed\nmethod: rtn\n")

@@ -118,7 +118,7 @@ def test_a_known_model_is_not_solved_by_names(tmp_path: Path) -> None:
     model = make_checkpoint(tmp_path / "model", blocks=1, hidden=64)
     for options, message in (
         ({"group_size": 48}, "q_proj.weight: compressed-tensors needs columns divisible by the group size 48"),
-        ({"include": "lm_head"}, "no linear layers matched"),
+        ({"include": "lm_head"}, "lm_head.weight: compressed-tensors holds linear layers only"),
         ({"include": "("}, "--include: .* is no regular expression"),
     ):
         with pytest.raises(ConfigError, match=message):

@@ -56,9 +56,7 @@ def test_unpack_restores_the_names(home: Path, tmp_path: Path, model: str) -> No
     unpack_checkpoint(home / f"{model} packed", tmp_path / "again")
     run(home / model, tmp_path / "dense", method="magnitude", sparsity=0.5)
     before, after = folder_bytes(tmp_path / "dense"), folder_bytes(tmp_path / "again")
-    assert {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)} <= {
-        "fmcompress.json"
-    }
+    assert {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)} <= {"fmcompress.json"}
 
 
 @pytest.mark.parametrize("model", ["single", "sharded"])
