@@ -104,9 +104,7 @@ def _check_quantized_checkpoint(source: Checkpoint) -> None:
 
 def _check_quantized(source: Checkpoint, layer: Layer, known: bool) -> None:
     if known and layer.module is None:
-        raise ConfigError(
-            f"{layer.tensor}: compressed-tensors holds linear layers only. Use --format packed."
-        )
+        raise ConfigError(f"{layer.tensor}: compressed-tensors holds linear layers only. Use --format packed.")
     if not layer.tensor.endswith(".weight"):
         raise ConfigError(
             f"{layer.tensor}: compressed-tensors holds tensors named MODULE.weight only. "

@@ -15,7 +15,7 @@ from .plan import Plan
 err = Console(stderr=True, highlight=False, emoji=False)  # a name such as a:bug:b is no picture
 out = Console(highlight=False, emoji=False)
 if not out.is_terminal:
-    out = Console(highlight=False, emoji=False, width=160)  # a pipe has no width: cut no names
+    out = Console(highlight=False, emoji=False, width=200)  # a pipe has no width: cut no names
 
 
 def human_bytes(count: float) -> str:
@@ -87,6 +87,27 @@ class RunProgress:
         """See block_solver.Observer."""
         if not self.quiet:
             err.print(printable(text), soft_wrap=True, markup=False)
+
+
+class Steps:
+    """A bar on standard error, where that is a terminal, for work whose steps are counted."""
+
+    def __init__(self, doing: str) -> None:
+        columns = TextColumn("{task.description}", markup=False), BarColumn(), TimeElapsedColumn()
+        self.doing, self.done = doing, 0
+        self.bar = Progress(*columns, console=err, disable=not err.is_terminal, transient=True)
+        self.task = self.bar.add_task(doing, total=None)
+
+    def __enter__(self) -> "Steps":
+        self.bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.stop()
+
+    def at(self, done: int, total: int, what: str) -> None:
+        """So many of so many steps are done."""
+        self.bar.update(self.task, completed=done, total=total, description=f"{self.doing} · {printable(what)}")
 
 
 def plan_table(plan: Plan, to: Path) -> Table:

@@ -60,6 +60,8 @@ class Workspace:
     def _check_partial(self) -> None:
         if not self.partial.is_dir() or {path.name for path in self.partial.iterdir()} - OURS:
             raise ConfigError(f"OUT: {self.partial} is in the way, and not of an interrupted run. Move it.")
+        with _locked(self.partial):  # whether a run is alive comes before what to do about one that is not
+            pass
         if not (self.resume or self.force):
             raise ConfigError(
                 f"OUT: {self.partial} is left from an interrupted run. Add --resume to go on, --force to start anew."

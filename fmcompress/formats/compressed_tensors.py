@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from .. import ops
-from ..errors import ConfigError, PayloadError
+from ..errors import ConfigError, PayloadError, in_one_line
 from ..layerwise import Grid, LayerResult, QuantizedWeight
 
 SUFFIXES = ("_packed", "_scale", "_shape", "_zero_point")  # of the parts of a weight, after its name
@@ -145,5 +145,5 @@ def decode(name: str, grid: Grid, read: Callable[[str], Tensor]) -> Tensor:
             if tuple(zero.shape) != (rows, groups):
                 raise ValueError(f"a weight [{rows}, {cols}] has zero-points {list(zero.shape)}")
     except (ValueError, RuntimeError) as error:
-        raise PayloadError(f"{name}: does not decode ({' '.join(str(error).split())[:200]}).") from None
+        raise PayloadError(f"{name}: does not decode ({in_one_line(error)}).") from None
     return QuantizedWeight(grid, codes, scale, zero).dequantized(scale.dtype)

@@ -126,7 +126,8 @@ def test_versions(home: Path, tmp_path: Path, version: str | None) -> None:
     texts, tensors = contents(home / "packed")
     texts = {key: text for key, text in texts.items() if key != packed.VERSION_KEY}
     folder = write(tmp_path / "changed", texts if version is None else {**texts, packed.VERSION_KEY: version}, tensors)
-    with pytest.raises(PayloadError, match=rf"{SINGLE}: packed format version {version}, known is 1\. Update"):
+    remedy = "The file is damaged" if version is None else "Update fmcompress"
+    with pytest.raises(PayloadError, match=rf"{SINGLE}: packed format version {version}, known is 1\. {remedy}"):
         read_all(folder)
 
 

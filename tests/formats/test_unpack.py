@@ -10,6 +10,7 @@ import pytest
 import torch
 from compression import all_bits, bare_checkpoint, random_weight, run
 from helpers import folder_bytes, invoke, make_checkpoint, make_text, write_raw
+from hostile import contents, write
 
 from fmcompress.checkpoint import Checkpoint
 from fmcompress.checkpoint.layout import INDEX, PACKED_INDEX, PACKED_SINGLE, SINGLE, read_header_text
@@ -267,14 +268,39 @@ def test_packed_and_quantized_models_are_no_sources(home: Path, tmp_path: Path) 
             run(tmp_path / form, tmp_path / "out", method="magnitude", sparsity=0.5)
 
 
+def test_a_folder_that_remembers_nothing_is_not_restored_to_the_byte(home: Path, tmp_path: Path) -> None:
+    """As another writer of the format may leave it."""
+    run(home / "single", tmp_path / "packed", method="rtn", format="packed")
+    texts, tensors = contents(tmp_path / "packed")
+    write(tmp_path / "other", {k: text for k, text in texts.items() if k != "fmcompress.source_header"}, tensors)
+    for folder, expected in (("packed", 0), ("other", 1)):
+        notes: list[str] = []
+        unpack_checkpoint(tmp_path / folder, tmp_path / f"{folder} dense", note=notes.append)
+        assert len(notes) == expected
+    first, second = (Checkpoint(tmp_path / f"{folder} dense") for folder in ("packed", "other"))
+    assert all_bits(first) == all_bits(second)
+
+
+@pytest.mark.parametrize("form", ["packed", "compressed-tensors"])
+def test_progress(home: Path, tmp_path: Path, form: str) -> None:
+    run(home / "single", tmp_path / "small", method="rtn", group_size=32, format=form)
+    told: list[tuple[int, int, str]] = []
+    written = unpack_checkpoint(tmp_path / "small", tmp_path / "dense", lambda *step: told.append(step))
+    total = len(written.tensors)
+    assert [step[:2] for step in told] == [(done, total) for done in range(total)]
+    assert {step[2] for step in told} == written.tensors.keys()
+
+
 @pytest.mark.parametrize("form", ["packed", "compressed-tensors"])
 def test_by_the_command_line(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], form: str) -> None:
     run(home / "single", tmp_path / "packed", method="rtn", group_size=32, format=form)
     outcome = invoke(capsys, "unpack", tmp_path / "packed", tmp_path / "a", "--json")
     assert outcome.code == 0, outcome.stderr
-    source = Checkpoint(home / "single")
+    told, source = json.loads(outcome.stdout), Checkpoint(home / "single")
+    notes = [] if form == "packed" else ["not the source's to the byte"]
+    assert [note[-28:] for note in told["notes"]] == notes
     expected = {"out": str(tmp_path / "a"), "tensors": len(source.tensors), "bytes": source.total_bytes}
-    assert json.loads(outcome.stdout) == expected
+    assert {key: told[key] for key in expected} == expected
     spoken = invoke(capsys, "unpack", tmp_path / "packed", tmp_path / "b")
     assert f"{len(source.tensors)} tensors" in spoken.stdout
     assert folder_bytes(tmp_path / "a") == folder_bytes(tmp_path / "b")

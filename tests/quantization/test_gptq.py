@@ -7,7 +7,7 @@ from golden import gptq as golden
 from golden import sparsegpt as paper
 from torch import nn
 
-from fmcompress import NM, Unstructured, ops, sparsegpt, use
+from fmcompress import NM, Unstructured, magnitude, ops, sparsegpt, use
 from fmcompress.errors import CalibrationError, ConfigError
 from fmcompress.quantization import Grid, gptq, round_to_nearest
 
@@ -134,6 +134,26 @@ def test_a_pattern_survives_quantization(make_weight, make_hessian, grid):
     assert not rounded.weight[pruned == 0].any()
     assert free.loss < kept.loss < rounded.loss
     assert kept.loss < 2.5 * free.loss
+
+
+def test_arguments_of_another_kind(make_weight, make_hessian):
+    weight, hessian = make_weight(4, 64), make_hessian(64)
+    for call in (
+        lambda: gptq(weight, hessian, 4),
+        lambda: gptq(weight, hessian, None),
+        lambda: round_to_nearest(weight, 4),
+        lambda: sparsegpt(weight, hessian, NM(2, 4), grid=4),
+    ):
+        with pytest.raises(ConfigError, match=r"^grid: expected a Grid such as Grid\(bits=4, group_size=128\), got"):
+            call()
+    for method in (lambda pattern: sparsegpt(weight, hessian, pattern), lambda pattern: magnitude(weight, pattern)):
+        with pytest.raises(ConfigError, match=r"^pattern: expected Unstructured\(0\.5\) or NM\(2, 4\), got 0\.5"):
+            method(0.5)
+    for size in ("row", "128", 64.0, True):
+        with pytest.raises(
+            ConfigError, match=r"^group size: expected 1 to \d+ columns, got .*Take None for a whole row"
+        ):
+            Grid(group_size=size)
 
 
 def test_scales_that_stand_need_no_mask_beforehand(make_weight, make_hessian, monkeypatch):
