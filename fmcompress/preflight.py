@@ -51,8 +51,8 @@ def zeros_notes(source: Checkpoint, chosen: Chosen, config: RunConfig) -> list[s
     if share <= MANY_ZEROS:
         return []
     return [
-        f"about {100 * share:.0f} % of the weights are zero already and will not stay so, as GPTQ moves its errors "
-        "into them: add --keep-zeros to keep them and their pattern"
+        f"about {100 * share:.0f} % of the weights are zero already and will not all stay so, as GPTQ moves its "
+        "errors into them, too: add --keep-zeros to keep them and their pattern"
     ]
 
 
