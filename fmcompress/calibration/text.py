@@ -11,7 +11,7 @@ from typing import IO, Any
 import torch
 from torch import Tensor
 
-from ..errors import CalibrationError, CheckpointError, ConfigError
+from ..errors import CalibrationError, CheckpointError, ConfigError, in_one_line
 
 _OPENERS: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".xz": lzma.open}
 ENDINGS = ".txt, .jsonl, and either with .gz or .xz"
@@ -64,8 +64,11 @@ def load_tokenizer(folder: Path) -> Any:
     try:
         return transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except Exception as error:
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise CheckpointError(f"{folder}: its tokenizer does not load ({first}).") from None
+        reason = in_one_line(str(error).strip() or type(error).__name__)
+        raise CheckpointError(
+            f"{folder}: its tokenizer does not load ({reason}). Copy the files of its tokenizer, such as "
+            "tokenizer.json and tokenizer_config.json, from the original model into the folder."
+        ) from None
 
 
 def encode_prompt(tokenizer: Any, text: str, *, chat: bool = False) -> Tensor:

@@ -18,6 +18,9 @@ ClipSearch = Annotated[
 ActivationOrder = Annotated[
     bool | None, typer.Option("--activation-order", help="Sweep the columns by falling activation.")
 ]
+KeepZeros = Annotated[
+    bool | None, typer.Option("--keep-zeros", help="Weights that are 0 stay 0: keeps the pattern of a pruned model.")
+]
 Format = Annotated[
     str | None, typer.Option("--format", help="dense, packed, or compressed-tensors (default with --bits).")
 ]

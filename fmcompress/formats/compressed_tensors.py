@@ -1,30 +1,33 @@
 """The pack-quantized format of the compressed-tensors library, as transformers and vLLM read it."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from .. import ops
-from ..errors import ConfigError, PayloadError
+from ..errors import ConfigError, PayloadError, in_one_line
 from ..layerwise import Grid, LayerResult, QuantizedWeight
 
 SUFFIXES = ("_packed", "_scale", "_shape", "_zero_point")  # of the parts of a weight, after its name
 METHOD, FORMAT = "compressed-tensors", "pack-quantized"
 
 
-def check_grid(name: str, grid: Grid | None, cols: int) -> None:
-    """Raise ConfigError if a weight of `cols` columns cannot be stored on this grid."""
+def check_grid(grid: Grid | None, cols: Mapping[str, int]) -> None:
+    """Raise ConfigError if weights of so many columns, by their names, cannot all be stored on this grid."""
     if grid is None:
         raise ConfigError("format: compressed-tensors holds quantized weights. Add --bits 4, or use --format packed.")
-    if grid.group_size is not None and cols % grid.group_size:  # not even one narrower group
-        fits = [size for size in (128, 64, 32) if cols % size == 0 and size < grid.group_size]
-        other = f"--group-size {fits[0]}, " if fits else ""
+    if grid.group_size is None:
+        return
+    odd = [name for name, width in cols.items() if width % grid.group_size]  # not even one narrower group
+    if odd:
+        fits = [size for size in (128, 64, 32) if not any(width % size for width in cols.values())]
+        advice = f"--group-size {fits[0]}, which fits all layers," if fits else "--group-size row, --exclude,"
         raise ConfigError(
-            f"{name}: compressed-tensors needs columns divisible by the group size {grid.group_size}, got {cols}. "
-            f"Use {other}--group-size row, --exclude, or --format packed."
+            f"{odd[0]}: compressed-tensors needs columns divisible by the group size {grid.group_size}, "
+            f"got {cols[odd[0]]}; so it is with {len(odd)} of {len(cols)} layers. Use {advice} or --format packed."
         )
 
 
@@ -145,7 +148,7 @@ def read_parts(name: str, grid: Grid, read: Callable[[str], Tensor]) -> tuple[tu
             if tuple(zero.shape) != (rows, groups):
                 raise ValueError(f"a weight [{rows}, {cols}] has zero-points {list(zero.shape)}")
     except (ValueError, RuntimeError) as error:
-        raise PayloadError(f"{name}: does not decode ({' '.join(str(error).split())[:200]}).") from None
+        raise PayloadError(f"{name}: does not decode ({in_one_line(error)}).") from None
     return (rows, cols), codes, scale, zero
 
 

@@ -13,12 +13,11 @@ from torch import Tensor
 
 from .. import ops
 from ..checkpoint.layout import DTYPE_NAMES, DTYPES
-from ..errors import ConfigError, PayloadError
+from ..errors import ConfigError, PayloadError, in_one_line
 from ..layerwise import MAX_GROUP_COLS, NM, Grid, LayerResult, Pattern, QuantizedWeight
 from ..memory import require_memory
 
-VERSION = 1
-VERSION_KEY = "fmcompress.packed"  # in the metadata of every file that holds packed tensors
+VERSION, VERSION_KEY = 1, "fmcompress.packed"  # in the metadata of every file that holds packed tensors
 PARTS = ("bitmask", "indices", "values", "codes", "scale", "zero")
 PREFIX = "fmcompress.tensor."  # before the name of a packed tensor: its description as JSON
 
@@ -184,7 +183,7 @@ def decode(name: str, described: Description, read: Callable[[str], Tensor]) -> 
     try:
         return assemble(described, parts)
     except (ValueError, RuntimeError) as error:
-        raise PayloadError(f"{name}: does not decode ({' '.join(str(error).split())[:200]}).") from None
+        raise PayloadError(f"{name}: does not decode ({in_one_line(error)}).") from None
 
 
 def assemble(described: Description, parts: Mapping[str, Tensor]) -> Tensor:
@@ -257,6 +256,7 @@ def descriptions_of(where: Any, metadata: dict[str, str]) -> dict[str, Descripti
     if not is_packed(metadata):
         return {}
     if (version := metadata.get(VERSION_KEY)) != str(VERSION):
-        raise PayloadError(f"{where}: packed format version {version}, known is {VERSION}. Update fmcompress.")
+        remedy = "The file is damaged: fetch it again." if version is None else "Update fmcompress."
+        raise PayloadError(f"{where}: packed format version {version}, known is {VERSION}. {remedy}")
     found = {key.removeprefix(PREFIX): text for key, text in metadata.items() if key.startswith(PREFIX)}
     return {name: parse_description(name, text) for name, text in found.items()}

@@ -189,7 +189,7 @@ def test_contradicting_parts_are_an_error_and_never_read_beyond():
 
 def test_wrong_width_of_the_input():
     layer = PackedLinear(PackedWeight.of(solved("50 %", 24, 96)))
-    with pytest.raises((ValueError, RuntimeError), match="bitmask|shape"):
+    with pytest.raises((ValueError, RuntimeError), match=r"bitmask|shape"):
         layer(tokens(1, 88))
 
 
