@@ -14,7 +14,7 @@ static void set_cpu_capability(const std::string& name) {
                       __builtin_cpu_supports("bmi2") && __builtin_cpu_supports("f16c");
     const bool avx512 = avx2 && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
                         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vbmi") &&
-                        __builtin_cpu_supports("avx512vbmi2");
+                        __builtin_cpu_supports("avx512vbmi2") && __builtin_cpu_supports("avx512vpopcntdq");
     if (avx512 && name == "AVX512")
         return set_isa(__builtin_cpu_supports("avx512bf16") ? Isa::avx512bf16 : Isa::avx512);
     if (avx2 && (name == "AVX2" || name == "AVX512")) return set_isa(Isa::avx2);

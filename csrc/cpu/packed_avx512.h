@@ -1,7 +1,8 @@
 // packed_linear with AVX-512 (VBMI and VBMI2, as of Ice Lake and Zen 4); part of packed_isa.h.
 #pragma once
 #pragma GCC push_options
-#pragma GCC target("avx2,fma,bmi,bmi2,f16c,popcnt,avx512f,avx512bw,avx512vl,avx512dq,avx512vbmi,avx512vbmi2")
+#pragma GCC target(                                                                                                    \
+    "avx2,fma,bmi,bmi2,f16c,popcnt,avx512f,avx512bw,avx512vl,avx512dq,avx512vbmi,avx512vbmi2,avx512vpopcntdq")
 namespace avx512 {
 inline constexpr int LANES = 16;
 using Floats = __m512;
@@ -101,19 +102,28 @@ constexpr int expanded_field(int) { return 8; }
 template <int BITS, bool DIRTY = false> class Expander {
   public:
     Expander(const PackedWeight& weight, const Row& row, std::vector<uint8_t>&)
-        : row(row), cols(weight.cols), bit(row.bit) {}
+        : mask(row.mask), fill(row.fill), entries(row.entries), left(weight.cols), bit(row.bit) {}
 
-    [[gnu::always_inline]] Words block(int64_t b) {
-        const uint64_t mask = mask_of_64(row, b * 64, cols);
-        const Words codes = expand_64<BITS, DIRTY>(row.entries, bit, mask, load_words(row.fill + b * 64));
-        bit += BITS * _mm_popcnt_u64(mask);
+    // The next 64 columns.
+    [[gnu::always_inline]] Words block(int64_t) {
+        uint64_t own = ~0ull;
+        if (mask) {
+            if (left < 64) [[unlikely]]
+                own = last_bits(mask, left);
+            else
+                memcpy(&own, mask, 8);
+            mask += 8;
+        }
+        const Words codes = expand_64<BITS, DIRTY>(entries, bit, own, load_words(fill));
+        bit += BITS * _mm_popcnt_u64(own);
+        fill += 64;
+        left -= 64;
         return codes;
     }
 
   private:
-    const Row row;
-    const int64_t cols;
-    int64_t bit;
+    const uint8_t *mask, *fill, *entries;
+    int64_t left, bit;
 };
 
 // Of bfloat16 two columns share a word: 16 even columns, then 16 odd ones.

@@ -2,7 +2,8 @@
 // float32. Codes of up to four bits become bfloat16 by a table, without rounding. Part of packed_isa.h.
 #pragma once
 #pragma GCC push_options
-#pragma GCC target("avx2,fma,bmi,bmi2,f16c,popcnt,avx512f,avx512bw,avx512vl,avx512dq,avx512vbmi,avx512vbmi2,avx512bf16")
+#pragma GCC target(                                                                                                    \
+    "avx2,fma,bmi,bmi2,f16c,popcnt,avx512f,avx512bw,avx512vl,avx512dq,avx512vbmi,avx512vbmi2,avx512vpopcntdq,avx512bf16")
 namespace avx512bf16 {
 using avx2::expand8;
 using avx512::all_of;

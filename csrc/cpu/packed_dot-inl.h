@@ -49,6 +49,18 @@ template <int FIELD, int TOKENS> struct CodeDots {
     }
 };
 
+// Groups of EACH blocks, known to the compiler; the last one may have fewer.
+template <int EACH, class Dots, class Next> [[gnu::always_inline]] inline void
+add_groups(Dots& dots, int64_t blocks, const GridsOfBlocks& grids, const Next& next) {
+    int64_t g = 0, b = 0;
+    for (; b + EACH <= blocks; ++g) {
+        const Floats scale = all_of(grids.scale[g]), zero = all_of(grids.zero[g] + OFFSET);
+#pragma GCC unroll 4
+        for (int i = 0; i < EACH; ++i) dots.add(next(b++), scale, zero);
+    }
+    for (; b < blocks; ++b) dots.add(next(b), all_of(grids.scale[g]), all_of(grids.zero[g] + OFFSET));
+}
+
 // next(block) gives the codes of the next block.
 template <int FIELD, int TOKENS, class Next> [[gnu::always_inline]] inline void
 dot_codes(const float* x, int64_t stride, int64_t blocks, const GridsOfBlocks& grids, const Next& next, float* out) {
@@ -59,6 +71,10 @@ dot_codes(const float* x, int64_t stride, int64_t blocks, const GridsOfBlocks& g
             dots.add(next(b), repeated(load(grids.scale + first), grids.lanes),
                      plus(repeated(load(grids.zero + first), grids.lanes), all_of(OFFSET)));
         }
+    else if (grids.blocks == 1)
+        add_groups<1>(dots, blocks, grids, next);
+    else if (grids.blocks == 2)
+        add_groups<2>(dots, blocks, grids, next);
     else
         for (int64_t g = 0, b = 0; g < grids.groups; ++g) {
             const Floats scale = all_of(grids.scale[g]), zero = all_of(grids.zero[g] + OFFSET);

@@ -39,7 +39,8 @@ namespace avx2 {
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized" // of the intrinsics of GCC 12
 #pragma GCC diagnostic ignored "-Wuninitialized"
 #pragma GCC push_options
-#pragma GCC target("avx2,fma,bmi,bmi2,f16c,popcnt,avx512f,avx512bw,avx512vl,avx512dq,avx512vbmi,avx512vbmi2")
+#pragma GCC target(                                                                                                    \
+    "avx2,fma,bmi,bmi2,f16c,popcnt,avx512f,avx512bw,avx512vl,avx512dq,avx512vbmi,avx512vbmi2,avx512vpopcntdq")
 namespace avx512 {
 using avx2::expand8;
 #include "expand-inl.h"
@@ -51,7 +52,8 @@ using avx2::expand8;
 #pragma GCC pop_options
 
 #pragma GCC push_options
-#pragma GCC target("avx2,fma,bmi,bmi2,f16c,popcnt,avx512f,avx512bw,avx512vl,avx512dq,avx512vbmi,avx512vbmi2,avx512bf16")
+#pragma GCC target(                                                                                                    \
+    "avx2,fma,bmi,bmi2,f16c,popcnt,avx512f,avx512bw,avx512vl,avx512dq,avx512vbmi,avx512vbmi2,avx512vpopcntdq,avx512bf16")
 namespace avx512bf16 {
 #include "packed_row-inl.h"
 #include "expand-inl.h"
