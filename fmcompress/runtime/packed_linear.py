@@ -13,6 +13,7 @@ from ..formats.packed import Description
 from ..layerwise import LayerResult, Pattern
 
 PARTS = ("bitmask", "indices", "values", "codes", "scale", "zero")
+PLACES = ("bitmask", "starts", "indices", "scale", "zero")  # as the op takes them after the entries
 
 
 class PackedWeight(nn.Module):
@@ -94,19 +95,17 @@ class PackedWeight(nn.Module):
 
     def product(self, x: Tensor, bias: Tensor | None) -> Tensor:
         """x [tokens, cols] @ weight.T + bias -> [tokens, rows]; see ops.packed_linear, which checks more."""
+        found = self._buffers  # as attributes they would cost as much as a small layer
         parts = (
-            self.codes if self.values is None else self.values,
-            self.bitmask,
-            self.starts,
-            self.indices,
-            self.scale,
-            self.zero,
+            found["codes"] if found["values"] is None else found["values"],
+            *(found[part] for part in PLACES),
             bias,
         )
         if torch.compiler.is_compiling():
             return torch.ops.fmcompress.packed_linear(x, *parts, *self._options)
-        # past the checks in Python, which would take as long as a small layer: the kernels check the same
-        _backends.prepare(x.device)
+        # past the checks in Python for the same reason: the kernels check the same
+        if x.is_cuda:
+            _backends.prepare(x.device)
         return _backends.implementation("packed_linear", x.device.type)(x, *parts, *self._options)  # type: ignore[no-any-return]
 
     def extra_repr(self) -> str:
