@@ -42,7 +42,7 @@ extern "C" {
 const char* failure() { return std::exchange(shim::failure, nullptr); }
 void turn_around(bool backwards) { shim::backwards = backwards; }
 int takes_few(const Pointers& at, const Sizes& size) {
-    return size.tokens <= MOST_TOKENS && Packed(packed(at, size)).even;
+    return size.tokens <= MOST_TOKENS && Packed(packed(at, size)).regular;
 }
 void few(const Pointers& at, const Sizes& size) {
     const Packed weight(packed(at, size));

@@ -26,6 +26,19 @@ template <class... Parameters, class... Arguments> void launch(void (*kernel)(Pa
 
 __device__ __forceinline__ void expect_aligned(const void*, size_t) {} // the emulation looks
 
+// value & mask | bits as one instruction: of two constants nvcc makes two.
+__device__ __forceinline__ uint32_t and_or(uint32_t value, uint32_t mask, uint32_t bits) {
+    uint32_t result;
+    asm("lop3.b32 %0, %1, %2, %3, 0xea;" : "=r"(result) : "r"(value), "r"(mask), "r"(bits));
+    return result;
+}
+
+// Opaque: nvcc makes of a shift under a condition one by a number that it first selects.
+__device__ __forceinline__ uint32_t shifted_right(uint32_t value, int bits) {
+    asm("shr.b32 %0, %0, %1;" : "+r"(value) : "r"(bits));
+    return value;
+}
+
 // The compiler moves no load across.
 __device__ __forceinline__ void keep_order() { asm volatile("" ::: "memory"); }
 

@@ -38,10 +38,10 @@ static Tensor packed_linear(const Tensor& x, const Tensor& entries, const std::o
     require(x.dim() == 2, "x: expected 2 dimensions, got ", x.dim(), ".");
     const Number number = number_of(x, "x");
     const int64_t tokens = x.size(0), cols = x.size(1);
-    require(cols <= MAX_LINEAR_COLS, "x: expected at most ", MAX_LINEAR_COLS, " columns, got ", cols, ".");
     check_tensor(x, "x", x.scalar_type(), {tokens, cols}, entries);
     const PackedWeight weight =
         packed_weight({entries, bitmask, starts, indices, scale, zero, bits, group_size, keep, group}, cols);
+    require(fits_kernels(weight), "entries: expected a smaller weight. Cut it into rows.");
     if (bias) check_tensor(*bias, "bias", x.scalar_type(), {weight.rows}, x);
     const DeviceGuard guard(x.get_device_index());
     const cudaStream_t stream = current_stream(x);
@@ -50,7 +50,7 @@ static Tensor packed_linear(const Tensor& x, const Tensor& entries, const std::o
     with_number(number, [&](auto scalar) {
         using Scalar = decltype(scalar);
         const Linear<Scalar> linear(weight, x.data_ptr(), bias ? bias->data_ptr() : nullptr, out.data_ptr(), tokens);
-        const bool few = tokens <= MOST_TOKENS && cols > 0 && Packed(weight).even;
+        const bool few = tokens <= MOST_TOKENS && cols > 0 && Packed(weight).regular;
         few ? few_tokens(Packed(weight), linear, stream) : many_tokens(weight, linear, x, stream);
     });
     check_launch("packed_linear");

@@ -9,8 +9,8 @@
 namespace gpu {
 constexpr int LINEAR_THREADS = 128;
 constexpr int LINEAR_WARPS = LINEAR_THREADS / 32;
-constexpr int MOST_TOKENS = 8;       // at once
-constexpr int MOST_SUMS = 16;        // of a warp: rows times tokens
+constexpr int MOST_TOKENS = 8;         // at once
+constexpr int MOST_SUMS = 16;          // of a warp: rows times tokens
 constexpr int64_t ENOUGH_WARPS = 4096; // to fill a large GPU: an estimate, not yet measured on one
 
 // Rows of a warp: they share the inputs that it has loaded.
@@ -20,12 +20,14 @@ template <class Scalar> struct Linear {
     const Scalar *x, *bias; // [tokens, cols]; [rows] or null
     Scalar* out;            // [tokens, rows]
     int tokens;
-    bool wide;              // whether the inputs of a chunk can be loaded 16 bytes at a time
-    int parts;              // warps that share the columns of a row: a power of two, no more than tiles
+    bool wide; // whether the inputs of a chunk can be loaded 16 bytes at a time
+    int parts; // of a row's columns, each to a warp: 1 << parts_shift, no more than tiles
+    int parts_shift;
 
     Linear(const PackedWeight& weight, const void* x, const void* bias, void* out, int64_t tokens)
         : x(static_cast<const Scalar*>(x)), bias(static_cast<const Scalar*>(bias)), out(static_cast<Scalar*>(out)),
-          tokens(int(tokens)), wide(weight.cols % CHUNK == 0 && aligned_for<Vector<uint32_t, 4>>(x)), parts(1) {}
+          tokens(int(tokens)), wide(weight.cols % CHUNK == 0 && aligned_for<Vector<uint32_t, 4>>(x)), parts(1),
+          parts_shift(0) {}
 };
 
 // Dynamic shared memory begins with it; the stages of the warps follow.
@@ -41,22 +43,24 @@ __device__ __forceinline__ uint8_t* stage_of(const Packed& weight, int slot) {
     return reinterpret_cast<uint8_t*>(&shared_memory<LinearShared>() + 1) + int64_t(slot) * weight.stage_bytes;
 }
 
-// The inputs of a chunk, 0 after the last column.
+// Out of a shuffle, so that the compiler knows that it is the same for a whole warp.
+__device__ __forceinline__ int own_warp() { return __shfl_sync(ALL_LANES, int(threadIdx.x / 32), 0); }
+
+// The inputs from a column on, 0 after the last one. Branches are alike for a whole warp, which shuffles elsewhere.
 template <class Scalar>
-__device__ __forceinline__ void load_inputs(const Scalar* x, int col, int64_t cols, bool wide, float (&to)[CHUNK]) {
-    using Wide = Vector<Scalar, 16 / sizeof(Scalar)>;
+__device__ __forceinline__ void load_inputs(const Scalar* x, int col, int cols, bool wide, float (&to)[CHUNK]) {
     constexpr int EACH = 16 / sizeof(Scalar);
-    if (wide && col < cols) {
+    if (wide) {
 #pragma unroll
         for (int j = 0; j < CHUNK; j += EACH) {
-            const auto part = load_wide<Wide>(x + col + j);
+            const auto part = load_wide<Vector<Scalar, EACH>>(x + col + j);
 #pragma unroll
             for (int p = 0; p < EACH; ++p) to[j + p] = to_float(part.part[p]);
         }
-        return;
-    }
+    } else {
 #pragma unroll
-    for (int j = 0; j < CHUNK; ++j) to[j] = int64_t(col) + j < cols ? to_float(x[col + j]) : 0.0f;
+        for (int j = 0; j < CHUNK; ++j) to[j] = col + j < cols ? to_float(x[col + j]) : 0.0f;
+    }
 }
 
 // The sums of all lanes and of all parts, rounded once.
@@ -82,22 +86,23 @@ __device__ __forceinline__ void finish(const Packed& weight, const Linear<Scalar
 }
 
 // Threads of a multiprocessor that must find room: it decides how many registers each may have.
-template <int TOKENS> constexpr int LEAST_BLOCKS = TOKENS == 1 ? 6 : TOKENS == 2 ? 5 : 4;
+template <int TOKENS> constexpr int LEAST_BLOCKS = TOKENS == 1 ? 6 : TOKENS == 2 ? 5 : TOKENS == 4 ? 4 : 3;
 
 template <class Item, int COUNT> struct Several {
     Item item[COUNT];
 };
 
 // ROWS rows of one part of the columns to a warp.
-template <class Scalar, int BITS, bool MASKED, int TOKENS> __global__ void __launch_bounds__(LINEAR_THREADS, LEAST_BLOCKS<TOKENS>)
+template <class Scalar, int BITS, bool MASKED, int TOKENS>
+__global__ void __launch_bounds__(LINEAR_THREADS, LEAST_BLOCKS<TOKENS>)
     few_tokens_kernel(Packed weight, Linear<Scalar> linear) {
     constexpr int ROWS = ROWS_OF_WARP<MASKED, TOKENS>;
     static_assert(ROWS * TOKENS <= MOST_SUMS);
-    const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, part = warp % linear.parts;
-    const int64_t first = (int64_t(blockIdx.x) * (LINEAR_WARPS / linear.parts) + warp / linear.parts) * ROWS;
+    const int warp = own_warp(), lane = threadIdx.x % 32, part = warp & (linear.parts - 1);
+    const int64_t first = ((int64_t(blockIdx.x) * LINEAR_WARPS + warp) >> linear.parts_shift) * ROWS;
     const auto row = [&](int r) { return first + r < weight.rows ? first + r : weight.rows - 1; }; // some again
-    const int begin = int(int64_t(weight.tiles()) * part / linear.parts);
-    const int end = int(int64_t(weight.tiles()) * (part + 1) / linear.parts);
+    const int begin = weight.tiles * part >> linear.parts_shift;
+    const int end = weight.tiles * (part + 1) >> linear.parts_shift;
 
     using Tiles = RowTiles<BITS, MASKED, true>;
     auto tiles = [&]<int... R>(std::integer_sequence<int, R...>) {
@@ -107,8 +112,12 @@ template <class Scalar, int BITS, bool MASKED, int TOKENS> __global__ void __lau
     for (int tile = begin; tile < end; ++tile) {
 #pragma unroll
         for (int r = 0; r < ROWS; ++r) tiles.item[r].open(tile, end);
-#pragma unroll (MASKED || TOKENS > 2 ? 1 : TILE_CHUNKS)
+#pragma unroll
+        for (int r = 0; r < ROWS; ++r) tiles.item[r].arrive();
+#pragma unroll(MASKED || TOKENS > 2 ? 1 : TILE_CHUNKS)
         for (int k = 0; k < TILE_CHUNKS; ++k) {
+            const int own = chunk_of(tile, k), last = weight.chunks - 1;
+            const bool inside = own <= last;
             Chunk chunks[ROWS];
 #pragma unroll
             for (int r = 0; r < ROWS; ++r) chunks[r] = tiles.item[r].chunk(k);
@@ -116,13 +125,14 @@ template <class Scalar, int BITS, bool MASKED, int TOKENS> __global__ void __lau
             for (int t = 0; t < TOKENS; ++t) {
                 float x[CHUNK];
                 const int token = t < linear.tokens ? t : linear.tokens - 1;
-                load_inputs(linear.x + token * weight.cols, chunk_of(tile, k) * CHUNK, weight.cols, linear.wide, x);
+                load_inputs(linear.x + uint32_t(token * weight.width), (inside ? own : last) * CHUNK, weight.width,
+                            linear.wide, x);
 #pragma unroll
                 for (int r = 0; r < ROWS; ++r) {
                     float sum = 0;
 #pragma unroll
                     for (int j = 0; j < CHUNK; ++j) sum += chunks[r].weight[j] * x[j];
-                    sums[r][t] += sum * chunks[r].scale;
+                    sums[r][t] += inside ? sum * chunks[r].scale : 0.0f;
                 }
                 if (t % 2 == 1) keep_order(); // not the inputs of all tokens in registers at once
             }
@@ -131,11 +141,11 @@ template <class Scalar, int BITS, bool MASKED, int TOKENS> __global__ void __lau
     finish<Scalar, ROWS, TOKENS>(weight, linear, sums, first, warp, lane, part);
 }
 
-// Rows `first` and on, as many as blocks have warps, to `to` [rows, cols]; a warp to a row. A row that does not fit gets
-// a NaN, which makes all of its products NaN.
+// Rows `first` and on, as many as blocks have warps, to `to` [rows, cols]; a warp to a row. A row that does not fit
+// gets a NaN, which makes all of its products NaN.
 template <class Scalar, int BITS, bool MASKED> __global__ void __launch_bounds__(LINEAR_THREADS, 8)
     decode_kernel(Packed weight, Scalar* to, int64_t first, int64_t rows) {
-    const int warp = threadIdx.x / 32;
+    const int warp = own_warp();
     const int64_t own = int64_t(blockIdx.x) * LINEAR_WARPS + warp;
     if (own >= rows) return; // a whole warp; no barrier of the block follows
     RowTiles<BITS, MASKED, false> tiles(weight, first + own, 0, stage_of(weight, warp));
@@ -143,13 +153,13 @@ template <class Scalar, int BITS, bool MASKED> __global__ void __launch_bounds__
     using Wide = Vector<Scalar, 16 / sizeof(Scalar)>;
     constexpr int EACH = 16 / sizeof(Scalar);
     const bool wide = weight.cols % CHUNK == 0 && aligned_for<Wide>(to);
-    for (int tile = 0; tile < weight.tiles(); ++tile) {
-        tiles.open(tile, weight.tiles());
+    for (int tile = 0; tile < weight.tiles; ++tile) {
+        tiles.open(tile, weight.tiles);
 #pragma unroll 1
         for (int k = 0; k < TILE_CHUNKS; ++k) {
             const int col = chunk_of(tile, k) * CHUNK;
             const Chunk chunk = tiles.chunk(k);
-            if (col >= weight.cols) continue;
+            if (col >= weight.width) continue;
             Vector<Scalar, CHUNK> numbers;
 #pragma unroll
             for (int j = 0; j < CHUNK; ++j) from_float(chunk.weight[j] * chunk.scale, numbers.part[j]);
@@ -163,7 +173,7 @@ template <class Scalar, int BITS, bool MASKED> __global__ void __launch_bounds__
             if (wide) continue;
 #pragma unroll
             for (int j = 0; j < CHUNK; ++j)
-                if (col + j < weight.cols) out[col + j] = numbers.part[j];
+                if (col + j < weight.width) out[col + j] = numbers.part[j];
         }
     }
 }
@@ -185,9 +195,9 @@ template <class Scalar, int TOKENS> void few_tokens_of(const Packed& weight, Lin
     with_form(weight, [&](auto bits, auto masked) {
         constexpr int ROWS = ROWS_OF_WARP<masked, TOKENS>;
         const int64_t warps = ceil_div(weight.rows, ROWS);
-        while (2 * linear.parts <= LINEAR_WARPS && 2 * linear.parts <= weight.tiles() &&
+        while (2 * linear.parts <= LINEAR_WARPS && 2 * linear.parts <= weight.tiles &&
                warps * linear.parts < ENOUGH_WARPS)
-            linear.parts *= 2;
+            linear.parts = 1 << ++linear.parts_shift;
         launch(few_tokens_kernel<Scalar, bits, masked, TOKENS>,
                dim3(unsigned(ceil_div(warps, LINEAR_WARPS / linear.parts))), LINEAR_THREADS,
                linear_shared_bytes(weight, ROWS), stream, weight, linear);
@@ -203,8 +213,7 @@ template <class Scalar> void few_tokens(const Packed& weight, const Linear<Scala
 }
 
 // `rows` rows from `first` on, to [rows, cols].
-template <class Scalar>
-void decode_rows(const Packed& weight, void* to, int64_t first, int64_t rows, Stream stream) {
+template <class Scalar> void decode_rows(const Packed& weight, void* to, int64_t first, int64_t rows, Stream stream) {
     with_form(weight, [&](auto bits, auto masked) {
         launch(decode_kernel<Scalar, bits, masked>, dim3(unsigned(ceil_div(rows, LINEAR_WARPS))), LINEAR_THREADS,
                linear_shared_bytes(weight, 1), stream, weight, static_cast<Scalar*>(to), first, rows);

@@ -6,18 +6,26 @@
 
 namespace gpu {
 // Lane l holds chunks l, 32 + l, 64 + l ... of a tile: what the lanes of a warp read at once is contiguous.
-__device__ __forceinline__ int chunk_of(int tile, int k) { return (tile * TILE_CHUNKS + k) * 32 + int(threadIdx.x % 32); }
+__device__ __forceinline__ int chunk_of(int tile, int k) {
+    return (tile * TILE_CHUNKS + k) * 32 + int(threadIdx.x % 32);
+}
 
-// Every column has a code. EVEN, here and below: a chunk lies in one group.
-template <int BITS, bool EVEN> class AllColumns {
+// Every column has a code.
+template <int BITS, bool REGULAR> class AllColumns {
   public:
     __device__ AllColumns(const Packed& weight, int64_t row, int, uint8_t*)
-        : weight(weight), row(row), codes(weight.entries + row * weight.row_bytes) {}
+        : weight(weight), grids(weight, row), first(uint32_t(row * (weight.row_bytes / 4))) {}
 
     __device__ __forceinline__ void open(int tile, int) {
         this->tile = tile;
 #pragma unroll
         for (int k = 0; k < TILE_CHUNKS; ++k) windows[k] = window_of(own(k));
+        if (REGULAR) grids.fetch(weight, tile);
+    }
+
+    // After every row has been opened: what was loaded is looked at.
+    __device__ __forceinline__ void arrive() {
+        if (REGULAR) grids.arrive(weight);
     }
 
     // The lane's next chunk, the k-th; after the last column it repeats the last chunk.
@@ -25,25 +33,25 @@ template <int BITS, bool EVEN> class AllColumns {
         const Window<BITS> codes = windows[0];
 #pragma unroll
         for (int i = 1; i < TILE_CHUNKS; ++i) windows[i - 1] = windows[i]; // registers have no index
-        return scaled_codes<EVEN>(weight, row, own(k) * CHUNK, 0xff, codes, BITS);
+        return scaled_codes<REGULAR>(weight, grids, own(k) * CHUNK, 0xff, codes, BITS);
     }
 
   private:
     __device__ __forceinline__ int own(int k) const {
-        const int chunk = chunk_of(tile, k), last = weight.chunks() - 1;
+        const int chunk = chunk_of(tile, k), last = weight.chunks - 1;
         return chunk < last ? chunk : last;
     }
 
     // A row is whole words: past the last, that one again.
     __device__ __forceinline__ uint32_t word_at(int word) const {
         const int last = int(weight.row_bytes / 4) - 1;
-        const uint8_t* from = codes + 4 * int64_t(word < last ? word : last);
-        if (weight.aligned) return load_wide<uint32_t>(from);
+        const uint8_t* from = weight.entries + 4 * int64_t(first + uint32_t(word < last ? word : last));
+        if (REGULAR || aligned_for<uint32_t>(from)) return load_wide<uint32_t>(from);
         return from[0] | from[1] << 8 | from[2] << 16 | uint32_t(from[3]) << 24;
     }
 
     __device__ __forceinline__ Window<BITS> window_of(int chunk) const {
-        const int byte = int(uint32_t(chunk) * BITS), shift = byte % 4 * 8;
+        const int byte = chunk * BITS, shift = byte % 4 * 8;
         if constexpr (BITS == 2) return word_at(byte / 4) >> shift;
         if constexpr (BITS == 4) return word_at(byte / 4);
         const uint64_t both = word_at(byte / 4) | uint64_t(word_at(byte / 4 + 1)) << 32;
@@ -51,8 +59,8 @@ template <int BITS, bool EVEN> class AllColumns {
     }
 
     const Packed& weight;
-    int64_t row;
-    const uint8_t* codes;
+    RowGrids grids;
+    uint32_t first; // word of the row
     int tile = 0;
     Window<BITS> windows[TILE_CHUNKS];
 };
@@ -69,20 +77,20 @@ __device__ __forceinline__ int stage_entries(const Packed& weight, const uint8_t
             *reinterpret_cast<Wide*>(to + offset) = load_wide<Wide>(reinterpret_cast<const void*>(source));
             continue;
         }
+#pragma unroll 1
         for (int b = 0; b < 16; ++b)
-            if (begin <= source + b && source + b < end)
-                to[offset + b] = *reinterpret_cast<const uint8_t*>(source + b);
+            if (begin <= source + b && source + b < end) to[offset + b] = *reinterpret_cast<const uint8_t*>(source + b);
     }
     return int(place - first);
 }
 
 // Some columns have an entry: those of a bitmask, or of places. BITS: of a code at
 // most; 0 for values.
-template <int BITS, bool EVEN> class SomeColumns {
+template <int BITS, bool REGULAR> class SomeColumns {
   public:
     // `first`: the tile that is opened first, and after it the next one
     __device__ SomeColumns(const Packed& weight, int64_t row, int first, uint8_t* stage)
-        : weight(weight), row(row), stage(stage) {
+        : weight(weight), grids(weight, row), stage(stage) {
         int64_t begin = 0; // the row's first entry
         if (weight.bitmask) {
             bytes = weight.bitmask + row * weight.mask_bytes();
@@ -103,6 +111,7 @@ template <int BITS, bool EVEN> class SomeColumns {
     __device__ __forceinline__ void open(int tile, int end) {
         this->tile = tile;
         masks = 0;
+        if (REGULAR && BITS > 0) grids.fetch(weight, tile);
         uint32_t counts[2] = {0, 0}, sums[2], totals[2]; // of two chunks each, in 16 bits each
         if (bytes_by_chunk()) {
 #pragma unroll
@@ -113,22 +122,26 @@ template <int BITS, bool EVEN> class SomeColumns {
             for (int k = 0; k < TILE_CHUNKS; ++k) masks |= mask_of_chunk(chunk_of(tile, k), fits) << 8 * k;
         }
 #pragma unroll
-        for (int k = 0; k < TILE_CHUNKS; ++k)
-            counts[k / 2] |= uint32_t(__popc(masks & 0xffu << 8 * k)) << k % 2 * 16;
+        for (int k = 0; k < TILE_CHUNKS; ++k) counts[k / 2] |= uint32_t(__popc(masks & 0xffu << 8 * k)) << k % 2 * 16;
 #pragma unroll
         for (int pair = 0; pair < 2; ++pair) {
             sums[pair] = sum_up_to_lane(counts[pair]);
             totals[pair] = __shfl_sync(ALL_LANES, sums[pair], 31);
             sums[pair] -= counts[pair];
         }
-        const uint32_t first = totals[0] & 0xffff, half = first + (totals[0] >> 16), third = half + (totals[1] & 0xffff);
+        const uint32_t first = totals[0] & 0xffff, half = first + (totals[0] >> 16),
+                       third = half + (totals[1] & 0xffff);
         ranks = uint64_t(sums[1] + (half | third << 16)) << 32 | (sums[0] + (first << 16));
         take(int(third + (totals[1] >> 16)));
     }
 
+    __device__ __forceinline__ void arrive() {
+        if (REGULAR && BITS > 0) grids.arrive(weight);
+    }
+
     __device__ __forceinline__ Chunk chunk(int k) const {
         const uint32_t mask = masks >> 8 * k & 0xff;
-        const int rank = int(ranks >> 16 * k & 0xffff), last = weight.chunks() - 1;
+        const int rank = int(ranks >> 16 * k & 0xffff), last = weight.chunks - 1;
         const int own = chunk_of(tile, k) < last ? chunk_of(tile, k) : last;
         Chunk chunk;
         if constexpr (BITS == 0) {
@@ -138,7 +151,7 @@ template <int BITS, bool EVEN> class SomeColumns {
             chunk.scale = 1.0f;
         } else {
             const auto codes = window_at(bit + rank * weight.bits);
-            chunk = scaled_codes<EVEN>(weight, row, own * CHUNK, mask, codes, weight.bits);
+            chunk = scaled_codes<REGULAR>(weight, grids, own * CHUNK, mask, codes, weight.bits);
         }
         if (!fits) chunk.weight[0] = float_of(0x7fc00000u);
         return chunk;
@@ -165,13 +178,13 @@ template <int BITS, bool EVEN> class SomeColumns {
 #pragma unroll
         for (int k = 0; k < TILE_CHUNKS; ++k) {
             const int chunk = chunk_of(tile, k);
-            fetched[k] = chunk < weight.chunks() ? bytes[chunk] : 0;
+            fetched[k] = chunk < weight.chunks ? bytes[chunk] : 0;
         }
     }
 
     // A bit for each column of a chunk that has an entry; `all_fit` becomes false where there must not be one.
     __device__ __forceinline__ uint32_t mask_of_byte(int chunk, uint32_t byte, bool& all_fit) const {
-        if (chunk >= weight.chunks()) return 0;
+        if (chunk >= weight.chunks) return 0;
         const uint32_t columns = (1u << weight.columns_of(chunk)) - 1;
         if (weight.bitmask) {
             all_fit &= (byte & ~columns) == 0;
@@ -183,7 +196,7 @@ template <int BITS, bool EVEN> class SomeColumns {
     }
 
     __device__ __forceinline__ uint32_t mask_of_chunk(int chunk, bool& all_fit) const {
-        if (chunk >= weight.chunks()) return 0;
+        if (chunk >= weight.chunks) return 0;
         if (bytes_by_chunk()) return mask_of_byte(chunk, bytes[chunk], all_fit);
         return mask_of_places(weight, bytes, chunk, all_fit);
     }
@@ -212,8 +225,9 @@ template <int BITS, bool EVEN> class SomeColumns {
     }
 
     const Packed& weight;
-    int64_t row, next, left; // next: the first bit of the tile's entries; left: how many there are at most, -1: too few
-    const uint8_t* bytes;    // of the row's mask or places
+    RowGrids grids;
+    int64_t next, left;   // next: the first bit of the tile's entries; left: how many there are at most, -1: too few
+    const uint8_t* bytes; // of the row's mask or places
     uint8_t* stage;
     int tile = 0, bit = 0; // bit: where the entries begin in the stage
     uint32_t fetched[TILE_CHUNKS], masks = 0;
@@ -221,6 +235,6 @@ template <int BITS, bool EVEN> class SomeColumns {
     bool fits = true;
 };
 
-template <int BITS, bool MASKED, bool EVEN>
-using RowTiles = std::conditional_t<MASKED, SomeColumns<BITS, EVEN>, AllColumns<BITS, EVEN>>;
+template <int BITS, bool MASKED, bool REGULAR> using RowTiles =
+    std::conditional_t<MASKED, SomeColumns<BITS, REGULAR>, AllColumns<BITS, REGULAR>>;
 } // namespace gpu
