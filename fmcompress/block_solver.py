@@ -8,10 +8,11 @@ from torch import Tensor, nn
 
 from .calibration import Batch, Group, HessianCollector, StreamedModel
 from .checkpoint import Checkpoint
-from .config import PruneConfig, RunConfig
+from .config import PruneConfig, QuantizeConfig, RunConfig
 from .errors import CalibrationError
+from .layers import Chosen, Layer
 from .layerwise import NM, LayerResult, solve
-from .plan import Chosen, Layer, Plan
+from .plan import Plan
 from .pruning import magnitude
 from .quantization import round_to_nearest
 
@@ -106,6 +107,7 @@ def _solve_layer(job: Job, index: int, name: str, group: Group | None, observer:
 
 def _with_data(config: RunConfig, layer: Layer, weight: Tensor, group: Group, energy: float) -> LayerResult:
     block_size = config.block_size if isinstance(config, PruneConfig) else 128
+    keep_zeros = isinstance(config, QuantizeConfig) and config.keep_zeros
     return solve(
         weight,
         group.hessian,
@@ -116,6 +118,7 @@ def _with_data(config: RunConfig, layer: Layer, weight: Tensor, group: Group, en
         activation_order=config.activation_order,
         output_energy=energy,
         name=layer.tensor,
+        keep_zeros=keep_zeros,
     )
 
 

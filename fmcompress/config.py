@@ -163,6 +163,7 @@ class QuantizeConfig(RunConfig):
 
     method: Literal["gptq", "rtn"] = "gptq"
     bits: Literal[2, 3, 4, 8] = 4
+    keep_zeros: bool = False  # rounding to the nearest level keeps them anyway
 
     @property
     def needs_data(self) -> bool:
@@ -181,6 +182,7 @@ def resolve(model: type[Config], path: Path | None, **flags: Any) -> Config:
         if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
             raise ConfigError(f"{path}: expected keys and values such as 'sparsity: 0.5'.")
     values = {key.replace("-", "_"): value for key, value in values.items()}  # as the flags are spelt
+    _take_asymmetric(values)
     given = {key: value for key, value in flags.items() if value is not None}
     for one, other in (("sparsity", "pattern"), ("pattern", "sparsity")):
         if one in given and other not in given:  # flags win
@@ -192,11 +194,21 @@ def resolve(model: type[Config], path: Path | None, **flags: Any) -> Config:
         raise ConfigError(_one_line(error, model)) from None
 
 
+def _take_asymmetric(values: dict[str, Any]) -> None:
+    """The other name that the flags have for `symmetric`."""
+    if "asymmetric" in values:
+        asymmetric = values.pop("asymmetric")
+        if "symmetric" in values or not isinstance(asymmetric, bool):
+            raise ConfigError(f"asymmetric: expected true or false, and no symmetric beside it, got {asymmetric!r}.")
+        values["symmetric"] = not asymmetric
+
+
 def _one_line(error: ValidationError, model: type[BaseModel]) -> str:
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"]).replace("_", "-")
     if first["type"] == "extra_forbidden":
-        return f"{where}: no such option. Known: {', '.join(model.model_fields)}."
+        known = ", ".join([*model.model_fields, "asymmetric"]).replace("_", "-")
+        return f"{where}: no such option. Known: {known}."
     message = first["msg"].removeprefix("Value error, ").replace("Input should be", "expected").rstrip(".")
     hint = " Write 0.5 for half of the weights." if where == "sparsity" else ""
     return f"{where}: {message}, got {first['input']!r}.{hint}" if where else f"{message}."

@@ -1,5 +1,14 @@
 """The errors a caller may want to tell apart; every message says what was expected, what was got and what to do."""
 
+import textwrap
+
+
+def in_one_line(text: object, width: int = 300) -> str:
+    """What another program says, in one line and cut after a word, for a message of ours."""
+    words = " ".join(str(text).split())
+    short = textwrap.shorten(words, width, placeholder=" …")
+    return short if len(short) > width // 2 or len(words) <= width else f"{words[:width]}…"  # one word, such as a path
+
 
 class FmcompressError(Exception):
     """Base of every error that this package raises on purpose."""

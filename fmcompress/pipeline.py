@@ -25,9 +25,10 @@ from .config import RunConfig, pick_dtype
 from .errors import CheckpointError, ConfigError, DiskError, FmcompressError
 from .formats import CompressedTensorsOutput, DenseOutput, LayerStore, Output, PackedOutput, open_checkpoint
 from .journal import Journal
+from .layers import choose_layers, choose_tensors, holds_linear
 from .memory import peak_memory_bytes
-from .plan import choose_layers, choose_tensors, holds_linear, make_plan
-from .preflight import check_finite, check_layers, encoded_space
+from .plan import make_plan
+from .preflight import check_finite, check_layers, encoded_space, format_notes, tokens_notes, zeros_notes
 from .workspace import Workspace
 
 POOL = 16  # calibration sequences are drawn from at most so many times as many
@@ -53,7 +54,7 @@ def prepare(model: Path, config: RunConfig, calibration: Path | None, device: to
     layers = choose_layers(streamed, config)
     check_layers(source, layers, config, known=True)
     longest = getattr(streamed.model.config.get_text_config(), "max_position_embeddings", None)
-    length, notes = config.sequence_length, config.without_effect()
+    length, notes = config.sequence_length, [*config.without_effect(), *format_notes(config)]
     if longest is not None and longest < length:
         length = longest
         if "sequence_length" in config.model_fields_set:
@@ -64,20 +65,24 @@ def prepare(model: Path, config: RunConfig, calibration: Path | None, device: to
     windows = sample_windows(cut_windows(stream, length, str(calibration)), wanted, config.seed)
     if len(windows) < wanted and config.samples:
         notes.append(f"calibration holds {len(windows)} sequences, fewer than the {wanted} asked for")
+    notes += [*tokens_notes(layers, windows.numel()), *zeros_notes(source, layers, config)]
     plan = make_plan(source, streamed, layers, config, len(windows), length)
     return Job(source, config, layers, device, plan, streamed, windows, notes)
 
 
 def _prepare_without_data(source: Checkpoint, config: RunConfig, device: torch.device) -> Job:
     """For methods that need no model: its definition only helps to tell linear layers from tables."""
-    streamed, notes = None, config.without_effect()
+    streamed, notes = None, [*config.without_effect(), *format_notes(config)]
     with contextlib.suppress(CheckpointError, ImportError):
         streamed = StreamedModel(source, torch.device("cpu"), torch.float32)
-    if streamed is not None and holds_linear(streamed):
+    known = streamed is not None and holds_linear(streamed)
+    if known and config.include is None:
+        assert streamed is not None
         layers = choose_layers(streamed, config)
-    else:
-        layers = choose_tensors(source, config)
-        notes.append("layers were chosen by their names, since their roles in the model are not known here")
+    else:  # what --include names is taken from all matrices, whatever they are to the model
+        layers = choose_tensors(source, config, streamed)
+        if not known:
+            notes.append("layers were chosen by their names, since their roles in the model are not known here")
     check_layers(source, layers, config, known=streamed is not None)
     return Job(source, config, layers, device, make_plan(source, streamed, layers, config, 0, 0), streamed, None, notes)
 
@@ -95,7 +100,7 @@ def compress_checkpoint(
     if workspace.finished_before():
         workspace.confirm_finished(fingerprint)
         observer.note(f"{out} is finished already.")
-        return {"out": str(out), "finished_before": True}
+        return {"out": str(out), "finished_before": True, "notes": job.notes}
     check_finite(job.source)
     output = _output(job, workspace)
     with workspace.open(fingerprint, output) as journal:
@@ -171,7 +176,7 @@ def _facts(job: Job, records: list[dict[str, Any]], written: Checkpoint) -> dict
     solved = {record["tensor"] for record in records}
     before = sum(job.source.tensors[name].size_bytes for name in solved)
     after = sum(written.tensors[name].size_bytes for name in solved)
-    return {
+    return {  # bytes_before and bytes_after count the solved layers, checkpoint_bytes_... all tensors
         "fmcompress": __version__,
         "torch": torch.__version__,
         "native": _backends.explain()["native"],
@@ -185,6 +190,9 @@ def _facts(job: Job, records: list[dict[str, Any]], written: Checkpoint) -> dict
         "bytes_before": before,
         "bytes_after": after,
         "bits_per_weight": 8 * after / max(1, weights),
+        "checkpoint_bytes_before": job.source.total_bytes,
+        "checkpoint_bytes_after": written.total_bytes,
+        "notes": job.notes,
         "layers": records,
     }
 

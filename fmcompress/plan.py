@@ -1,8 +1,6 @@
-"""What a run will do and need, found out before it starts: layers, memory, time, bytes."""
+"""What a run will do and need, found out before it starts: memory, time, bytes."""
 
-import re
 import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -13,124 +11,19 @@ from torch.utils._pytree import tree_map
 from .calibration import Batch, StreamedModel
 from .checkpoint import Checkpoint
 from .config import RunConfig
-from .errors import ConfigError
-from .formats import compressed_tensors
+from .layers import Chosen, Layer
 from .layerwise import FACTOR_COLS
 from .memory import resident_bytes
 
-SOLVABLE = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
+START_SECONDS = 5  # Python and its libraries, the tokenizer and the model's definition
 DISK_BYTES_PER_SECOND = 300e6  # a guess, for runs that only read, write and sort
-
-
-@dataclass(frozen=True)
-class Layer:
-    """A weight to solve.
-
-    tensor  its name in the checkpoint
-    module  the layer that it belongs to; None where the model's definition is not needed
-    """
-
-    tensor: str
-    rows: int
-    cols: int
-    module: nn.Linear | None = None
-
-
-Chosen = list[dict[str, Layer]]  # per block: name within the block -> layer
-
-
-def choose_layers(streamed: StreamedModel, config: RunConfig) -> Chosen:
-    """The linear layers inside the blocks, as --include and --exclude let through; they match the tensors' names.
-
-    Raises ConfigError if nothing matches, if a pattern or grid does not fit a shape, or for a bad regular expression.
-    """
-    wanted = _wanted(config)
-    chosen: Chosen = []
-    for _, block in streamed.blocks:
-        linears = ((name, module) for name, module in block.named_modules() if isinstance(module, nn.Linear))
-        named = ((name, Layer(streamed.tensor_name(m), m.out_features, m.in_features, m)) for name, m in linears)
-        chosen.append({name: layer for name, layer in named if wanted(layer.tensor)})
-    if not any(chosen):
-        raise ConfigError(_why_none(streamed))
-    _check_shapes(chosen, config)
-    return chosen
-
-
-# tables and scales that no method here is meant for, as checkpoints name them
-NO_LINEAR = (
-    r"(?i)((^|[._])(\w*embed\w*|emb|shared|wte|wpe|lm_head|output_layer|head|\w*norm\w*|ln\w*|position\w*|relative\w*"
-    r"|router|gate)|^(model\.)?output)\.weight$"
-)
-
-
-def choose_tensors(source: Checkpoint, config: RunConfig) -> Chosen:
-    """The matrices of any checkpoint, of an architecture that nobody need know, by their names and shapes.
-
-    Without --include, those of other names than ...weight are left out, and tables and routers by their usual names.
-    Blocks are the numbers in the names.
-    Raises ConfigError as choose_layers does.
-    """
-    wanted = _wanted(config)
-    blocks: dict[str, dict[str, Layer]] = {}
-    for name, entry in source.tensors.items():
-        if len(entry.shape) != 2 or entry.dtype not in SOLVABLE or not wanted(name):
-            continue
-        if config.include is None and (not name.endswith("weight") or re.search(NO_LINEAR, name)):
-            continue
-        number = re.match(r"(.*?[._]\d+)[._]", name)
-        blocks.setdefault(number[1] if number else "", {})[name] = Layer(name, *entry.shape)
-    if not blocks:
-        raise ConfigError("no matrices matched. Loosen --include and --exclude; fmcompress inspect lists the names.")
-    _check_shapes(list(blocks.values()), config)
-    return list(blocks.values())
-
-
-def _check_shapes(chosen: Chosen, config: RunConfig) -> None:
-    target, grid = config.target(), config.grid()
-    for layer in (layer for layers in chosen for layer in layers.values()):
-        if target is not None:
-            try:
-                target.check(layer.rows, layer.cols)
-            except ConfigError as error:
-                raise ConfigError(f"{layer.tensor}: {error}") from None
-        if config.written_as == "compressed-tensors":
-            compressed_tensors.check_grid(layer.tensor, grid, layer.cols)
-
-
-def holds_linear(streamed: StreamedModel) -> bool:
-    """Whether the blocks of a model hold what choose_layers looks for."""
-    return any(isinstance(module, nn.Linear) for _, block in streamed.blocks for module in block.modules())
-
-
-def _why_none(streamed: StreamedModel) -> str:
-    if holds_linear(streamed):
-        return "no linear layers matched. Loosen --include and --exclude; fmcompress inspect lists the names."
-    kinds = sorted({type(module).__name__ for _, block in streamed.blocks for module in block.modules()} - {"Dropout"})
-    return (
-        f"no linear layers matched: the blocks of {type(streamed.model).__name__} hold none, but {', '.join(kinds)}. "
-        "Only nn.Linear is solved with data; --method magnitude and rtn take any matrix."
-    )
-
-
-def _wanted(config: RunConfig) -> Callable[[str], bool]:
-    included, excluded = _matcher("include", config.include, True), _matcher("exclude", config.exclude, False)
-    return lambda name: included(name) and not excluded(name)
-
-
-def _matcher(option: str, pattern: str | None, default: bool) -> Callable[[str], bool]:
-    if pattern is None:
-        return lambda _: default
-    try:
-        regex = re.compile(pattern)
-    except re.error as error:
-        raise ConfigError(f"--{option}: {pattern!r} is no regular expression ({error}).") from None
-    return lambda name: regex.search(name) is not None
 
 
 @dataclass(frozen=True)
 class Plan:
     """What a run will do; bytes and seconds are estimates, output_bytes is exact for dense output."""
 
+    format: str
     blocks: int
     layers: int
     weights: int
@@ -165,6 +58,7 @@ def make_plan(
     layers = [layer for some in chosen for layer in some.values()]
     output_bytes = source.total_bytes + sum(_change_of_bytes(source, layer, config) for layer in layers)
     counted: dict[str, Any] = {
+        "format": config.written_as,
         "blocks": len(chosen),
         "layers": len(layers),
         "weights": sum(layer.rows * layer.cols for layer in layers),
@@ -175,7 +69,7 @@ def make_plan(
         "process_bytes": resident_bytes(),
     }
     if not config.needs_data:
-        return Plan(**counted, seconds=3 * source.total_bytes / DISK_BYTES_PER_SECOND)
+        return Plan(**counted, seconds=START_SECONDS + 3 * source.total_bytes / DISK_BYTES_PER_SECOND)
     assert streamed is not None
     block_weights = [sum(p.numel() for p in block.parameters()) for _, block in streamed.blocks]
     inside = sum(block_weights)
@@ -194,7 +88,7 @@ def make_plan(
         activation_bytes=2 * tokens * hidden * itemsize,
         block_bytes=max(block_weights) * itemsize,
         hessian_bytes=4 * max(at_once, default=0),
-        seconds=flops / _gemm_rate(streamed.device),
+        seconds=START_SECONDS + flops / _gemm_rate(streamed.device),
     )
 
 

@@ -1,13 +1,67 @@
 """What can be known to fail before a run has written anything, and before hours are spent."""
 
+from dataclasses import replace
+
 import torch
 
 from .checkpoint import Checkpoint
-from .config import RunConfig
+from .config import QuantizeConfig, RunConfig
 from .errors import CheckpointError, ConfigError
 from .formats import compressed_tensors, packed
+from .layers import SOLVABLE, Chosen, Layer
 from .layerwise import all_finite
-from .plan import SOLVABLE, Chosen, Layer, Plan
+from .plan import Plan
+
+MANY_ZEROS = 0.05  # of a model that was pruned, most likely
+LOOK_BYTES = 1 << 20  # of each layer, to find out
+
+
+def format_notes(config: RunConfig) -> list[str]:
+    """What the form that is written does not do for the weights."""
+    notes, grid = [], config.grid()
+    if config.written_as == "compressed-tensors" and grid is not None:
+        if config.target() is not None:
+            notes.append("zeros save no bytes in compressed-tensors, every weight has its bits: add --format packed")
+        if not grid.symmetric:
+            notes.append(
+                "transformers loads asymmetric compressed-tensors only with "
+                "quantization_config=CompressedTensorsConfig(dequantize=True)"
+            )
+    return notes
+
+
+def tokens_notes(chosen: Chosen, tokens: int) -> list[str]:
+    """A warning where the Hessian of some layer cannot have full rank."""
+    cols = max(layer.cols for some in chosen for layer in some.values())
+    if tokens >= cols:
+        return []
+    return [
+        f"calibration has {tokens} tokens, fewer than the {cols} columns of the widest layer, so they do not "
+        "determine its weights: give more text or raise --samples"
+    ]
+
+
+def zeros_notes(source: Checkpoint, chosen: Chosen, config: RunConfig) -> list[str]:
+    """A warning where weights that were pruned before would be filled again. Looks at the beginning of each layer."""
+    if not isinstance(config, QuantizeConfig) or config.keep_zeros:
+        return []
+    layers = [layer for some in chosen for layer in some.values()]
+    zeros = sum(layer.rows * layer.cols * _share_of_zeros(source, layer) for layer in layers)
+    share = zeros / max(1, sum(layer.rows * layer.cols for layer in layers))
+    if share <= MANY_ZEROS:
+        return []
+    return [
+        f"about {100 * share:.0f} % of the weights are zero already and will not all stay so, as GPTQ moves its "
+        "errors into them, too: add --keep-zeros to keep them and their pattern"
+    ]
+
+
+def _share_of_zeros(source: Checkpoint, layer: Layer) -> float:
+    entry = source.tensors[layer.tensor]
+    row_bytes = layer.cols * entry.dtype.itemsize
+    rows = min(layer.rows, max(1, LOOK_BYTES // max(1, row_bytes)))
+    part = source.read_entry(replace(entry, shape=(rows, layer.cols), size_bytes=rows * row_bytes))
+    return int((part == 0).sum()) / max(1, part.numel())
 
 
 def check_layers(source: Checkpoint, chosen: Chosen, config: RunConfig, *, known: bool) -> None:

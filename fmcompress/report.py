@@ -2,18 +2,24 @@
 
 import json
 import sys
-from typing import Any
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 from .plan import Plan
+
+if TYPE_CHECKING:
+    from .runtime.generation import DecodeSpeed
 
 err = Console(stderr=True, highlight=False, emoji=False)  # a name such as a:bug:b is no picture
 out = Console(highlight=False, emoji=False)
 if not out.is_terminal:
-    out = Console(highlight=False, emoji=False, width=160)  # a pipe has no width: cut no names
+    out = Console(highlight=False, emoji=False, width=200)  # a pipe has no width: cut no names
 
 
 def human_bytes(count: float) -> str:
@@ -33,6 +39,12 @@ def printable(text: str) -> str:
 def print_json(value: Any) -> None:
     """One JSON document on standard output."""
     sys.stdout.write(json.dumps(value, indent=1) + "\n")
+
+
+def show_text(piece: str) -> None:
+    """Text of a model on standard output at once; what moves a cursor is spelt out, but for line ends and tabs."""
+    sys.stdout.write("".join(c if c in "\n\t" else printable(c) for c in piece))
+    sys.stdout.flush()
 
 
 class RunProgress:
@@ -87,8 +99,29 @@ class RunProgress:
             err.print(printable(text), soft_wrap=True, markup=False)
 
 
-def plan_table(plan: Plan) -> Table:
-    """The plan of a run."""
+class Steps:
+    """A bar on standard error, where that is a terminal, for work whose steps are counted."""
+
+    def __init__(self, doing: str) -> None:
+        columns = TextColumn("{task.description}", markup=False), BarColumn(), TimeElapsedColumn()
+        self.doing, self.done = doing, 0
+        self.bar = Progress(*columns, console=err, disable=not err.is_terminal, transient=True)
+        self.task = self.bar.add_task(doing, total=None)
+
+    def __enter__(self) -> "Steps":
+        self.bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.stop()
+
+    def at(self, done: int, total: int, what: str) -> None:
+        """So many of so many steps are done."""
+        self.bar.update(self.task, completed=done, total=total, description=f"{self.doing} · {printable(what)}")
+
+
+def plan_table(plan: Plan, to: Path) -> Table:
+    """The plan of a run that would write a folder."""
     table = Table("what", "estimate", title="plan", show_header=True)
     table.add_row("layers", f"{plan.layers} in {plan.blocks} blocks")
     if plan.zeros:
@@ -96,19 +129,54 @@ def plan_table(plan: Plan) -> Table:
     if plan.bits:
         table.add_row("weights to quantize", f"{plan.weights:,} to {plan.bits} bits")
     table.add_row("calibration tokens", f"{plan.tokens:,}")
-    table.add_row("time", f"about {plan.seconds:.0f} s" if plan.seconds >= 1 else "a second or two")
+    table.add_row("time", f"about {plan.seconds:.0f} s, starting up included")
     labels = {"process": "Python and libraries", "peak": "peak of the process"}
     for name in ("process", "embedding", "activation", "block", "hessian", "solve", "peak"):
         table.add_row(f"memory: {labels.get(name, name)}", human_bytes(getattr(plan, f"{name}_bytes")))
     table.add_row("tensors on disk", human_bytes(plan.output_bytes))
+    table.add_row("written", Text(f"{printable(str(to))} ({plan.format})"))
     return table
 
 
 def summary(facts: dict[str, Any]) -> str:
-    """One line on a finished run."""
+    """A line on a finished run, and one on how to read what only this project reads."""
     if facts.get("finished_before"):
         return f"{facts['out']}: nothing left to do."
     zeros = f"{100 * facts['sparsity']:.2f} % of {facts['weights']:,} weights are zero"
-    bits = f" · {facts['bits_per_weight']:.2f} bits a weight" if facts["format"] != "dense" else ""
+    before, after = (human_bytes(facts[f"checkpoint_bytes_{when}"]) for when in ("before", "after"))
+    size = [f"{before} → {after}", f"{facts['bits_per_weight']:.2f} bits a weight"]
+    if facts["config"]["bits"]:
+        told = [*size, zeros]
+    else:
+        told = [zeros, *([] if facts["format"] == "dense" else size)]
     measured = f"{facts['seconds']:.1f} s · peak memory {human_bytes(facts['peak_memory_bytes'])}"
-    return f"{facts['out']} ({facts['format']}): {zeros}{bits}, checked on disk · {measured}"
+    return f"{facts['out']} ({facts['format']}): {' · '.join(told)}, checked on disk · {measured}{_how_to_read(facts)}"
+
+
+def _how_to_read(facts: dict[str, Any]) -> str:
+    """A second line for a form that other programs do not load."""
+    if facts["format"] != "packed":
+        return ""
+    return (
+        "\ntransformers does not load packed weights: "
+        "fmcompress generate and fmcompress.runtime.load do, fmcompress unpack makes them dense again"
+    )
+
+
+def decode_table(speeds: "Sequence[DecodeSpeed]", copy_bytes_per_second: float) -> Table:
+    """What `bench decode` prints: rates, and how often the first model's."""
+    table = Table(box=None, pad_edge=False)
+    for title in ("model", "tokens/s", "ratio", "prompt tokens/s", "read a token", "GB/s", "of copy"):
+        table.add_column(title, justify="left" if title == "model" else "right")
+    for speed in speeds:
+        rate = speed.bytes_per_second
+        table.add_row(
+            speed.name,
+            f"{speed.tokens_per_second:.2f}",
+            f"{speed.tokens_per_second / speeds[0].tokens_per_second:.2f}",
+            f"{speed.prefill_per_second:.1f}",
+            human_bytes(speed.bytes_per_token),
+            f"{rate / 1e9:.1f}",
+            f"{100 * rate / copy_bytes_per_second:.0f} %",
+        )
+    return table

@@ -9,13 +9,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from .checkpoint import Checkpoint, sync, write_error
-from .checkpoint.layout import FACTS, INDEX, SINGLE
+from .checkpoint import Checkpoint, append_to_card, sync, write_error
+from .checkpoint.layout import CARD, FACTS, INDICES, SINGLES
 from .errors import CheckpointError, ConfigError
 from .formats import Output
 from .journal import FILE, Journal, check_same_run
 
-HEADLINE = "## Compressed with fmcompress"
 OURS = {FILE, "layers", "output", "replaced"}  # all that a run puts into OUT.partial
 
 
@@ -55,12 +54,14 @@ class Workspace:
     def _check_replaceable(self) -> None:
         if not (self.force or self.finished_before()):
             raise ConfigError(f"OUT: {self.out} is not empty. Choose another folder, or --force to replace it.")
-        if self.force and not any((self.out / name).exists() for name in (FACTS, "config.json", INDEX, SINGLE)):
+        if self.force and not any((self.out / name).exists() for name in (FACTS, "config.json", *INDICES, *SINGLES)):
             raise ConfigError(f"OUT: {self.out} holds no checkpoint, so --force leaves it alone. Remove it yourself.")
 
     def _check_partial(self) -> None:
         if not self.partial.is_dir() or {path.name for path in self.partial.iterdir()} - OURS:
             raise ConfigError(f"OUT: {self.partial} is in the way, and not of an interrupted run. Move it.")
+        with _locked(self.partial):  # whether a run is alive comes before what to do about one that is not
+            pass
         if not (self.resume or self.force):
             raise ConfigError(
                 f"OUT: {self.partial} is left from an interrupted run. Add --resume to go on, --force to start anew."
@@ -123,7 +124,7 @@ class Workspace:
         path = self.output / FACTS
         path.write_text(json.dumps(facts, indent=1) + "\n")
         sync(path)
-        _append_to_card(self.source.folder / "README.md", self.output / "README.md", facts)
+        append_to_card(self.source.folder / CARD, self.output / CARD, facts)
         sync(self.output)
         replaced = self.partial / "replaced"
         if self.out.is_dir() and any(self.out.iterdir()):
@@ -131,26 +132,6 @@ class Workspace:
         os.rename(self.output, self.out)
         sync(self.out.parent)
         shutil.rmtree(self.partial)
-
-
-def _append_to_card(source: Path, card: Path, facts: dict[str, Any]) -> None:
-    """Tell the readers of a model card that these are not the weights that it describes.
-
-    The source's card is what is added to, so that a kill repeats nothing and a second compression has its own note.
-    """
-    text = source.read_text(encoding="utf-8", errors="surrogateescape") if source.exists() else ""
-    if not text:
-        return
-    config = facts["config"]
-    done = {key: config[key] for key in ("method", "sparsity", "pattern", "bits", "group_size") if config.get(key)}
-    listed = ", ".join(f"{key} {value}" for key, value in done.items() if key != "group_size" or config["bits"])
-    note = f"The weights here were changed by fmcompress {facts['fmcompress']} ({listed})."
-    again = HEADLINE in text and "\n#" not in text.rpartition(HEADLINE)[2]  # else it would stand under another headline
-    with card.open("w", encoding="utf-8", errors="surrogateescape") as file:
-        file.write(f"{text.rstrip()}\n\n" + ("" if again else f"{HEADLINE}\n\n"))
-        file.write(f"{note} What stands above describes the model before that.\n")
-        file.write(f"`{FACTS}` has the details of the last change.\n")
-    sync(card)
 
 
 @contextlib.contextmanager

@@ -381,6 +381,8 @@ def test_inspect(run: Run, model: Path, tmp_path: Path, capsys: pytest.CaptureFi
         "size_bytes": 8192,
         "pattern": "2:4",
         "sparsity": 0.5,
+        "bits_per_weight": 32,
+        "stored": {"format": "dense", "kept": None, "bits": None, "group_size": None, "symmetric": None},
     }
     outcome = invoke(capsys, "inspect", tmp_path / "out")
     assert outcome.code == 0

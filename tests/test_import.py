@@ -45,6 +45,11 @@ def test_every_public_name_resolves():
         fmcompress.nonsense  # noqa: B018
 
 
+def test_every_public_name_is_listed():
+    code = "import sys, fmcompress; assert {*fmcompress.__all__, '__version__'} <= {*dir(fmcompress)}"
+    subprocess.run([sys.executable, "-c", code + "; assert 'torch' not in sys.modules"], check=True)
+
+
 def test_golden_truths_import_no_torch():
     for path in (Path(__file__).parent / "golden").glob("*.py"):
         tree = ast.walk(ast.parse(path.read_text(encoding="utf-8")))

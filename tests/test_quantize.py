@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from fmcompress.errors import ConfigError
 from fmcompress.evaluation import evaluate
 from fmcompress.formats import open_checkpoint
 from fmcompress.pipeline import compress_checkpoint, prepare
+from fmcompress.report import human_bytes
 from fmcompress.workspace import FACTS
 
 
@@ -110,8 +112,10 @@ def test_eval_and_inspect(
     run(home / "model", tmp_path / "dense", home / "text.txt", **{**FORMS[form], "format": "dense"})
     facts = {fact["name"]: fact for fact in json.loads(invoke(capsys, "inspect", home / form, "--json").stdout)}
     plain = {fact["name"]: fact for fact in json.loads(invoke(capsys, "inspect", tmp_path / "dense", "--json").stdout)}
+    stored = {"size_bytes": 0, "bits_per_weight": 0, "stored": {}}
     for name in plain:
-        assert {**plain[name], "size_bytes": 0} == {**facts[name], "size_bytes": 0}
+        assert {**plain[name], **stored} == {**facts[name], **stored}
+        assert facts[name]["bits_per_weight"] == 8 * facts[name]["size_bytes"] / facts[name]["size"]
     assert sum(fact["size_bytes"] for fact in facts.values()) == open_checkpoint(home / form).total_bytes
     measured = evaluate(home / form, home / "text.txt", 64, CPU, max_windows=4)
     assert measured == evaluate(tmp_path / "dense", home / "text.txt", 64, CPU, max_windows=4)
@@ -155,10 +159,33 @@ def test_bad_options(
     assert not list(tmp_path.iterdir())
 
 
-def test_the_command_line(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "options.yaml").write_text("bits: 3\ngroup-size: 64\nasymmetric: true\n")
-    with pytest.raises(ConfigError, match="asymmetric: no such option"):
+@pytest.mark.parametrize(
+    ("text", "symmetric"), [("asymmetric: true", False), ("asymmetric: false", True), ("symmetric: false", False)]
+)
+def test_either_name_of_symmetry_in_a_file(tmp_path: Path, text: str, symmetric: bool) -> None:
+    (tmp_path / "options.yaml").write_text(text)
+    assert resolve(QuantizeConfig, tmp_path / "options.yaml").symmetric is symmetric
+    assert resolve(QuantizeConfig, tmp_path / "options.yaml", symmetric=True).symmetric
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "asymmetry: true",
+            "asymmetry: no such option. Known: bits, group-size, symmetric, .*, keep-zeros, asymmetric",
+        ),
+        ("asymmetric: 1", "asymmetric: expected true or false"),
+        ("asymmetric: true\nsymmetric: true", "asymmetric: expected true or false, and no symmetric beside it"),
+    ],
+)
+def test_options_of_a_file_that_are_refused(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "options.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=message):
         resolve(QuantizeConfig, tmp_path / "options.yaml")
+
+
+def test_the_command_line(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "options.yaml").write_text("bits: 3\ngroup-size: 64\nsymmetric: false\nformat: packed\nmethod: rtn\n")
     flags = ["--config", tmp_path / "options.yaml", "--group-size", "row", "--symmetric"]
     plan = json.loads(
@@ -171,8 +198,16 @@ def test_the_command_line(home: Path, tmp_path: Path, capsys: pytest.CaptureFixt
     outcome = invoke(capsys, "quantize", home / "model", tmp_path / "out", *flags)
     assert outcome.code == 0, outcome.stderr
     assert "(packed)" in outcome.stdout
-    assert "bits a weight, checked on disk" in outcome.stdout
+    source, written = Checkpoint(home / "model"), open_checkpoint(tmp_path / "out")
+    before, after = human_bytes(source.total_bytes), human_bytes(written.total_bytes)
+    shape = rf"out \(packed\): {before} → {after} · 3\.\d\d bits a weight · [\d.]+ % of .* weights are zero, checked on"
+    assert re.search(shape, outcome.stdout)
+    assert "transformers does not load packed weights: fmcompress generate" in outcome.stdout
     facts = json.loads((tmp_path / "out" / FACTS).read_text())
+    assert facts["checkpoint_bytes_before"] - facts["checkpoint_bytes_after"] == (
+        facts["bytes_before"] - facts["bytes_after"]
+    )
+    assert facts["checkpoint_bytes_before"] == source.total_bytes
     chosen = {key: facts["config"][key] for key in ("bits", "group_size", "symmetric", "format", "method")}
     assert chosen == {"bits": 3, "group_size": "row", "symmetric": True, "format": "packed", "method": "rtn"}
     shutil.rmtree(tmp_path / "out")

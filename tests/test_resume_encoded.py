@@ -24,7 +24,7 @@ from fmcompress.formats import open_checkpoint, output
 from fmcompress.formats.store import LayerStore
 from fmcompress.journal import FILE, Journal
 from fmcompress.pipeline import compress_checkpoint
-from fmcompress.workspace import FACTS
+from fmcompress.workspace import FACTS, Workspace
 
 
 @pytest.fixture(scope="module")
@@ -208,6 +208,9 @@ def test_two_runs_at_once_are_refused(
         fcntl.flock(handle, fcntl.LOCK_EX)  # as a living run does
         with pytest.raises(ConfigError, match=r"out\.partial: another run is at work on it"):
             run(home / "model", stopped, home / "text.txt", **flags, **FORMS["packed"])
+        for some in ({}, flags):  # found out at once, before what to do about a run that is not alive
+            with pytest.raises(ConfigError, match=r"out\.partial: another run is at work on it"):
+                Workspace(Checkpoint(home / "model"), stopped, **{"resume": False, "force": False, **some})
         assert folder_bytes(partial) == before
     finally:
         os.close(handle)

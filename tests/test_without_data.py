@@ -1,12 +1,14 @@
 """Methods that look at no data take any checkpoint, also of a model that nobody knows, and leave its tables alone."""
 
+import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from compression import all_bits, bare_checkpoint, random_weight, run
-from helpers import CPU, make_checkpoint
+from helpers import CPU, make_checkpoint, make_text
 
 from fmcompress.checkpoint import Checkpoint
 from fmcompress.config import PruneConfig, QuantizeConfig
@@ -118,11 +120,41 @@ def test_a_known_model_is_not_solved_by_names(tmp_path: Path) -> None:
     model = make_checkpoint(tmp_path / "model", blocks=1, hidden=64)
     for options, message in (
         ({"group_size": 48}, "q_proj.weight: compressed-tensors needs columns divisible by the group size 48"),
-        ({"include": "lm_head"}, "no linear layers matched"),
+        ({"include": "lm_head", "group_size": 64}, "lm_head.weight: compressed-tensors holds linear layers only"),
         ({"include": "("}, "--include: .* is no regular expression"),
     ):
         with pytest.raises(ConfigError, match=message):
             prepare(model, QuantizeConfig(method="rtn", **options), None, CPU)
+
+
+@pytest.mark.parametrize("include", ["embed_tokens", "embed_tokens|q_proj", "lm_head|layers.0", "embed|conv"])
+def test_include_takes_from_all_matrices(tmp_path: Path, include: str) -> None:
+    """Of a known model, too, whether or not linear layers match as well."""
+    model = make_checkpoint(tmp_path / "model", blocks=2, hidden=64)
+    facts = run(model, tmp_path / "out", method="rtn", format="packed", include=include)
+    matrices = {name for name, entry in Checkpoint(model).tensors.items() if len(entry.shape) == 2}
+    assert {record["tensor"] for record in facts["layers"]} == {n for n in matrices if re.search(include, n)}
+    assert facts["notes"] == []
+
+
+def test_included_linear_layers_are_still_known(tmp_path: Path) -> None:
+    model = make_checkpoint(tmp_path / "model", blocks=2, hidden=64)
+    facts = run(model, tmp_path / "out", method="rtn", group_size=32, include="q_proj")
+    assert len(facts["layers"]) == 2
+    config = json.loads((tmp_path / "out" / "config.json").read_text())["quantization_config"]
+    assert config["config_groups"]["group_0"]["targets"] == ["Linear"]
+    assert "model.layers.0.self_attn.q_proj" not in config["ignore"]
+
+
+def test_with_data_only_linear_layers_are_solved(tmp_path: Path) -> None:
+    model = make_checkpoint(tmp_path / "model", blocks=1, hidden=64)
+    make_text(tmp_path / "text.txt", 2000)
+    for include, message in {
+        "embed": r"what does, model\.embed_tokens\.weight first, is no linear layer inside a block.*rtn take any matrix",
+        "nothing": r"no linear layers matched\. Loosen --include",
+    }.items():
+        with pytest.raises(ConfigError, match=message):
+            prepare(model, QuantizeConfig(include=include), tmp_path / "text.txt", CPU)
 
 
 def test_options_without_effect_are_told(tmp_path: Path) -> None:

@@ -116,7 +116,10 @@ template <int BITS> class Expander {
     Expander(const PackedWeight& weight, const Row& row, std::vector<uint8_t>& buffer) {
         buffer.resize(weight.cols + SLACK);
         codes = buffer.data();
-        expand(row, weight.cols, weight.zero == nullptr, buffer.data());
+        if (weight.zero)
+            expand<false>(row, weight.cols, buffer.data());
+        else
+            expand<true>(row, weight.cols, buffer.data());
     }
 
     Words block(int64_t b) const { return load_words(codes + b * sizeof(Words)); }
@@ -124,17 +127,17 @@ template <int BITS> class Expander {
   private:
     static constexpr int FIELD = expanded_field(BITS), STEP = 64 / FIELD;
 
-    static void expand(Row row, int64_t cols, bool symmetric, uint8_t* to) {
+    template <bool SYMMETRIC> static void expand(Row row, int64_t cols, uint8_t* to) {
+        constexpr uint64_t middle = ~0ull / ((1 << FIELD) - 1) << (BITS - 1);
         int64_t bit = row.bit;
-        const uint64_t middle = ~0ull / ((1 << FIELD) - 1) << (BITS - 1);
         for (int64_t col = 0; col < cols; col += 64) {
             uint64_t mask = mask_of_64(row, col, cols);
 #pragma GCC unroll 8
-            for (int i = 0; i < 64; i += STEP, mask >>= STEP) {
+            for (int i = 0; i < 64; i += STEP, mask >>= STEP, to += 8) {
                 const uint64_t own = mask & ((1ull << STEP) - 1);
-                const uint64_t fill = symmetric ? middle : fill_at(row.fill + col + i);
+                const uint64_t fill = SYMMETRIC ? middle : fill_at(row.fill + col + i);
                 const uint64_t all = expand_fields<BITS, FIELD>(row.entries, bit, own, fill);
-                memcpy(to + (col + i) * FIELD / 8, &all, 8);
+                memcpy(to, &all, 8);
                 bit += BITS * _mm_popcnt_u64(own);
             }
         }

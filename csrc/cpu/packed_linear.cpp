@@ -73,27 +73,49 @@ static void few_tokens_on(const Product& product) {
 
 static constexpr int64_t TILE_BYTES = 1 << 21; // decoded for one product, to stay in the cache
 
+// Columns begin .. of out, from sums [tokens, count] in their own dtype, and the bias added.
+template <class Value, class ToFloat, class FromFloat>
+static void put_tile(const Product& product, const Value* sums, int64_t begin, int64_t count, const ToFloat& to_float,
+                     const FromFloat& from_float) {
+    auto* out = static_cast<Value*>(product.out) + begin;
+    const auto* bias = product.bias ? static_cast<const Value*>(product.bias) + begin : nullptr;
+    for (int64_t t = 0; t < product.tokens; ++t, out += product.weight.rows, sums += count)
+        if (bias)
+            for (int64_t r = 0; r < count; ++r) out[r] = from_float(to_float(sums[r]) + to_float(bias[r]));
+        else
+            memcpy(out, sums, count * sizeof *out);
+}
+
+static void put_tile(const Product& product, const Tensor& sums, int64_t begin) {
+    const int64_t count = sums.size(1);
+    const void* from = sums.data_ptr();
+    const auto same = [](float value) { return value; };
+    if (product.number == Number::float32)
+        put_tile(product, static_cast<const float*>(from), begin, count, same, same);
+    else if (product.number == Number::bfloat16)
+        put_tile(product, static_cast<const uint16_t*>(from), begin, count, from_bfloat16, to_bfloat16);
+    else // the sums are floats
+        for (int64_t t = 0; t < product.tokens; ++t)
+            for (int64_t r = 0; r < count; ++r)
+                product.put(t, begin + r, static_cast<const float*>(from)[t * count + r]);
+}
+
 // A product of decoded rows, in bfloat16 where x is and in float32 otherwise: float16 products are slow on a CPU.
 static void many_tokens(const Product& product, const Tensor& x) {
     const PackedWeight& weight = product.weight;
     const bool halves = product.number == Number::bfloat16;
     const ScalarType type = halves ? ScalarType::BFloat16 : ScalarType::Float;
     const Tensor inputs = product.number == Number::float16 ? torch::stable::to(x, type) : x;
-    const int64_t row_bytes = weight.cols * (halves ? 2 : 4);
-    const int64_t step = std::max<int64_t>(16, TILE_BYTES / std::max<int64_t>(1, row_bytes) / 16 * 16);
+    const int64_t row_bytes = std::max<int64_t>(1, weight.cols * (halves ? 2 : 4));
+    const int64_t step = std::max<int64_t>(16, TILE_BYTES / row_bytes / 16 * 16);
     const auto decode_rows = WIDEST_FOR_THIS_CPU(decode_rows);
+    Tensor tile = torch::stable::new_empty(inputs, {std::min(step, weight.rows), weight.cols}, type);
     for (int64_t begin = 0; begin < weight.rows; begin += step) {
-        const int64_t end = std::min(weight.rows, begin + step);
-        Tensor tile = torch::stable::new_empty(inputs, {end - begin, weight.cols}, type);
-        decode_rows(weight, begin, end, halves, tile.data_ptr());
-        const Tensor sums =
-            torch::stable::contiguous(torch::stable::matmul(inputs, torch::stable::transpose(tile, 0, 1)));
-        const Number number = halves ? Number::bfloat16 : Number::float32;
-        torch::stable::parallel_for(0, product.tokens, 8, [&](int64_t first, int64_t last) {
-            for (int64_t t = first; t < last; ++t)
-                for (int64_t r = begin; r < end; ++r)
-                    product.put(t, r, number_at(sums.data_ptr(), number, t * (end - begin) + r - begin));
-        });
+        const int64_t count = std::min(weight.rows - begin, step);
+        decode_rows(weight, begin, begin + count, halves, tile.data_ptr());
+        const Tensor rows = torch::stable::narrow(tile, 0, 0, count);
+        const Tensor sums = torch::stable::matmul(inputs, torch::stable::transpose(rows, 0, 1));
+        put_tile(product, torch::stable::contiguous(sums), begin);
     }
 }
 

@@ -29,7 +29,9 @@ static void few_tokens(const Product& product) {
         float sums[FEW_TOKENS];
         for (int64_t r = first; r < last; ++r) {
             const Row row = reader.open(r);
-            if (straight) {
+            if (row.kept == 0) { // exactly, where codes of 0 would nearly cancel
+                std::fill_n(sums, product.tokens, 0.0f);
+            } else if (straight) {
                 dot_row(weight, row, x.data(), stride, static_cast<int>(product.tokens), buffers, sums);
             } else {
                 decode_row(weight, row, bytes.data(), dense.data());

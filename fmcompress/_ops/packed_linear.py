@@ -10,8 +10,8 @@ from .pruning import check_nm
 FLOATS = (torch.float32, torch.bfloat16, torch.float16)
 
 # out[t, r] = sum over c of x[t, c] * weight[r, c] + bias[r], summed in float32 at least, rounded once to x's dtype.
-# weight, by the parts of docs/format.md: entry number i of row r is values[i], or (codes[i] - zero) * scale of its group;
-# it belongs to the i-th column whose bit is set (row r's entries begin at starts[r]), or to the place that indices name
+# weight, by the parts of docs/format.md: entry i of row r is values[i], or (codes[i] - zero) * scale of its group. It
+# belongs to the i-th column whose bit is set (row r's entries begin at starts[r]), or to the place that indices name
 # inside each `group` of columns of which `keep` have an entry, or to column i. Columns without an entry weigh 0.
 torch.library.define(
     "fmcompress::packed_linear",

@@ -2,7 +2,7 @@
 
 from .hessian import Group, HessianCollector, accumulate_hessian_, symmetrise_
 from .streamed_model import Batch, StreamedModel
-from .text import check_text, cut_windows, load_tokenizer, read_documents, sample_windows, token_stream
+from .text import check_text, cut_windows, encode_prompt, load_tokenizer, read_documents, sample_windows, token_stream
 
 __all__ = [
     "Batch",
@@ -12,6 +12,7 @@ __all__ = [
     "accumulate_hessian_",
     "check_text",
     "cut_windows",
+    "encode_prompt",
     "load_tokenizer",
     "read_documents",
     "sample_windows",

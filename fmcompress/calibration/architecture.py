@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ..checkpoint import Checkpoint
-from ..errors import CheckpointError
+from ..errors import CheckpointError, in_one_line
 
 
 def own_tensors(module: nn.Module) -> list[tuple[str, Tensor]]:
@@ -27,10 +27,9 @@ def build_on_meta(checkpoint: Checkpoint, dtype: torch.dtype) -> Any:
         with torch.device("meta"):
             model = transformers.AutoModelForCausalLM.from_config(config, dtype=dtype, trust_remote_code=False)
     except Exception as error:
-        reason = " ".join(str(error).split())[:200]
         raise CheckpointError(
             f"{checkpoint.folder}: unknown architecture: transformers {transformers.__version__} builds no causal "
-            f"language model from its config.json ({reason})."
+            f"language model from its config.json ({in_one_line(error)})."
         ) from None
     return model.eval()
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..checkpoint import Checkpoint
-from ..errors import CheckpointError
+from ..errors import CheckpointError, in_one_line
 from .architecture import build_on_meta, find_blocks, materialise_buffers, own_tensors, tensor_names
 
 Call = tuple[tuple[Any, ...], dict[str, Any]]
@@ -103,7 +103,7 @@ class StreamedModel:
                 hidden, calls = self._record_calls(input_ids, attention_mask)
             except (ValueError, TypeError, AttributeError, IndexError) as error:
                 # the model's forward wants more of a block than the hidden states
-                reason = f" ({' '.join(str(error).split())[:200]})"
+                reason = f" ({in_one_line(error)})"
                 continue
             if len(calls) == len(self.blocks) and all(each is hidden[0] for each in hidden):
                 return Batch(hidden[0], calls, None if attention_mask is None else attention_mask.bool())

@@ -11,7 +11,7 @@ from typing import IO, Any
 import torch
 from torch import Tensor
 
-from ..errors import CalibrationError, CheckpointError
+from ..errors import CalibrationError, CheckpointError, ConfigError, in_one_line
 
 _OPENERS: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".xz": lzma.open}
 ENDINGS = ".txt, .jsonl, and either with .gz or .xz"
@@ -64,8 +64,28 @@ def load_tokenizer(folder: Path) -> Any:
     try:
         return transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except Exception as error:
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise CheckpointError(f"{folder}: its tokenizer does not load ({first}).") from None
+        reason = in_one_line(str(error).strip() or type(error).__name__)
+        raise CheckpointError(
+            f"{folder}: its tokenizer does not load ({reason}). Copy the files of its tokenizer, such as "
+            "tokenizer.json and tokenizer_config.json, from the original model into the folder."
+        ) from None
+
+
+def encode_prompt(tokenizer: Any, text: str, *, chat: bool = False) -> Tensor:
+    """A prompt as tokens [1, length], with the special tokens that the tokenizer adds, or in its chat template.
+
+    Raises ConfigError if nothing is left of it, or if there is no template.
+    """
+    if chat:
+        if not getattr(tokenizer, "chat_template", None):
+            raise ConfigError("--chat: the tokenizer has no chat template. Leave --chat out.")
+        turns = [{"role": "user", "content": text}]
+        tokens = tokenizer.apply_chat_template(turns, add_generation_prompt=True, tokenize=True, return_dict=True)
+    else:
+        tokens = tokenizer(text)
+    if not tokens["input_ids"]:
+        raise ConfigError("prompt: holds no tokens. Give some text.")
+    return torch.tensor([tokens["input_ids"]], dtype=torch.int64)
 
 
 def token_stream(tokenizer: Any, path: Path, at_most: int | None = None) -> Tensor:

@@ -1,5 +1,6 @@
 """Every reader and writer of tensors."""
 
+from .card import append_to_card, note_dense_again
 from .inspect import TensorFacts, obeys, tensor_facts
 from .layout import TensorEntry
 from .reader import Checkpoint
@@ -20,9 +21,11 @@ __all__ = [
     "CheckpointWriter",
     "TensorEntry",
     "TensorFacts",
+    "append_to_card",
     "companion_files",
     "copy_checkpoint",
     "copy_file",
+    "note_dense_again",
     "obeys",
     "read_error",
     "require_space",

@@ -26,6 +26,11 @@ class TensorFacts:
         """Share of zeros in [0, 1]."""
         return self.zeros / max(1, self.size)
 
+    @property
+    def bits_per_weight(self) -> float:
+        """On disk, scales and places included."""
+        return 8 * self.size_bytes / max(1, self.size)
+
 
 def obeys(weight: Tensor, keep: int, group: int) -> bool:
     """Whether every group of neighbours in a row of a [rows, cols] weight holds at most `keep` nonzeros."""

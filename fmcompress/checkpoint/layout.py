@@ -29,7 +29,13 @@ DTYPES: dict[str, torch.dtype] = {
 DTYPE_NAMES = {dtype: name for name, dtype in DTYPES.items()}
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
+# the entry of a packed checkpoint has a name that transformers does not look for: it would read the parts of a packed
+# weight as strangers and go on with random weights in their place
+PACKED_INDEX = "packed.safetensors.index.json"
+PACKED_SINGLE = "packed.safetensors"
+INDICES, SINGLES = (INDEX, PACKED_INDEX), (SINGLE, PACKED_SINGLE)
 FACTS = "fmcompress.json"  # what a run of ours did to the weights
+CARD = "README.md"
 MAX_HEADER_BYTES = 100_000_000
 
 
@@ -157,20 +163,16 @@ def read_layout(folder: Path) -> dict[str, TensorEntry]:
             f"{folder}: no such folder. Give the folder of a checkpoint with config.json and safetensors; "
             "download models of a hub first."
         )
-    index = folder / INDEX
-    if not index.exists():
-        if not (folder / SINGLE).exists():
-            raise CheckpointError(
-                f"{folder}: holds neither {SINGLE} nor {INDEX}. Only safetensors checkpoints are read."
-            )
-        return read_header(folder / SINGLE)
+    index = entry_file(folder)
+    if index.name not in INDICES:
+        return read_header(index)
     shards = _read_index(index)
     entries: dict[str, TensorEntry] = {}
     for file_name in sorted(set(shards.values())):
         for name, entry in read_header(folder / file_name).items():
             if shards.get(name) != file_name:
                 raise CheckpointError(
-                    f"{folder / file_name}: holds tensor {name!r}, which {INDEX} does not place there."
+                    f"{folder / file_name}: holds tensor {name!r}, which {index.name} does not place there."
                 )
             entries[name] = entry
     absent = sorted(shards.keys() - entries.keys())
@@ -179,6 +181,32 @@ def read_layout(folder: Path) -> dict[str, TensorEntry]:
             f"{index}: names {len(absent)} absent tensor(s), first {absent[0]!r}. Fetch the checkpoint again."
         )
     return entries
+
+
+def entry_file(folder: Path) -> Path:
+    """The index of a checkpoint, or its only file. Raises CheckpointError if there is none, or one of either naming."""
+    dense, packed = (
+        [folder / name for name in names if (folder / name).exists()]
+        for names in ((INDEX, SINGLE), (PACKED_INDEX, PACKED_SINGLE))
+    )
+    if dense and packed:
+        raise CheckpointError(
+            f"{folder}: expected a dense or a packed checkpoint, got {dense[0].name} beside {packed[0].name}. "
+            "Move one of the two elsewhere."
+        )
+    if not dense and not packed:
+        raise CheckpointError(f"{folder}: holds neither {SINGLE} nor {INDEX}. Only safetensors checkpoints are read.")
+    return (dense or packed)[0]
+
+
+def dense_name(file_name: str) -> str:
+    """What a file of a packed checkpoint is called in the dense one: shards keep their names, an only file does not."""
+    return SINGLE if file_name == PACKED_SINGLE else file_name
+
+
+def packed_name(file_name: str) -> str:
+    """The inverse of dense_name."""
+    return PACKED_SINGLE if file_name == SINGLE else file_name
 
 
 def _read_index(index: Path) -> dict[str, str]:

@@ -20,6 +20,7 @@ class Checkpoint:
 
     folder   where it lies
     tensors  name -> TensorEntry
+    stored   the same of what stands in the files, which may be in another form
 
     Raises CheckpointError if it is missing, damaged or contradicts itself.
     """
@@ -27,6 +28,7 @@ class Checkpoint:
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
         self.tensors: dict[str, TensorEntry] = read_layout(self.folder)
+        self.stored = self.tensors
 
     @property
     def total_bytes(self) -> int:

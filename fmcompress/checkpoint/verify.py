@@ -7,7 +7,7 @@ import torch
 
 from ..errors import CheckpointError
 from .inspect import obeys
-from .layout import TensorEntry
+from .layout import TensorEntry, dense_name
 from .reader import Checkpoint
 
 
@@ -38,4 +38,4 @@ def verify_checkpoint(
 
 
 def _place(entry: TensorEntry, in_place: bool) -> tuple[Any, ...]:
-    return entry.dtype, entry.shape, entry.path.name, entry.offset if in_place else None
+    return entry.dtype, entry.shape, dense_name(entry.path.name), entry.offset if in_place else None

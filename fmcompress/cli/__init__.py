@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from ..errors import FmcompressError
+from ..errors import FmcompressError, in_one_line
 
 app = typer.Typer(
     name="fmcompress",
@@ -14,7 +14,7 @@ app = typer.Typer(
     add_completion=False,
 )
 
-from . import env, evaluate, inspect, prune, quantize, unpack  # noqa: E402, F401  each adds its command to app
+from . import bench, env, evaluate, generate, inspect, prune, quantize, unpack  # noqa: E402, F401  each adds its command to app
 
 
 def _version(wanted: bool) -> None:
@@ -49,7 +49,7 @@ def main() -> None:
             _fail(error, 130, debug, f"interrupted.{kept}")
         raise
     except Exception as error:
-        text = f"{type(error).__name__}: {' '.join(str(error).split())[:500]}"
+        text = f"{type(error).__name__}: {in_one_line(error, 500)}"
         if isinstance(error, MemoryError) or "allocate memory" in text or "out of memory" in text:
             text = f"out of memory ({text}). Lower --samples or --sequence-length."
         _fail(error, 1, debug, text)

@@ -18,6 +18,9 @@ ClipSearch = Annotated[
 ActivationOrder = Annotated[
     bool | None, typer.Option("--activation-order", help="Sweep the columns by falling activation.")
 ]
+KeepZeros = Annotated[
+    bool | None, typer.Option("--keep-zeros", help="Weights that are 0 stay 0: keeps the pattern of a pruned model.")
+]
 Format = Annotated[
     str | None, typer.Option("--format", help="dense, packed, or compressed-tensors (default with --bits).")
 ]
@@ -30,6 +33,8 @@ Include = Annotated[str | None, typer.Option(help="Only tensors whose name match
 Exclude = Annotated[str | None, typer.Option(help="No tensors whose name matches this regex.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")]
 Dtype = Annotated[str | None, typer.Option(help="To run the model in: auto, float32, bfloat16, float16.")]
+RunDtype = Annotated[str, typer.Option(help="To run the model in: auto, float32, bfloat16, float16.")]
+Verify = Annotated[bool, typer.Option("--verify/--no-verify", help="Read and check all weights first.")]
 ConfigFile = Annotated[Path | None, typer.Option("--config", help="YAML file with options of the method; flags win.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace OUT, forget an interrupted run.")]

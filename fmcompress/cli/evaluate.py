@@ -22,16 +22,21 @@ def evaluate(
     """Perplexity on a text. Figures compare only at the same sequence length and text."""
     from ..config import pick_device
     from ..evaluation import evaluate as run
-    from ..report import err, out, print_json
+    from ..report import Steps, err, out, print_json
 
-    with err.status("evaluating") as status:
+    with Steps("evaluating") as steps:
         result = run(
             model, text, sequence_length, pick_device(device), dtype, max_windows,
-            lambda done, total: status.update(f"evaluating: block {done}/{total}"),
+            lambda done, total: steps.at(done, total, f"block {done}/{total}"),
         )  # fmt: skip
+    notes = []
+    if result.sequence_length < sequence_length:
+        notes.append(f"sequence length {sequence_length} lowered to {result.sequence_length}, the model's longest")
+    for note in notes:
+        err.print(note, soft_wrap=True, markup=False)
     if json:
         finite = result.perplexity if result.perplexity < float("inf") else None  # JSON has no infinity
-        print_json({"model": str(model), "text": str(text), **asdict(result), "perplexity": finite})
+        print_json({"model": str(model), "text": str(text), **asdict(result), "perplexity": finite, "notes": notes})
         return
     out.print(
         f"perplexity {result.perplexity:.4f} · sequence length {result.sequence_length} · "

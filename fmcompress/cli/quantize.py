@@ -19,6 +19,7 @@ def quantize(
     symmetric: opt.Symmetric = None,
     clip_search: opt.ClipSearch = None,
     activation_order: opt.ActivationOrder = None,
+    keep_zeros: opt.KeepZeros = None,
     format: opt.Format = None,
     samples: opt.Samples = None,
     sequence_length: opt.SequenceLength = None,
@@ -44,7 +45,7 @@ def quantize(
         QuantizeConfig, config, method=method, damping=damping, true_sequential=true_sequential, include=include,
         exclude=exclude, samples=samples, sequence_length=sequence_length, seed=seed, dtype=dtype, bits=bits,
         group_size=group_size, symmetric=symmetric, clip_search=clip_search, activation_order=activation_order,
-        format=format,
+        format=format, keep_zeros=keep_zeros,
     )  # fmt: skip
     run(
         model, out, chosen, calibration, device,

@@ -23,21 +23,31 @@ def run(
 
     from ..checkpoint import Checkpoint
     from ..config import pick_device
+    from ..errors import ConfigError
     from ..memory import return_freed_memory
     from ..pipeline import compress_checkpoint, prepare
-    from ..report import RunProgress, err, plan_table, print_json, summary
+    from ..report import RunProgress, err, plan_table, print_json, printable, summary
     from ..report import out as console
     from ..workspace import Workspace
 
     begin = time.perf_counter()
     return_freed_memory()
     target = pick_device(device)
-    if not dry_run:
+    refused = []
+    try:
         Workspace(Checkpoint(model), out, resume=resume, force=force)  # refuse a bad OUT before minutes of reading
+    except ConfigError as error:
+        if not dry_run:
+            raise
+        refused.append(f"the run itself would be refused: {error}")
     with err.status("reading the model and the calibration text"):
         job = prepare(model, options, calibration, target)
     if dry_run:
-        print_json(job.plan.as_dict()) if json else console.print(plan_table(job.plan))
+        job.notes += refused
+        for note in () if quiet else job.notes:
+            err.print(printable(note), soft_wrap=True, markup=False)
+        facts = {"out": str(out), **job.plan.as_dict(), "notes": job.notes}
+        print_json(facts) if json else console.print(plan_table(job.plan, out))
         return
     with RunProgress(job.plan.layers, quiet, options.damping) as progress:
         facts = compress_checkpoint(job, out, progress, resume=resume, force=force)

@@ -16,16 +16,17 @@ def unpack(
     json: opt.Json = False,
 ) -> None:
     """Restore the dense checkpoint, bit for bit where it was packed by fmcompress."""
-    from rich.text import Text
-
     from ..formats.unpack import unpack_checkpoint
-    from ..report import err, human_bytes, print_json, printable
+    from ..report import Steps, err, human_bytes, print_json
     from ..report import out as console
 
-    with err.status("unpacking") as status:
-        written = unpack_checkpoint(checkpoint, out, lambda name: status.update(Text(f"unpacking {printable(name)}")))
+    notes: list[str] = []
+    with Steps("unpacking") as steps:
+        written = unpack_checkpoint(checkpoint, out, steps.at, notes.append)
+    for note in notes:
+        err.print(note, soft_wrap=True, markup=False)
     if json:
-        print_json({"out": str(out), "tensors": len(written.tensors), "bytes": written.total_bytes})
+        print_json({"out": str(out), "tensors": len(written.tensors), "bytes": written.total_bytes, "notes": notes})
         return
     facts = f"{out}: {len(written.tensors)} tensors, {human_bytes(written.total_bytes)}"
     console.print(facts, soft_wrap=True, markup=False)

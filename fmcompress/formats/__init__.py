@@ -1,7 +1,7 @@
 """The forms in which a compressed checkpoint is written and read."""
 
 from . import compressed_tensors, packed
-from .encoded import PackedCheckpoint, QuantizedCheckpoint, open_as_stored, open_checkpoint
+from .encoded import PackedCheckpoint, QuantizedCheckpoint, Storage, open_as_stored, open_checkpoint, storage_of
 from .output import CompressedTensorsOutput, DenseOutput, Output, PackedOutput
 from .store import LayerStore
 
@@ -13,8 +13,10 @@ __all__ = [
     "PackedCheckpoint",
     "PackedOutput",
     "QuantizedCheckpoint",
+    "Storage",
     "compressed_tensors",
     "open_as_stored",
     "open_checkpoint",
     "packed",
+    "storage_of",
 ]

@@ -1,30 +1,33 @@
 """The pack-quantized format of the compressed-tensors library, as transformers and vLLM read it."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from .. import ops
-from ..errors import ConfigError, PayloadError
+from ..errors import ConfigError, PayloadError, in_one_line
 from ..layerwise import Grid, LayerResult, QuantizedWeight
 
 SUFFIXES = ("_packed", "_scale", "_shape", "_zero_point")  # of the parts of a weight, after its name
 METHOD, FORMAT = "compressed-tensors", "pack-quantized"
 
 
-def check_grid(name: str, grid: Grid | None, cols: int) -> None:
-    """Raise ConfigError if a weight of `cols` columns cannot be stored on this grid."""
+def check_grid(grid: Grid | None, cols: Mapping[str, int]) -> None:
+    """Raise ConfigError if weights of so many columns, by their names, cannot all be stored on this grid."""
     if grid is None:
         raise ConfigError("format: compressed-tensors holds quantized weights. Add --bits 4, or use --format packed.")
-    if grid.group_size is not None and cols % grid.group_size:  # not even one narrower group
-        fits = [size for size in (128, 64, 32) if cols % size == 0 and size < grid.group_size]
-        other = f"--group-size {fits[0]}, " if fits else ""
+    if grid.group_size is None:
+        return
+    odd = [name for name, width in cols.items() if width % grid.group_size]  # not even one narrower group
+    if odd:
+        fits = [size for size in (128, 64, 32) if not any(width % size for width in cols.values())]
+        advice = f"--group-size {fits[0]}, which fits all layers," if fits else "--group-size row, --exclude,"
         raise ConfigError(
-            f"{name}: compressed-tensors needs columns divisible by the group size {grid.group_size}, got {cols}. "
-            f"Use {other}--group-size row, --exclude, or --format packed."
+            f"{odd[0]}: compressed-tensors needs columns divisible by the group size {grid.group_size}, "
+            f"got {cols[odd[0]]}; so it is with {len(odd)} of {len(cols)} layers. Use {advice} or --format packed."
         )
 
 
@@ -117,8 +120,11 @@ def shape_of(name: str, shape: Tensor) -> tuple[int, int]:
     raise PayloadError(f"{name}: its weight_shape is not two sizes.")
 
 
-def decode(name: str, grid: Grid, read: Callable[[str], Tensor]) -> Tensor:
-    """The dense weight in the dtype of its scales. `read` gives a part by its suffix, e.g. "weight_scale".
+def read_parts(name: str, grid: Grid, read: Callable[[str], Tensor]) -> tuple[tuple[int, int], Tensor, Tensor, Tensor]:
+    """What stands for a quantized weight. `read` gives a part by its suffix, e.g. "weight_scale".
+
+    returns  shape; codes [rows, bytes] uint8, each row a stream as ops.pack_codes makes it; scale [rows, groups];
+             zero [rows, groups] uint8
 
     Raises PayloadError if the parts do not fit each other.
     """
@@ -127,13 +133,13 @@ def decode(name: str, grid: Grid, read: Callable[[str], Tensor]) -> Tensor:
     if packed.dim() != 2 or not scale.is_floating_point() or scale.itemsize == 1:
         raise PayloadError(f"{name}: its codes are no matrix or its scales no floats.")
     try:
-        codes = ops.unpack_codes(_viewed(packed, torch.uint8), grid.bits, cols)
-        groups = grid.groups(cols)
-        if len(codes) != rows or tuple(scale.shape) != (rows, groups) or not torch.isfinite(scale).all():
-            raise ValueError(f"a weight [{rows}, {cols}] has scales {list(scale.shape)}")
-        if grid.symmetric:
-            zero = torch.full(scale.shape, 1 << (grid.bits - 1), dtype=torch.uint8)
-        else:
+        codes, groups = _viewed(packed, torch.uint8), grid.groups(cols)
+        if tuple(codes.shape) != (rows, ops.packed_bytes(cols, grid.bits)):
+            raise ValueError(f"a weight [{rows}, {cols}] has codes {list(packed.shape)} {packed.dtype}")
+        if tuple(scale.shape) != (rows, groups) or not torch.isfinite(scale).all():
+            raise ValueError(f"a weight [{rows}, {cols}] has scales {list(scale.shape)}, or some that are not finite")
+        zero = torch.full(scale.shape, 1 << (grid.bits - 1), dtype=torch.uint8)
+        if not grid.symmetric:
             columns = read("weight_zero_point")
             if columns.dim() != 2:
                 raise ValueError(f"a weight [{rows}, {cols}] has zero-points {list(columns.shape)}")
@@ -142,5 +148,11 @@ def decode(name: str, grid: Grid, read: Callable[[str], Tensor]) -> Tensor:
             if tuple(zero.shape) != (rows, groups):
                 raise ValueError(f"a weight [{rows}, {cols}] has zero-points {list(zero.shape)}")
     except (ValueError, RuntimeError) as error:
-        raise PayloadError(f"{name}: does not decode ({' '.join(str(error).split())[:200]}).") from None
-    return QuantizedWeight(grid, codes, scale, zero).dequantized(scale.dtype)
+        raise PayloadError(f"{name}: does not decode ({in_one_line(error)}).") from None
+    return (rows, cols), codes, scale, zero
+
+
+def decode(name: str, grid: Grid, read: Callable[[str], Tensor]) -> Tensor:
+    """The dense weight in the dtype of its scales; `read` as for read_parts. Raises PayloadError as that does."""
+    (_, cols), codes, scale, zero = read_parts(name, grid, read)
+    return QuantizedWeight(grid, ops.unpack_codes(codes, grid.bits, cols), scale, zero).dequantized(scale.dtype)

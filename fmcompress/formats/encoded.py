@@ -1,15 +1,57 @@
 """Checkpoints whose weights are packed or quantized, read as if they were dense."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from torch import Tensor
 
 from ..checkpoint import Checkpoint, TensorEntry
-from ..checkpoint.layout import DTYPES, read_metadata
+from ..checkpoint.layout import DTYPES, PACKED_INDEX, PACKED_SINGLE, entry_file, read_metadata
 from ..errors import FmcompressError, PayloadError
 from ..layerwise import Grid
 from . import compressed_tensors, packed
+
+
+@dataclass(frozen=True)
+class Storage:
+    """How a tensor stands in the files.
+
+    format      dense, packed or compressed-tensors
+    kept        packed only: "bitmask" or the N:M whose places are stored, null where every weight is
+    bits        of a code, null where the values themselves are stored; so are group_size ("row" for a whole one) and
+                symmetric
+    """
+
+    format: str
+    kept: str | None = None
+    bits: int | None = None
+    group_size: int | str | None = None
+    symmetric: bool | None = None
+
+    def __str__(self) -> str:
+        if self.format == "dense":
+            return ""
+        size = None if self.group_size == "row" else self.group_size
+        assert not isinstance(size, str)
+        grid = [] if self.bits is None else [str(Grid(self.bits, size, bool(self.symmetric)))]
+        return ", ".join([self.format, *grid, *([self.kept] if self.kept else [])])
+
+
+def storage_of(checkpoint: Checkpoint, name: str) -> Storage:
+    """How one tensor of a checkpoint is stored."""
+    if isinstance(checkpoint, PackedCheckpoint) and name in checkpoint.descriptions:
+        described = checkpoint.descriptions[name]
+        pattern = described.pattern
+        kept = "bitmask" if described.masked else None if pattern is None else f"{pattern.keep}:{pattern.group} places"
+        grid = described.grid
+        return Storage("packed", kept) if grid is None else Storage("packed", kept, *_levels(grid))
+    if isinstance(checkpoint, QuantizedCheckpoint) and checkpoint.is_quantized(name):
+        return Storage("compressed-tensors", None, *_levels(checkpoint.grid))
+    return Storage("dense")
+
+
+def _levels(grid: Grid | packed.GridFields) -> tuple[int, int | str, bool]:
+    return grid.bits, grid.group_size or "row", grid.symmetric
 
 
 class PackedCheckpoint(Checkpoint):
@@ -78,17 +120,26 @@ class QuantizedCheckpoint(Checkpoint):
         size = sum(self.stored[part].size_bytes for part in names if part in self.stored)
         return replace(packed_entry, name=name, dtype=scale.dtype, shape=shape, size_bytes=size)
 
+    def is_quantized(self, name: str) -> bool:
+        """Whether a tensor is stored as codes."""
+        return name in self._packed
+
     def read(self, name: str) -> Tensor:
         """One tensor, dense. Raises PayloadError if it does not decode, CheckpointError as Checkpoint does."""
         if name not in self._packed:
             return super().read(name)
-        base = name.removesuffix("weight")
-        return compressed_tensors.decode(name, self.grid, lambda part: self._read_part(name, base + part))
+        return compressed_tensors.decode(name, self.grid, lambda part: self.read_entry(self.part(name, part)))
 
-    def _read_part(self, name: str, part: str) -> Tensor:
-        if part not in self.stored:
-            raise PayloadError(f"{name}: its {part} is missing.")
-        return self.read_entry(self.stored[part])
+    def is_packed(self, name: str) -> bool:
+        """Whether a tensor stands in the files as integers."""
+        return name in self._packed
+
+    def part(self, name: str, part: str) -> TensorEntry:
+        """Where a part of a packed tensor lies, by its suffix, e.g. "weight_scale". Raises PayloadError if nowhere."""
+        full = name.removesuffix("weight") + part
+        if full not in self.stored:
+            raise PayloadError(f"{name}: its {full} is missing.")
+        return self.stored[full]
 
 
 def _refuse_twins(folder: Path, names: set[str]) -> None:
@@ -104,6 +155,9 @@ def open_checkpoint(folder: str | Path) -> Checkpoint:
     plain = Checkpoint(folder)
     if _is_packed(plain):
         return PackedCheckpoint(folder)
+    entry = entry_file(plain.folder)
+    if entry.name in (PACKED_INDEX, PACKED_SINGLE):
+        raise PayloadError(f"{entry}: expected packed tensors by its name, got none. Fetch it again, or rename it.")
     if (plain.folder / "config.json").exists():
         grid = compressed_tensors.grid_of(plain.folder, plain.config)
         if grid is not None:

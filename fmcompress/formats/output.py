@@ -17,7 +17,7 @@ from ..checkpoint import (
     verify_checkpoint,
     write_error,
 )
-from ..checkpoint.layout import INDEX
+from ..checkpoint.layout import INDICES
 from ..errors import CheckpointError
 from ..layerwise import Grid, LayerResult, Pattern
 from . import compressed_tensors, packed
@@ -94,7 +94,7 @@ class EncodedOutput:
     needed  bytes that the disk must have left
     """
 
-    remember = False  # whether the source's headers go into the metadata
+    as_packed = False  # see write_shards
 
     def __init__(self, source: Checkpoint, folder: Path, store: LayerStore, needed: int) -> None:
         self.source, self.folder, self.store, self.needed = source, folder, store, needed
@@ -140,9 +140,9 @@ class EncodedOutput:
     def finish(self, records: Records) -> None:
         """See Output."""
         replaced = {record["tensor"]: self.store.read(record["tensor"]) for record in records}
-        write_shards(self.source, self.folder, replaced, self.remember)
+        write_shards(self.source, self.folder, replaced, as_packed=self.as_packed)
         for path in companion_files(self.source):
-            if path.name != INDEX:
+            if path.name not in INDICES:
                 copy_file(path, self.folder / path.name)
         self.change_config()
         sync(self.folder)
@@ -155,7 +155,7 @@ class EncodedOutput:
 class PackedOutput(EncodedOutput):
     """This project's packed format (docs/format.md)."""
 
-    remember = True
+    as_packed = True
 
     def __init__(
         self, source: Checkpoint, folder: Path, store: LayerStore, needed: int, pattern: Pattern | None

@@ -4,7 +4,7 @@ docs/format.md specifies it byte by byte. Bytes may come from a stranger: everyt
 """
 
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import torch
@@ -13,12 +13,11 @@ from torch import Tensor
 
 from .. import ops
 from ..checkpoint.layout import DTYPE_NAMES, DTYPES
-from ..errors import ConfigError, PayloadError
+from ..errors import ConfigError, PayloadError, in_one_line
 from ..layerwise import MAX_GROUP_COLS, NM, Grid, LayerResult, Pattern, QuantizedWeight
 from ..memory import require_memory
 
-VERSION = 1
-VERSION_KEY = "fmcompress.packed"  # in the metadata of every file that holds packed tensors
+VERSION, VERSION_KEY = 1, "fmcompress.packed"  # in the metadata of every file that holds packed tensors
 PARTS = ("bitmask", "indices", "values", "codes", "scale", "zero")
 PREFIX = "fmcompress.tensor."  # before the name of a packed tensor: its description as JSON
 
@@ -156,27 +155,39 @@ def parse_description(name: str, text: str) -> Description:
     return described
 
 
-def decode(name: str, described: Description, read: Callable[[str], Tensor]) -> Tensor:
-    """The dense weight [rows, cols] of which `read` gives the parts.
+def read_parts(
+    name: str, described: Description, read: Callable[[str], Tensor], verify: bool = True
+) -> dict[str, Tensor]:
+    """The parts of a packed weight as they stand in the file. Without `verify` their bytes are not read.
 
-    Raises PayloadError, naming the tensor, if it is larger than the memory, or if a part has the wrong shape, dtype or
-    checksum or does not decode.
+    Raises PayloadError, naming the tensor, if a part has the wrong shape, dtype or checksum.
     """
     parts = {part: read(part) for part in described.shapes()}
     for part, (dtype, shape) in described.shapes().items():
         got = parts[part]
         if got.dtype != DTYPES[dtype] or tuple(got.shape) != shape:
             raise PayloadError(f"{name}: {part}: expected {dtype} {list(shape)}, got {got.dtype} {list(got.shape)}.")
-        if checksum(got) != described.crc32[part]:
+        if verify and checksum(got) != described.crc32[part]:
             raise PayloadError(f"{name}: {part}: wrong checksum. The file is damaged: fetch it again.")
+    return parts
+
+
+def decode(name: str, described: Description, read: Callable[[str], Tensor]) -> Tensor:
+    """The dense weight [rows, cols] of which `read` gives the parts.
+
+    Raises PayloadError, naming the tensor, if it is larger than the memory, or if a part has the wrong shape, dtype or
+    checksum or does not decode.
+    """
+    parts = read_parts(name, described, read)
     require_memory(name, described.rows * described.cols * DTYPES[described.dtype].itemsize)
     try:
-        return _assemble(described, parts)
+        return assemble(described, parts)
     except (ValueError, RuntimeError) as error:
-        raise PayloadError(f"{name}: does not decode ({' '.join(str(error).split())[:200]}).") from None
+        raise PayloadError(f"{name}: does not decode ({in_one_line(error)}).") from None
 
 
-def _assemble(described: Description, parts: dict[str, Tensor]) -> Tensor:
+def assemble(described: Description, parts: Mapping[str, Tensor]) -> Tensor:
+    """The dense weight [rows, cols] of parts on the CPU. Raises ValueError if they contradict each other."""
     rows, cols, grid = described.rows, described.cols, described.grid
     if grid is None:
         entries = parts["values"]
@@ -215,7 +226,7 @@ def _places(described: Description, indices: Tensor) -> Tensor:
     return inside + torch.arange(kept) // keep * group
 
 
-def _dequantized(described: Description, parts: dict[str, Tensor], codes: Tensor) -> Tensor:
+def _dequantized(described: Description, parts: Mapping[str, Tensor], codes: Tensor) -> Tensor:
     fields, scale = described.grid, parts["scale"]
     assert fields is not None
     if not (torch.isfinite(scale).all() and (scale > 0).all()):
@@ -245,6 +256,7 @@ def descriptions_of(where: Any, metadata: dict[str, str]) -> dict[str, Descripti
     if not is_packed(metadata):
         return {}
     if (version := metadata.get(VERSION_KEY)) != str(VERSION):
-        raise PayloadError(f"{where}: packed format version {version}, known is {VERSION}. Update fmcompress.")
+        remedy = "The file is damaged: fetch it again." if version is None else "Update fmcompress."
+        raise PayloadError(f"{where}: packed format version {version}, known is {VERSION}. {remedy}")
     found = {key.removeprefix(PREFIX): text for key, text in metadata.items() if key.startswith(PREFIX)}
     return {name: parse_description(name, text) for name, text in found.items()}

@@ -11,7 +11,16 @@ import torch
 from torch import Tensor
 
 from ..checkpoint import Checkpoint, TensorEntry, sync, write_error
-from ..checkpoint.layout import DTYPE_NAMES, INDEX, read_header, read_header_text, read_metadata, write_header
+from ..checkpoint.layout import (
+    DTYPE_NAMES,
+    INDEX,
+    PACKED_INDEX,
+    packed_name,
+    read_header,
+    read_header_text,
+    read_metadata,
+    write_header,
+)
 
 CHUNK_BYTES = 1 << 24
 SOURCE_HEADER, SOURCE_INDEX = "fmcompress.source_header", "fmcompress.source_index"
@@ -53,20 +62,21 @@ class Replacement:
     metadata: Mapping[str, str] = field(default_factory=dict)
 
 
-def write_shards(source: Checkpoint, folder: Path, replaced: Mapping[str, Replacement], remember: bool) -> None:
+def write_shards(source: Checkpoint, folder: Path, replaced: Mapping[str, Replacement], *, as_packed: bool) -> None:
     """Write the shards and the index of a checkpoint anew, some tensors replaced by others, the rest byte for byte.
 
-    source    where the untouched tensors are
-    folder    exists; files of these names in it are replaced
-    replaced  name of a tensor -> what stands for it, in the same shard
-    remember  put the source's headers and index into the metadata, so that they can be restored to the bit
+    source     where the untouched tensors are
+    folder     exists; files of these names in it are replaced
+    replaced   name of a tensor -> what stands for it, in the same shard
+    as_packed  put the source's headers and index into the metadata, so that they can be restored to the bit, and name
+               the files so that readers of dense weights do not find them
     Raises DiskError if they cannot be written.
     """
     weight_map: dict[str, str] = {}
     total = 0
     for shard in source.shards:
         entries, metadata = dict[str, TensorEntry](), read_metadata(shard)
-        if remember:
+        if as_packed:
             metadata[SOURCE_HEADER] = read_header_text(shard)[0].decode()
         for name in sorted(source.in_shard(shard), key=lambda name: source.tensors[name].offset):
             if name in replaced:
@@ -74,17 +84,19 @@ def write_shards(source: Checkpoint, folder: Path, replaced: Mapping[str, Replac
                 metadata.update(replaced[name].metadata)
             else:
                 entries[name] = source.tensors[name]
+        file_name = packed_name(shard.name) if as_packed else shard.name
         try:
-            _write_shard(folder / shard.name, entries, metadata)
+            _write_shard(folder / file_name, entries, metadata)
         except OSError as error:
-            raise write_error(folder / shard.name, error) from None
-        weight_map.update(dict.fromkeys(entries, shard.name))
+            raise write_error(folder / file_name, error) from None
+        weight_map.update(dict.fromkeys(entries, file_name))
         total += sum(entry.size_bytes for entry in entries.values())
     if (source.folder / INDEX).exists():
         about: dict[str, Any] = {"total_size": total}
-        if remember:
+        if as_packed:
             about[SOURCE_INDEX] = (source.folder / INDEX).read_bytes().decode()
-        write_json(folder / INDEX, {"metadata": about, "weight_map": dict(sorted(weight_map.items()))})
+        index = folder / (PACKED_INDEX if as_packed else INDEX)
+        write_json(index, {"metadata": about, "weight_map": dict(sorted(weight_map.items()))})
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable
+from itertools import count
 from math import prod
 from pathlib import Path
 
@@ -13,22 +14,43 @@ from ..checkpoint import (
     TensorEntry,
     companion_files,
     copy_file,
+    note_dense_again,
     read_error,
     require_space,
     sync,
     write_error,
 )
-from ..checkpoint.layout import DTYPE_NAMES, FACTS, INDEX, parse_header, read_metadata, write_header
-from ..errors import ConfigError, PayloadError
+from ..checkpoint.layout import (
+    CARD,
+    DTYPE_NAMES,
+    FACTS,
+    INDEX,
+    INDICES,
+    dense_name,
+    entry_file,
+    parse_header,
+    read_metadata,
+    write_header,
+)
+from ..errors import CheckpointError, ConfigError, PayloadError
 from .encoded import PackedCheckpoint, QuantizedCheckpoint, open_checkpoint
 from .store import SOURCE_HEADER, SOURCE_INDEX, write_json
 
 
-def unpack_checkpoint(folder: Path, out: Path, progress: Callable[[str], None] = lambda name: None) -> Checkpoint:
+def unpack_checkpoint(
+    folder: Path,
+    out: Path,
+    progress: Callable[[int, int, str], None] = lambda done, total, name: None,
+    note: Callable[[str], None] = lambda text: None,
+) -> Checkpoint:
     """Write all tensors of a packed or compressed-tensors checkpoint dense. Returns what was written.
 
     A packed checkpoint comes back to the bit, headers and index included: the files that `--format dense` would have
     written. OUT appears by one rename at the end; an empty folder of that name is replaced.
+
+    progress  called with (tensors written, tensors in all, the next one's name)
+    note      called where headers and index are not remembered, so that files come back by value, but not to the byte
+
     Raises ConfigError if there is nothing to unpack or OUT exists, PayloadError if a tensor does not decode, DiskError
     if something cannot be read or written.
     """
@@ -47,16 +69,35 @@ def unpack_checkpoint(folder: Path, out: Path, progress: Callable[[str], None] =
     except OSError as error:
         raise write_error(partial, error) from None
     try:
-        _write_all(source, partial, progress)
-        if _all_fields(Checkpoint(partial)) != _all_fields(source):
-            raise PayloadError(f"{folder}: the index that it remembers is not of its tensors.")
+        done = count()
+        _write_all(source, partial, lambda name: progress(next(done), len(source.tensors), name))
+        _check_written(source, partial)
         partial.rename(out)
         sync(out.parent)
     except OSError as error:
         raise write_error(partial, error) from None
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+    if not _remembers(source):
+        note("the values are those of the packed weights; headers and index are new, not the source's to the byte")
     return Checkpoint(out)
+
+
+def _check_written(source: Checkpoint, partial: Path) -> None:
+    """Raise PayloadError if what was written is not what stands packed; whatever is wrong with it came from there."""
+    try:
+        same = _all_fields(Checkpoint(partial)) == _all_fields(source)
+    except CheckpointError:
+        same = False
+    if not same:
+        raise PayloadError(f"{source.folder}: the index that it remembers is not of its tensors. Fetch it again.")
+
+
+def _remembers(source: Checkpoint) -> bool:
+    """Whether all headers, and the index where there is one, come back as they were."""
+    entry = entry_file(source.folder)
+    headers = all(SOURCE_HEADER in read_metadata(shard) for shard in source.shards)
+    return headers and (entry.name not in INDICES or _remembered_index(source) is not None)
 
 
 def _is_taken(out: Path) -> bool:
@@ -65,16 +106,17 @@ def _is_taken(out: Path) -> bool:
 
 def _write_all(source: Checkpoint, folder: Path, progress: Callable[[str], None]) -> None:
     for shard in source.shards:
-        _write_shard(source, shard, folder / shard.name, progress)
+        _write_shard(source, shard, folder / dense_name(shard.name), progress)
     for path in companion_files(source):
-        if path.name not in (INDEX, FACTS, "config.json"):
+        if path.name not in (*INDICES, FACTS, "config.json"):
             copy_file(path, folder / path.name)
     if (source.folder / "config.json").exists():
         _restore_config(source, folder)
-    if (source.folder / INDEX).exists():
+    if entry_file(source.folder).name in INDICES:
         _restore_index(source, folder)
     if (source.folder / FACTS).exists():
         _restore_facts(source, folder)
+    note_dense_again(source.folder / CARD, folder / CARD)
     sync(folder)
 
 
@@ -88,7 +130,7 @@ def _write_shard(source: Checkpoint, shard: Path, to: Path, progress: Callable[[
             order = write_header(file, sizes, kept)
         else:
             text = remembered.encode()
-            entries = parse_header(to, text, 8 + len(text) + sum(_dense_fields(source.tensors[n])[2] for n in here))
+            entries = parse_header(shard, text, 8 + len(text) + sum(_dense_fields(source.tensors[n])[2] for n in here))
             if {n: _fields(e) for n, e in entries.items()} != {n: _fields(source.tensors[n]) for n in here}:
                 raise PayloadError(f"{shard}: the header that it remembers is not of its tensors.")
             file.write(len(text).to_bytes(8, "little") + text)
@@ -104,7 +146,7 @@ def _fields(entry: TensorEntry) -> tuple[torch.dtype, tuple[int, ...]]:
 
 
 def _all_fields(checkpoint: Checkpoint) -> dict[str, tuple[str, torch.dtype, tuple[int, ...]]]:
-    return {name: (entry.path.name, *_fields(entry)) for name, entry in checkpoint.tensors.items()}
+    return {name: (dense_name(entry.path.name), *_fields(entry)) for name, entry in checkpoint.tensors.items()}
 
 
 def _dense_fields(entry: TensorEntry) -> tuple[str, tuple[int, ...], int]:
@@ -129,7 +171,8 @@ def _restore_facts(source: Checkpoint, folder: Path) -> None:
         return  # not ours, or damaged: nothing depends on it
     size = facts["bytes_before"]
     dense = {"format": "dense", "bytes_after": size, "bits_per_weight": 8 * size / max(1, facts["weights"])}
-    write_json(folder / FACTS, {**facts, **dense})
+    total = {"checkpoint_bytes_after": facts["checkpoint_bytes_before"]} if "checkpoint_bytes_before" in facts else {}
+    write_json(folder / FACTS, {**facts, **dense, **total})
 
 
 def _read(path: Path) -> bytes:
@@ -140,12 +183,17 @@ def _read(path: Path) -> bytes:
 
 
 def _restore_index(source: Checkpoint, folder: Path) -> None:
-    metadata = json.loads(_read(source.folder / INDEX)).get("metadata")
-    remembered = metadata.get(SOURCE_INDEX) if isinstance(metadata, dict) else None
-    if isinstance(remembered, str):
+    remembered = _remembered_index(source)
+    if remembered is not None:
         (folder / INDEX).write_bytes(remembered.encode(errors="replace"))  # half a character is read by nobody
         sync(folder / INDEX)
         return
-    weight_map = {name: entry.path.name for name, entry in sorted(source.tensors.items())}
+    weight_map = {name: dense_name(entry.path.name) for name, entry in sorted(source.tensors.items())}
     total = sum(_dense_fields(entry)[2] for entry in source.tensors.values())
     write_json(folder / INDEX, {"metadata": {"total_size": total}, "weight_map": weight_map})
+
+
+def _remembered_index(source: Checkpoint) -> str | None:
+    metadata = json.loads(_read(entry_file(source.folder))).get("metadata")
+    remembered = metadata.get(SOURCE_INDEX) if isinstance(metadata, dict) else None
+    return remembered if isinstance(remembered, str) else None

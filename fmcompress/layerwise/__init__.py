@@ -4,7 +4,7 @@ from .factor import FACTOR_COLS, all_finite, factor_hessian
 from .grid import MAX_GROUP_COLS, Grid, QuantizedWeight, quantize
 from .patterns import NM, Pattern, Unstructured, parse_pattern
 from .result import OFF_THE_GRID, Clock, LayerResult, count_zeros, finished, losses
-from .solver import check_options, check_weight, solve
+from .solver import check_grid, check_options, check_pattern, check_weight, solve
 
 __all__ = [
     "FACTOR_COLS",
@@ -18,7 +18,9 @@ __all__ = [
     "QuantizedWeight",
     "Unstructured",
     "all_finite",
+    "check_grid",
     "check_options",
+    "check_pattern",
     "check_weight",
     "count_zeros",
     "factor_hessian",

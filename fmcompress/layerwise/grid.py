@@ -33,10 +33,11 @@ class Grid:
 
     def __post_init__(self) -> None:
         if self.bits not in ops.BITS:
-            raise ConfigError(f"bits: expected one of {', '.join(map(str, ops.BITS))}, got {self.bits}.")
-        if self.group_size is not None and not 1 <= self.group_size <= MAX_GROUP_COLS:
+            raise ConfigError(f"bits: expected one of {', '.join(map(str, ops.BITS))}, got {self.bits!r}.")
+        size = self.group_size
+        if size is not None and (type(size) is not int or not 1 <= size <= MAX_GROUP_COLS):
             raise ConfigError(
-                f"group size: expected 1 to {MAX_GROUP_COLS} columns, got {self.group_size}. Take None for a whole row."
+                f"group size: expected 1 to {MAX_GROUP_COLS} columns, got {size!r}. Take None for a whole row."
             )
         if not 1 <= self.candidates <= 1000:
             raise ConfigError(f"candidates: expected 1 to 1000 ranges to try, got {self.candidates}.")

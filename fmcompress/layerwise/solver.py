@@ -26,9 +26,13 @@ def solve(
     activation_order: bool,
     output_energy: float | None,
     name: str,
+    keep_zeros: bool = False,
 ) -> LayerResult:
-    """Prune by a pattern, quantize to a grid, or both; fmcompress.pruning.sparsegpt describes the arguments."""
-    _check(weight, hessian, pattern, damping)
+    """Prune by a pattern, quantize to a grid, or both; fmcompress.pruning.sparsegpt describes the arguments.
+
+    keep_zeros  weights that are 0 stay 0, as if a pattern had chosen them; not with a pattern
+    """
+    _check(weight, hessian, pattern, grid, damping)
     check_options(pattern, grid, block_size=block_size, activation_order=activation_order)
     if pattern is not None:
         pattern.check(*weight.shape)
@@ -47,7 +51,7 @@ def solve(
     factor = factor_hessian(hessian if order is None else hessian[order][:, order], damping, name)
     clock.lap("factor")
     scales = None if grid is None else Scales(weight, grid, dtype, order)
-    sweeper = Sweeper(ordered, factor, pattern, scales, block_size)
+    sweeper = Sweeper(ordered, factor, pattern, scales, block_size, ordered == 0 if keep_zeros else None)
     damped_loss = sweeper.run()
     if not math.isfinite(damped_loss + output_energy):
         raise CalibrationError(f"{name}: the loss is not finite in {dtype}. Scale the Hessian or the weight.")
@@ -103,11 +107,25 @@ def check_weight(weight: Tensor) -> None:
         raise ConfigError(f"weight: expected a 2-D float tensor, got {weight.dtype} {list(weight.shape)}.")
 
 
-def _check(weight: Tensor, hessian: Tensor, pattern: Pattern | None, damping: float) -> None:
+def check_pattern(pattern: Pattern) -> None:
+    """Raise ConfigError unless it is one."""
+    if not isinstance(pattern, Pattern):
+        raise ConfigError(f"pattern: expected Unstructured(0.5) or NM(2, 4), got {pattern!r}.")
+
+
+def check_grid(grid: Grid) -> None:
+    """Raise ConfigError unless it is one."""
+    if not isinstance(grid, Grid):
+        raise ConfigError(f"grid: expected a Grid such as Grid(bits=4, group_size=128), got {grid!r}.")
+
+
+def _check(weight: Tensor, hessian: Tensor, pattern: Pattern | None, grid: Grid | None, damping: float) -> None:
     check_weight(weight)
     check_weight(hessian)
-    if not isinstance(pattern, Pattern | None):
-        raise ConfigError(f"pattern: expected Unstructured(0.5) or NM(2, 4), got {pattern!r}.")
+    if pattern is not None:
+        check_pattern(pattern)
+    if grid is not None:
+        check_grid(grid)
     cols = weight.shape[1]
     if tuple(hessian.shape) != (cols, cols):
         raise ConfigError(

@@ -19,13 +19,20 @@ class Sweeper:
     weight  [rows, cols]; left as it is
     solved  [rows, cols] dtype of weight: what the weights became, left of where the sweep is
     delta   [rows, cols] weight - solved, before solved was rounded to its dtype
+    prune   [rows, cols] bool, a mask that is given instead of a pattern, True = prune
 
     For each block b the paper's lazily updated weights are W_b + (dW_before R_before,b) R_bb^-1, so that the factor R
     is read once and nothing is inverted but its diagonal blocks.
     """
 
     def __init__(
-        self, weight: Tensor, factor: Factor, pattern: Pattern | None, scales: Scales | None, block_size: int
+        self,
+        weight: Tensor,
+        factor: Factor,
+        pattern: Pattern | None,
+        scales: Scales | None,
+        block_size: int,
+        prune: Tensor | None = None,
     ) -> None:
         self.weight, self.upper, self.pattern, self.scales = weight, factor.upper, pattern, scales
         self.solved = torch.empty_like(weight, memory_format=torch.contiguous_format)
@@ -39,7 +46,7 @@ class Sweeper:
             widest = self.unit_cols if scales is not None else min(block_size, self.unit_cols)
             self.block_cols = widest // max(1, self.group) * max(1, self.group)
         self.super_cols = max(1, SUPERBLOCK_COLS // self.block_cols) * self.block_cols
-        self.layer_mask = self._choose_whole_layer()
+        self.layer_mask = self._choose_whole_layer() if prune is None else prune
 
     def run(self) -> float:
         """Fill `solved` and `delta`; returns the damped loss."""
@@ -79,10 +86,10 @@ class Sweeper:
 
     def _choose(self, block: Tensor, diagonal: Tensor, begin: int, end: int) -> Tensor | None:
         """The mask of a block, True = prune; None where groups are chosen inside the sweep, or nothing is pruned."""
-        if not isinstance(self.pattern, Unstructured):
-            return None
         if self.layer_mask is not None:
             return self.layer_mask[:, begin:end]
+        if not isinstance(self.pattern, Unstructured):
+            return None
         rows = 1 if self.pattern.scope == "row" else len(block)
         # the difference of cumulated counts, so that the rounding of all blocks adds up to the layer's exact count
         count = zeros_of(self.pattern.sparsity, rows * end) - zeros_of(self.pattern.sparsity, rows * begin)

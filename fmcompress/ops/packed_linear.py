@@ -28,8 +28,8 @@ def packed_linear(
     rows at a time are decoded to x's dtype (float16: to float32) and multiplied by a dense product.
 
     x           [tokens, cols] float32, bfloat16 or float16 (the reference takes float64, too)
-    entries     values: float32, bfloat16 or float16, [kept] beside a bitmask, [rows, cols / group * keep] beside indices;
-                codes: uint8 streams of `bits` each, [bytes] of all beside a bitmask, else [rows, bytes]
+    entries     values, float32, bfloat16 or float16: [kept] beside a bitmask, [rows, kept of a row] beside indices;
+                or codes, uint8 streams of `bits` each: [bytes] of all beside a bitmask, else [rows, bytes]
     bitmask     [rows, ceil(cols / 8)] uint8, a bit for each column that has an entry
     starts      [rows] int64, beside a bitmask: the number of the row's first entry among all (see row_starts)
     indices     [rows, bytes] uint8 streams of places inside each `group` neighbours, of which `keep` have an entry

@@ -5,7 +5,18 @@ from torch import Tensor
 
 from .. import ops
 from ..errors import CalibrationError
-from ..layerwise import NM, Clock, LayerResult, Pattern, all_finite, check_weight, count_zeros, finished, losses
+from ..layerwise import (
+    NM,
+    Clock,
+    LayerResult,
+    Pattern,
+    all_finite,
+    check_pattern,
+    check_weight,
+    count_zeros,
+    finished,
+    losses,
+)
 
 
 @torch.no_grad()
@@ -20,6 +31,7 @@ def magnitude(weight: Tensor, pattern: Pattern, hessian: Tensor | None = None, *
     Raises ConfigError if the pattern does not fit, CalibrationError if the weight is not finite.
     """
     check_weight(weight)
+    check_pattern(pattern)
     pattern.check(*weight.shape)
     clock = Clock()
     if not all_finite(weight):

@@ -10,6 +10,7 @@ from ..layerwise import (
     Grid,
     LayerResult,
     all_finite,
+    check_grid,
     check_weight,
     count_zeros,
     finished,
@@ -30,6 +31,7 @@ def round_to_nearest(weight: Tensor, grid: Grid, hessian: Tensor | None = None, 
     Raises CalibrationError if the weight is not finite.
     """
     check_weight(weight)
+    check_grid(grid)
     clock = Clock()
     if not all_finite(weight):
         raise CalibrationError(f"{name}: the weight holds inf or NaN. The checkpoint is damaged.")

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from fmcompress.checkpoint import Checkpoint
-from fmcompress.checkpoint.layout import DTYPE_NAMES, SINGLE, read_header_text
+from fmcompress.checkpoint.layout import DTYPE_NAMES, SINGLE, entry_file, read_header_text
 from fmcompress.errors import FmcompressError
 from fmcompress.formats import open_checkpoint
 from fmcompress.formats.unpack import unpack_checkpoint
@@ -33,6 +33,7 @@ JUNK = st.recursive(
 
 
 def write(folder: Path, texts: dict[str, str] | None, tensors: dict[str, Tensor]) -> Path:
+    """A checkpoint of one file; a packed one, too, has the name that packed files once had, which is still read."""
     header: dict[str, Any] = {} if texts is None else {"__metadata__": texts}
     data = b""
     for name, tensor in tensors.items():
@@ -48,7 +49,7 @@ def write(folder: Path, texts: dict[str, str] | None, tensors: dict[str, Tensor]
 def contents(folder: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
     """The texts and the stored tensors of a checkpoint of one file."""
     source = Checkpoint(folder)
-    header = json.loads(read_header_text(folder / SINGLE)[0])
+    header = json.loads(read_header_text(entry_file(folder))[0])
     return header.get("__metadata__", {}), {name: source.read(name) for name in header if name != "__metadata__"}
 
 

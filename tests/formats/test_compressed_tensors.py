@@ -226,7 +226,7 @@ def test_groups_must_divide_the_columns(home: Path, size: int) -> None:
 
 def test_format_of_dense_weights_is_refused() -> None:
     with pytest.raises(ConfigError, match="compressed-tensors holds quantized weights"):
-        compressed_tensors.check_grid("w", None, 64)
+        compressed_tensors.check_grid(None, {"w": 64})
 
 
 def test_layers_that_are_not_linear_are_refused(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from fmcompress import memory
 from fmcompress.checkpoint import Checkpoint
-from fmcompress.checkpoint.layout import INDEX, SINGLE, read_header_text
+from fmcompress.checkpoint.layout import INDEX, PACKED_SINGLE, SINGLE, entry_file, read_header_text
 from fmcompress.errors import PayloadError
 from fmcompress.formats import packed
 
@@ -126,7 +126,8 @@ def test_versions(home: Path, tmp_path: Path, version: str | None) -> None:
     texts, tensors = contents(home / "packed")
     texts = {key: text for key, text in texts.items() if key != packed.VERSION_KEY}
     folder = write(tmp_path / "changed", texts if version is None else {**texts, packed.VERSION_KEY: version}, tensors)
-    with pytest.raises(PayloadError, match=rf"{SINGLE}: packed format version {version}, known is 1\. Update"):
+    remedy = "The file is damaged" if version is None else "Update fmcompress"
+    with pytest.raises(PayloadError, match=rf"{SINGLE}: packed format version {version}, known is 1\. {remedy}"):
         read_all(folder)
 
 
@@ -279,8 +280,8 @@ def test_any_bytes_in_any_part(home: Path, tmp_path: Path, data: st.DataObject) 
 @given(data=st.data())
 def test_any_damage_to_the_file(home: Path, tmp_path: Path, data: st.DataObject) -> None:
     (tmp_path / "changed").mkdir(exist_ok=True)
-    octets = data.draw(damaged((home / "packed" / SINGLE).read_bytes()))
-    (tmp_path / "changed" / SINGLE).write_bytes(octets)
+    octets = data.draw(damaged(entry_file(home / "packed").read_bytes()))
+    (tmp_path / "changed" / PACKED_SINGLE).write_bytes(octets)
     survives(tmp_path / "changed")
 
 

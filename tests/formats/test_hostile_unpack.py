@@ -11,7 +11,7 @@ import torch
 from compression import bare_checkpoint, random_weight, run
 from hostile import contents, read_all, write
 
-from fmcompress.checkpoint.layout import INDEX, SINGLE
+from fmcompress.checkpoint.layout import PACKED_INDEX, PACKED_SINGLE, SINGLE
 from fmcompress.errors import FmcompressError
 from fmcompress.formats import open_checkpoint
 from fmcompress.formats.unpack import unpack_checkpoint
@@ -49,7 +49,7 @@ def test_remembered_headers_that_lie(home: Path, tmp_path: Path, case: str) -> N
     texts["fmcompress.source_header"] = json.dumps(header) if changed is None else changed
     folder = write(tmp_path / "changed", texts, tensors)
     assert open_checkpoint(folder).read(HALF).shape == (4, 40)
-    with pytest.raises(FmcompressError, match=SINGLE):
+    with pytest.raises(FmcompressError, match=f"^{folder / SINGLE}: "):  # not OUT.partial
         read_all(folder)
 
 
@@ -67,16 +67,16 @@ INDICES: dict[str, Callable[[Any], Any]] = {
 @pytest.mark.parametrize("case", INDICES)
 def test_remembered_indices_that_lie(home: Path, tmp_path: Path, case: str) -> None:
     folder = Path(shutil.copytree(home / "packed", tmp_path / "changed"))
-    (folder / SINGLE).rename(folder / "a.safetensors")
+    (folder / PACKED_SINGLE).rename(folder / "a.safetensors")
     names = list(contents(home / "packed")[1])
     for place, metadata in enumerate([None, [], 7, {"fmcompress.source_index": 7}]):  # nothing is remembered
         index = {"metadata": metadata, "weight_map": dict.fromkeys(names, "a.safetensors")}
-        (folder / INDEX).write_text(json.dumps(index))
+        (folder / PACKED_INDEX).write_text(json.dumps(index))
         assert unpack_checkpoint(folder, tmp_path / f"again{place}").tensors.keys() == {HALF}
     lie: dict[str, Any] = {"metadata": {}, "weight_map": {HALF: "a.safetensors"}}
     changed = INDICES[case](lie)
     remembered = {"fmcompress.source_index": json.dumps(lie) if changed is None else changed}
-    (folder / INDEX).write_text(json.dumps({**index, "metadata": remembered}))
-    with pytest.raises(FmcompressError):
+    (folder / PACKED_INDEX).write_text(json.dumps({**index, "metadata": remembered}))
+    with pytest.raises(FmcompressError, match=f"^{folder}: the index that it remembers"):  # the input, not OUT.partial
         unpack_checkpoint(folder, tmp_path / "out")
     assert not list(tmp_path.glob("out*"))

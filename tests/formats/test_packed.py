@@ -9,7 +9,7 @@ import torch
 from compression import bare_checkpoint, bits_of, random_weight, run
 from torch import Tensor
 
-from fmcompress.checkpoint.layout import SINGLE
+from fmcompress.checkpoint.layout import PACKED_SINGLE, SINGLE
 from fmcompress.errors import ConfigError, PayloadError
 from fmcompress.formats import open_checkpoint, packed
 from fmcompress.layerwise import NM, Grid, LayerResult, Pattern, Unstructured, count_zeros
@@ -143,7 +143,7 @@ def test_size_on_disk(tmp_path: Path, case: str) -> None:
     weight = random_weight(512, 1024, torch.bfloat16)
     model = bare_checkpoint(tmp_path / "model", {"layer.0.weight": weight})
     facts = run(model, tmp_path / "out", format="packed", **options)
-    before, after = ((folder / SINGLE).stat().st_size for folder in (model, tmp_path / "out"))
+    before, after = (path.stat().st_size for path in (model / SINGLE, tmp_path / "out" / PACKED_SINGLE))
     assert after <= share * before
     assert facts["bytes_after"] == open_checkpoint(tmp_path / "out").total_bytes <= after
     assert facts["bits_per_weight"] == pytest.approx(16 * facts["bytes_after"] / facts["bytes_before"])

@@ -10,9 +10,10 @@ import pytest
 import torch
 from compression import all_bits, bare_checkpoint, random_weight, run
 from helpers import folder_bytes, invoke, make_checkpoint, make_text, write_raw
+from hostile import contents, write
 
 from fmcompress.checkpoint import Checkpoint
-from fmcompress.checkpoint.layout import INDEX, SINGLE, read_header_text
+from fmcompress.checkpoint.layout import INDEX, PACKED_INDEX, PACKED_SINGLE, SINGLE, read_header_text
 from fmcompress.errors import CheckpointError, ConfigError, DiskError
 from fmcompress.formats import open_checkpoint
 from fmcompress.formats.unpack import unpack_checkpoint
@@ -29,6 +30,10 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return home
 
 
+def unpacked_name(name: str) -> str:
+    return {PACKED_SINGLE: SINGLE, PACKED_INDEX: INDEX}.get(name, name)
+
+
 def assert_restored(model: Path, tmp_path: Path, text: Path | None = None, **options: Any) -> Path:
     """Pack and unpack; nothing but the facts may differ from a dense run. Returns the packed folder."""
     run(model, tmp_path / "packed", text, format="packed", **options)
@@ -36,8 +41,8 @@ def assert_restored(model: Path, tmp_path: Path, text: Path | None = None, **opt
     unpack_checkpoint(tmp_path / "packed", tmp_path / "again")
     packed, dense, again = (folder_bytes(tmp_path / name) for name in ("packed", "dense", "again"))
     assert again.keys() == dense.keys()
-    assert [name for name in dense if again[name] != dense[name]] in ([], [FACTS])
-    assert packed.keys() == dense.keys()
+    assert {name for name in dense if again[name] != dense[name]} <= {FACTS, "README.md"}  # they tell of unpacking
+    assert {unpacked_name(name) for name in packed} == dense.keys()
     assert not list(tmp_path.glob("*.partial"))
     return tmp_path / "packed"
 
@@ -179,6 +184,23 @@ def test_the_facts_tell_of_the_dense_form(home: Path, tmp_path: Path, form: str)
     unpack_checkpoint(tmp_path / "small", tmp_path / "other")
 
 
+@pytest.mark.parametrize("form", ["packed", "compressed-tensors"])
+def test_the_card_tells_how_the_weights_are_stored(home: Path, tmp_path: Path, form: str) -> None:
+    """Also of a model that was compressed and unpacked before: the last note is the one that changes."""
+    source = home / "sharded"
+    for number in range(2):
+        run(source, tmp_path / f"small{number}", method="rtn", group_size=32, symmetric=False, format=form)
+        unpack_checkpoint(tmp_path / f"small{number}", source := tmp_path / f"dense{number}")
+    small, dense = ((tmp_path / name / "README.md").read_text() for name in ("small1", "dense1"))
+    sentence = {"packed": "`fmcompress unpack` makes them dense again", "compressed-tensors": "dequantize=True"}[form]
+    assert [text.count(sentence) for text in (small, dense)] == [1, 0]
+    assert [text.count("They are dense again") for text in (small, dense)] == [1, 2]
+    assert dense.startswith("# A model\n\nGood.\n")
+    again = run(home / "single", tmp_path / "no card", method="rtn", group_size=32, format=form)
+    assert again["format"] == form
+    assert not (tmp_path / "no card" / "README.md").exists()
+
+
 def test_out_may_be_an_empty_folder(home: Path, tmp_path: Path) -> None:
     run(home / "single", tmp_path / "packed", method="rtn", format="packed")
     (tmp_path / "out").mkdir()
@@ -246,14 +268,39 @@ def test_packed_and_quantized_models_are_no_sources(home: Path, tmp_path: Path) 
             run(tmp_path / form, tmp_path / "out", method="magnitude", sparsity=0.5)
 
 
+def test_a_folder_that_remembers_nothing_is_not_restored_to_the_byte(home: Path, tmp_path: Path) -> None:
+    """As another writer of the format may leave it."""
+    run(home / "single", tmp_path / "packed", method="rtn", format="packed")
+    texts, tensors = contents(tmp_path / "packed")
+    write(tmp_path / "other", {k: text for k, text in texts.items() if k != "fmcompress.source_header"}, tensors)
+    for folder, expected in (("packed", 0), ("other", 1)):
+        notes: list[str] = []
+        unpack_checkpoint(tmp_path / folder, tmp_path / f"{folder} dense", note=notes.append)
+        assert len(notes) == expected
+    first, second = (Checkpoint(tmp_path / f"{folder} dense") for folder in ("packed", "other"))
+    assert all_bits(first) == all_bits(second)
+
+
+@pytest.mark.parametrize("form", ["packed", "compressed-tensors"])
+def test_progress(home: Path, tmp_path: Path, form: str) -> None:
+    run(home / "single", tmp_path / "small", method="rtn", group_size=32, format=form)
+    told: list[tuple[int, int, str]] = []
+    written = unpack_checkpoint(tmp_path / "small", tmp_path / "dense", lambda *step: told.append(step))
+    total = len(written.tensors)
+    assert [step[:2] for step in told] == [(done, total) for done in range(total)]
+    assert {step[2] for step in told} == written.tensors.keys()
+
+
 @pytest.mark.parametrize("form", ["packed", "compressed-tensors"])
 def test_by_the_command_line(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], form: str) -> None:
     run(home / "single", tmp_path / "packed", method="rtn", group_size=32, format=form)
     outcome = invoke(capsys, "unpack", tmp_path / "packed", tmp_path / "a", "--json")
     assert outcome.code == 0, outcome.stderr
-    source = Checkpoint(home / "single")
+    told, source = json.loads(outcome.stdout), Checkpoint(home / "single")
+    notes = [] if form == "packed" else ["not the source's to the byte"]
+    assert [note[-28:] for note in told["notes"]] == notes
     expected = {"out": str(tmp_path / "a"), "tensors": len(source.tensors), "bytes": source.total_bytes}
-    assert json.loads(outcome.stdout) == expected
+    assert {key: told[key] for key in expected} == expected
     spoken = invoke(capsys, "unpack", tmp_path / "packed", tmp_path / "b")
     assert f"{len(source.tensors)} tensors" in spoken.stdout
     assert folder_bytes(tmp_path / "a") == folder_bytes(tmp_path / "b")

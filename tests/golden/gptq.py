@@ -53,13 +53,13 @@ def rtn(weight, bits, group_size=None, symmetric=True, candidates=1, follow=None
 
 def gptq(
     weight, hessian, damping, bits, group_size=None, symmetric=True, candidates=1, ordered=False,
-    sparsity=None, scope="block", nm=None, block_size=128, follow=None,
+    sparsity=None, scope="block", nm=None, block_size=128, follow=None, keep_zeros=False,
 ):  # fmt: skip
     """Round column by column, each error absorbed by the columns that follow: (weight, codes, scale, zero, mask, loss).
 
     Groups of up to 128 columns get their scale when the loop reaches them, over the weights that will be kept; others,
     and all of them where columns go by falling Hessian diagonal (`ordered`), have the scales of the original weights.
-    `loss` is the damped one; `follow` as in round_to.
+    With `keep_zeros` the mask is where the weight is 0. `loss` is the damped one; `follow` as in round_to.
     """
     weight, hessian = np.array(weight, dtype=np.float64), np.asarray(hessian, dtype=np.float64)
     rows, cols = weight.shape
@@ -74,6 +74,8 @@ def gptq(
     if scope == "layer" and sparsity is not None:
         count = zeros_of(sparsity, rows * cols)
         mask = select_smallest(((weight / diagonal) ** 2).reshape(1, -1), count).reshape(rows, cols)
+    if keep_zeros:
+        mask = weight == 0
     for j in range(cols):
         if sparsity is not None and scope != "layer" and j % block_size == 0:
             block = slice(j, min(cols, j + block_size))

@@ -7,7 +7,7 @@ from golden import gptq as golden
 from golden import sparsegpt as paper
 from torch import nn
 
-from fmcompress import NM, Unstructured, ops, sparsegpt, use
+from fmcompress import NM, Unstructured, magnitude, ops, sparsegpt, use
 from fmcompress.errors import CalibrationError, ConfigError
 from fmcompress.quantization import Grid, gptq, round_to_nearest
 
@@ -108,6 +108,52 @@ def test_joint_is_the_papers(make_weight, make_hessian, pattern, options, grid):
     if isinstance(pattern, NM):
         kept = (result.weight != 0).view(-1, pattern.group).sum(1)
         assert (kept <= pattern.keep).all()
+
+
+@pytest.mark.parametrize("ordered", [False, True])
+@pytest.mark.parametrize("grid", GRIDS, ids=str)
+def test_kept_zeros_are_a_mask(make_weight, make_hessian, grid, ordered):
+    weight, hessian = make_weight(7, 200), make_hessian(200)
+    weight[make_weight(7, 200, seed=1) > 0] = 0.0
+    weight[0, 0] = -0.0
+    result = gptq(weight, hessian, grid, keep_zeros=True, activation_order=ordered)
+    assert_true(result, weight, hessian, grid, keep_zeros=True, ordered=ordered)
+
+
+@pytest.mark.parametrize("grid", [Grid(4, 32), Grid(4, 128, False), Grid(4, None)], ids=str)
+def test_a_pattern_survives_quantization(make_weight, make_hessian, grid):
+    """Where nothing is kept, the sweep puts its errors into the zeros and the pattern is gone."""
+    weight, hessian = make_weight(64, 256, torch.float32), make_hessian(256, torch.float32)
+    pruned = sparsegpt(weight, hessian, NM(2, 4)).weight
+    kept, free = (gptq(pruned, hessian, grid, keep_zeros=keep) for keep in (True, False))
+    assert not kept.weight[pruned == 0].any()
+    assert ((kept.weight != 0).view(-1, 4).sum(1) <= 2).all()
+    assert ((free.weight != 0).view(-1, 4).sum(1) > 2).any()
+    assert_on_grid(kept)
+    rounded = round_to_nearest(pruned, grid, hessian)
+    assert not rounded.weight[pruned == 0].any()
+    assert free.loss < kept.loss < rounded.loss
+    assert kept.loss < 2.5 * free.loss
+
+
+def test_arguments_of_another_kind(make_weight, make_hessian):
+    weight, hessian = make_weight(4, 64), make_hessian(64)
+    for call in (
+        lambda: gptq(weight, hessian, 4),
+        lambda: gptq(weight, hessian, None),
+        lambda: round_to_nearest(weight, 4),
+        lambda: sparsegpt(weight, hessian, NM(2, 4), grid=4),
+    ):
+        with pytest.raises(ConfigError, match=r"^grid: expected a Grid such as Grid\(bits=4, group_size=128\), got"):
+            call()
+    for method in (lambda pattern: sparsegpt(weight, hessian, pattern), lambda pattern: magnitude(weight, pattern)):
+        with pytest.raises(ConfigError, match=r"^pattern: expected Unstructured\(0\.5\) or NM\(2, 4\), got 0\.5"):
+            method(0.5)
+    for size in ("row", "128", 64.0, True):
+        with pytest.raises(
+            ConfigError, match=r"^group size: expected 1 to \d+ columns, got .*Take None for a whole row"
+        ):
+            Grid(group_size=size)
 
 
 def test_scales_that_stand_need_no_mask_beforehand(make_weight, make_hessian, monkeypatch):

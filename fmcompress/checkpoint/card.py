@@ -1,0 +1,60 @@
+"""The note that a model card gets: that these are not the weights that it describes, and how they are stored."""
+
+from pathlib import Path
+from typing import Any
+
+from .layout import FACTS
+from .writer import sync
+
+HEADLINE = "## Compressed with fmcompress"
+STORED = {  # by format: what whoever reads the card must know to load it
+    "packed": (
+        "They are stored packed: `fmcompress generate` and `fmcompress.runtime.load` run them, transformers alone does "
+        "not, and `fmcompress unpack` makes them dense again."
+    ),
+    "compressed-tensors": "They are stored quantized, in the format of compressed-tensors.",
+}
+ASYMMETRIC = " transformers needs `quantization_config=CompressedTensorsConfig(dequantize=True)` to load them."
+DENSE_AGAIN = "They are dense again: `fmcompress unpack` wrote these files."
+
+
+def append_to_card(source: Path, card: Path, facts: dict[str, Any]) -> None:
+    """Write a card with the note of a run, where the source has one.
+
+    The source's card is what is added to, so that a kill repeats nothing and a second compression has its own note.
+    """
+    text = _read(source)
+    if not text:
+        return
+    config = facts["config"]
+    done = {key: config[key] for key in ("method", "sparsity", "pattern", "bits", "group_size") if config.get(key)}
+    listed = ", ".join(f"{key} {value}" for key, value in done.items() if key != "group_size" or config["bits"])
+    again = HEADLINE in text and "\n#" not in text.rpartition(HEADLINE)[2]  # else it would stand under another headline
+    lines = [f"The weights here were changed by fmcompress {facts['fmcompress']} ({listed})."]
+    lines[0] += " What stands above describes the model before that."
+    if facts["format"] in STORED:
+        asymmetric = facts["format"] == "compressed-tensors" and not config["symmetric"]
+        lines.append(STORED[facts["format"]] + (ASYMMETRIC if asymmetric else ""))
+    lines.append(f"`{FACTS}` has the details of the last change.")
+    headline = "" if again else f"{HEADLINE}\n\n"
+    _write(card, f"{text.rstrip()}\n\n{headline}" + "\n".join(lines) + "\n")
+
+
+def note_dense_again(source: Path, card: Path) -> None:
+    """Write a card whose last note tells of dense weights, where the source's has a note of a run."""
+    before, headline, notes = _read(source).rpartition(HEADLINE)
+    lines = notes.split("\n")
+    told = [number for number, line in enumerate(lines) if line.startswith(tuple(STORED.values()))]
+    if told:
+        lines[told[-1]] = DENSE_AGAIN
+        _write(card, before + headline + "\n".join(lines))
+
+
+def _read(path: Path) -> str:
+    return path.read_text(encoding="utf-8", errors="surrogateescape") if path.exists() else ""
+
+
+def _write(path: Path, text: str) -> None:
+    with path.open("w", encoding="utf-8", errors="surrogateescape") as file:
+        file.write(text)
+    sync(path)
