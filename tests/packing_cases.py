@@ -13,7 +13,7 @@ PACKED = [(3, 0), (1, 1), (3, 7), (9, 31), (5, 32), (4, 33), (130, 64), (2, 1000
 
 def shifted(tensor: Tensor) -> Tensor:
     """The same values, contiguous, but one element past where a wide load could start."""
-    whole = torch.empty(tensor.numel() + 1, dtype=tensor.dtype)
+    whole = torch.empty(tensor.numel() + 1, dtype=tensor.dtype, device=tensor.device)
     return whole[1:].view(tensor.shape).copy_(tensor)
 
 

@@ -13,16 +13,17 @@ IMPORTS = """
 import kernel_cases as cases, torch
 import fenced_interpreter
 from fmcompress import reference
-from fmcompress_triton import pack, register as ops, select, sweep, tiles
+from fmcompress_triton import pack, packed_linear, register as ops, select, sweep, tiles
+import packed_cases
 """
 
 
 def modules() -> list:
     """The modules that hold kernels."""
     pytest.importorskip("triton", reason="triton is not installed")
-    from fmcompress_triton import grid, pack, select, sweep
+    from fmcompress_triton import grid, pack, packed_linear, select, sweep
 
-    return [grid, pack, select, sweep]
+    return [grid, pack, packed_linear, select, sweep]
 
 
 def kernels() -> dict:
@@ -30,8 +31,8 @@ def kernels() -> dict:
 
     Triton makes constants of None and of the number 1.
     """
-    grid, pack, select, sweep = modules()
-    return {**_of_select(select), **_of_sweep(sweep), **_of_grid(grid), **_of_pack(pack)}
+    grid, pack, packed, select, sweep = modules()
+    return {**_of_select(select), **_of_sweep(sweep), **_of_grid(grid), **_of_pack(pack), **_of_packed(packed)}
 
 
 def _of_select(select) -> dict:
@@ -114,6 +115,27 @@ def _of_pack(pack) -> dict:
             case = {**moved, "dense_ptr": f"*{value}", "kept_ptr": f"*{value}", "PACKS": packs}
             cases[f"move {value} {packs}"] = pack.move_kernel, case
             cases[f"move {value} {packs} 1"] = pack.move_kernel, {**case, **one, "count": 1}
+    return cases
+
+
+def _of_packed(packed) -> dict:
+    numbers = ("rows", "cols", "stored", "stride", "mask_bytes", "index_bytes", "zero_bytes", "groups", "group_size")
+    parts = dict.fromkeys(("starts_ptr", "bitmask_ptr", "indices_ptr", "scale_ptr", "zero_ptr", "bias_ptr"))
+    base = {**parts, **dict.fromkeys((*numbers, "keep", "group", "tokens"), "i32"), "ROWS": 4, "COLS": 512, "WIDTH": 2}
+    base |= {"x_ptr": "*bf16", "out_ptr": "*bf16", "TOKENS": 1, "BITS": 0, "entries_ptr": "*u8"}
+    mask = {"bitmask_ptr": "*u8", "starts_ptr": "*i64"}
+    grids = {"scale_ptr": "*bf16", "zero_ptr": "*u8"}
+    forms = {
+        "4 bits": {**grids, "BITS": 4, "TOKENS": 8, "bias_ptr": "*bf16"},
+        "3 bits, mask": {**mask, **grids, "BITS": 3},
+        "8 bits, places": {"indices_ptr": "*u8", "scale_ptr": "*fp32", "BITS": 8, "WIDTH": 3},
+        "values, mask": {**mask, "entries_ptr": "*fp16", "x_ptr": "*fp16", "out_ptr": "*fp16", "TOKENS": 2},
+        "values, 2:4": {"indices_ptr": "*u8", "entries_ptr": "*fp32", "x_ptr": "*fp32", "out_ptr": "*fp32"},
+        "1": {**grids, "BITS": 2, "rows": 1, "cols": 1, "stride": 1, "groups": 1, "group_size": 1, "COLS": 8},
+    }
+    cases = {f"packed {name}": (packed.packed_few_kernel, {**base, **form}) for name, form in forms.items()}
+    for name in ("3 bits, mask", "8 bits, places", "values, mask", "1"):
+        cases[f"decode {name}"] = packed.packed_decode_kernel, {**base, **forms[name]}
     return cases
 
 

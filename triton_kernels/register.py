@@ -4,6 +4,7 @@ import torch
 
 from .grid import dequantize, quantize, search_grid
 from .pack import pack_bitmask, pack_codes, unpack_bitmask, unpack_codes
+from .packed_linear import packed_linear
 from .select import nm_mask, select_smallest
 from .sweep import joint_sweep_block_, sweep_block_
 
@@ -13,6 +14,7 @@ __all__ = [
     "nm_mask",
     "pack_bitmask",
     "pack_codes",
+    "packed_linear",
     "quantize",
     "register_on_cuda",
     "search_grid",

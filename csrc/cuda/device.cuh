@@ -26,6 +26,22 @@ template <class... Parameters, class... Arguments> void launch(void (*kernel)(Pa
 
 __device__ __forceinline__ void expect_aligned(const void*, size_t) {} // the emulation looks
 
+// value & mask | bits as one instruction: of two constants nvcc makes two.
+__device__ __forceinline__ uint32_t and_or(uint32_t value, uint32_t mask, uint32_t bits) {
+    uint32_t result;
+    asm("lop3.b32 %0, %1, %2, %3, 0xea;" : "=r"(result) : "r"(value), "r"(mask), "r"(bits));
+    return result;
+}
+
+// Opaque: nvcc makes of a shift under a condition one by a number that it first selects.
+__device__ __forceinline__ uint32_t shifted_right(uint32_t value, int bits) {
+    asm("shr.b32 %0, %0, %1;" : "+r"(value) : "r"(bits));
+    return value;
+}
+
+// The compiler moves no load across.
+__device__ __forceinline__ void keep_order() { asm volatile("" ::: "memory"); }
+
 // One instruction: of a plain assignment of floats inside a loop nvcc makes several.
 template <class Wide> __device__ __forceinline__ void store_16_bytes(void* to, const Wide& wide) {
     uint4 bits;
@@ -66,13 +82,20 @@ template <class Wide> __device__ __forceinline__ void store_wide(void* to, const
         *static_cast<Wide*>(to) = wide;
 }
 
-// The sum of `value` over this thread and those before it in the block; a word of warp_sums for each warp.
-template <class Value> __device__ __forceinline__ Value sum_up_to_here(Value value, Value* warp_sums) {
-    const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+// The sum of `value` over this thread and those before it in the warp.
+template <class Value> __device__ __forceinline__ Value sum_up_to_lane(Value value) {
+    const int lane = threadIdx.x % 32;
     for (int step = 1; step < 32; step *= 2) {
         const Value before = __shfl_up_sync(ALL_LANES, value, step);
         if (lane >= step) value += before;
     }
+    return value;
+}
+
+// The same in the block; a word of warp_sums for each warp.
+template <class Value> __device__ __forceinline__ Value sum_up_to_here(Value value, Value* warp_sums) {
+    const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+    value = sum_up_to_lane(value);
     if (lane == 31) warp_sums[warp] = value;
     __syncthreads();
     for (int w = 0; w < warp; ++w) value += warp_sums[w];

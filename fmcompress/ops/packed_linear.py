@@ -2,7 +2,9 @@
 
 from torch import Tensor
 
+from .._ops import index_bits
 from .dispatch import run
+from .packing import unpack_codes
 
 
 def packed_linear(
@@ -38,7 +40,8 @@ def packed_linear(
     bias        [rows] dtype of x
     returns     [tokens, rows] dtype of x
 
-    Raises ValueError if shapes, dtypes or options do not fit, or if mask, places and entries contradict each other.
+    Raises ValueError if shapes, dtypes or options do not fit, or if mask, places and entries contradict each other. On
+    CUDA a contradiction makes its row NaN instead, since an error would have to wait for the GPU: use check_packed once.
     Inference only: there is no gradient.
     """
     parts = (entries, bitmask, starts, indices, scale, zero, bias)
@@ -55,7 +58,39 @@ def packed_linear(
 
 def row_starts(bitmask: Tensor) -> Tensor:
     """The number of the first entry of each row of a bitmask [rows, bytes] uint8 among all: [rows] int64."""
+    counts = _row_counts(bitmask)
+    return counts.cumsum(0) - counts
+
+
+def _row_counts(bitmask: Tensor) -> Tensor:
     pairs = bitmask - ((bitmask >> 1) & 0x55)  # bits of each two, then of each four, then of the byte
     fours = (pairs & 0x33) + ((pairs >> 2) & 0x33)
-    counts = ((fours + (fours >> 4)) & 0x0F).sum(1)
-    return counts.cumsum(0) - counts
+    return ((fours + (fours >> 4)) & 0x0F).sum(1)
+
+
+def check_packed(
+    cols: int,
+    entries: Tensor,
+    *,
+    bitmask: Tensor | None = None,
+    starts: Tensor | None = None,
+    indices: Tensor | None = None,
+    keep: int = 0,
+    group: int = 0,
+    bits: int = 0,
+) -> None:
+    """Whether mask, places and entries of a weight of so many columns fit each other, on any device.
+
+    Parts and options as of packed_linear, which they must suit in shape. Raises ValueError if a bit is set after the last
+    column, entries are fewer than bits, or places do not ascend inside their group. Waits for the GPU.
+    """
+    if bitmask is not None and starts is not None:
+        if cols % 8 and (bitmask[:, -1] >> cols % 8).any():
+            raise ValueError(f"bitmask: expected no bit after the last of {cols} columns.")
+        stored = entries.numel() * 8 // bits if bits else entries.numel()
+        if ((starts < 0) | (starts > stored - _row_counts(bitmask))).any():
+            raise ValueError("starts: do not fit the bitmask and the entries. Count the bits of its rows.")
+    elif indices is not None:
+        places = unpack_codes(indices, index_bits(group), cols // group * keep).view(-1, keep).long()
+        if (places >= group).any() or (places.diff(dim=1) <= 0).any():
+            raise ValueError("indices: expected ascending places in every group. The file is damaged.")

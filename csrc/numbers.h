@@ -1,25 +1,25 @@
-// The half floats as float and back; a compiler makes vectors of loops over these.
+// The half floats as float and back, on the CPU and on CUDA; a compiler makes vectors of loops over these.
 #pragma once
 #include <cstring>
 
 #include "packed.h"
 
-inline float float_of(uint32_t bits) {
+HOST_DEVICE float float_of(uint32_t bits) {
     float value;
     memcpy(&value, &bits, sizeof value);
     return value;
 }
 
-inline uint32_t bits_of(float value) {
+HOST_DEVICE uint32_t bits_of(float value) {
     uint32_t bits;
     memcpy(&bits, &value, sizeof bits);
     return bits;
 }
 
-inline float from_bfloat16(uint16_t half) { return float_of(static_cast<uint32_t>(half) << 16); }
+HOST_DEVICE float from_bfloat16(uint16_t half) { return float_of(static_cast<uint32_t>(half) << 16); }
 
 // To the nearest, half to even; NaN stays NaN.
-inline uint16_t to_bfloat16(float value) {
+HOST_DEVICE uint16_t to_bfloat16(float value) {
     const uint32_t bits = bits_of(value);
     const uint32_t rounded = (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
     return static_cast<uint16_t>(value != value ? 0x7fc0 : rounded);
@@ -27,29 +27,41 @@ inline uint16_t to_bfloat16(float value) {
 
 // The exponent is shifted by a product, which is exact and takes subnormal halves along; inf and NaN get the rest of
 // it.
-inline float from_float16(uint16_t half) {
+HOST_DEVICE float from_float16(uint16_t half) {
+#ifdef __CUDA_ARCH__ // one instruction
+    float value;
+    asm("cvt.f32.f16 %0, %1;" : "=f"(value) : "h"(half));
+    return value;
+#else
     const uint32_t magnitude = static_cast<uint32_t>(half & 0x7fff) << 13;
     const float shifted = float_of(magnitude) * 0x1p112f;
     const uint32_t bits = bits_of(shifted) | (magnitude >= 0x7c00u << 13 ? 0x7f800000u : 0);
     return float_of(bits | static_cast<uint32_t>(half & 0x8000) << 16);
+#endif
 }
 
-inline uint16_t to_float16(float value) {
+HOST_DEVICE uint16_t to_float16(float value) {
+#ifdef __CUDA_ARCH__
+    uint16_t half;
+    asm("cvt.rn.f16.f32 %0, %1;" : "=h"(half) : "f"(value));
+    return half;
+#else
     const uint32_t bits = bits_of(value), sign = bits >> 16 & 0x8000, magnitude = bits & 0x7fffffff;
     if (magnitude > 0x7f800000) return static_cast<uint16_t>(sign | 0x7e00);
     if (magnitude >= 0x477ff000) return static_cast<uint16_t>(sign | 0x7c00); // rounds to 65536 or is larger
     if (magnitude < 0x38800000)                                               // subnormal: units of 2^-24
         return static_cast<uint16_t>(sign | (bits_of(float_of(magnitude) + 0.5f) - 0x3f000000));
     return static_cast<uint16_t>(sign | ((magnitude + 0xfff + (magnitude >> 13 & 1) - 0x38000000) >> 13));
+#endif
 }
 
-inline float number_at(const void* from, Number number, int64_t i) {
+HOST_DEVICE float number_at(const void* from, Number number, int64_t i) {
     if (number == Number::float32) return static_cast<const float*>(from)[i];
     const uint16_t half = static_cast<const uint16_t*>(from)[i];
     return number == Number::bfloat16 ? from_bfloat16(half) : from_float16(half);
 }
 
-inline void put_number(void* to, Number number, int64_t i, float value) {
+HOST_DEVICE void put_number(void* to, Number number, int64_t i, float value) {
     if (number == Number::float32)
         static_cast<float*>(to)[i] = value;
     else

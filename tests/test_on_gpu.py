@@ -1,0 +1,105 @@
+"""Every check that the emulated kernels pass, on a GPU: the native CUDA kernels and the Triton twins."""
+
+import kernel_cases
+import packed_cases
+import pytest
+import torch
+import triton_cases
+from packing_cases import shifted
+from torch import Tensor
+
+import fmcompress
+
+pytestmark = [
+    pytest.mark.cuda,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="no NVIDIA GPU on this machine"),
+]
+CHECKS = {
+    "select_smallest": kernel_cases.check_select,
+    "nm_mask": kernel_cases.check_groups,
+    "sweep_block_": kernel_cases.check_sweep,
+    "joint_sweep_block_": kernel_cases.check_joint_sweep,
+    "search_grid": kernel_cases.check_search_grid,
+    "quantize": kernel_cases.check_quantize,
+    "dequantize": kernel_cases.check_dequantize,
+    "pack_codes": kernel_cases.check_pack_codes,
+    "unpack_codes": kernel_cases.check_unpack_codes,
+    "pack_bitmask": kernel_cases.check_pack_bitmask,
+    "unpack_bitmask": kernel_cases.check_unpack_bitmask,
+    "packed_linear": packed_cases.check_packed_linear,
+    "packed_linear contradictions": packed_cases.check_contradictions,
+}
+
+
+def implementation(op: str, backend: str):
+    if backend == "triton":
+        triton_cases.modules()
+        import fmcompress_triton.register
+
+        return getattr(fmcompress_triton.register, op)
+    if fmcompress.explain()["cuda"] != "built in":
+        pytest.skip(f"cuda: {fmcompress.explain()['cuda']}")
+    return getattr(torch.ops.fmcompress, op)
+
+
+def on_gpu(op):
+    """The op, called with CPU tensors: they are moved there, off wide boundaries where they were, and what changed back."""
+
+    def moved(part):
+        if not isinstance(part, Tensor):
+            return part
+        there = part.cuda()
+        return shifted(there) if part.numel() and part.data_ptr() % 16 else there
+
+    def call(*arguments):
+        there = [moved(part) for part in arguments]
+        result = op(*there)
+        for before, after in zip(arguments, there, strict=True):
+            if isinstance(before, Tensor):
+                before.copy_(after)
+        return tuple(part.cpu() for part in result) if isinstance(result, tuple) else result.cpu()
+
+    return call
+
+
+@pytest.mark.parametrize("backend", ["native", "triton"])
+@pytest.mark.parametrize("check", CHECKS)
+def test_as_on_the_cpu(check, backend):
+    CHECKS[check](on_gpu(implementation(check.split()[0], backend)))
+
+
+def test_every_op_is_checked():
+    from fmcompress import _ops
+
+    assert {name.split()[0] for name in CHECKS} == set(_ops.CHECKS)
+
+
+@pytest.mark.parametrize("backend", ["native", "triton"])
+def test_packed_linear_is_the_same_on_another_stream(backend):
+    """Launches go to the current stream, and nothing waits for the GPU."""
+    op = implementation("packed_linear", backend)
+    form = packed_cases.Form("mask", 4, torch.bfloat16, 128)
+    rest = packed_cases.moved(packed_cases.packed(form, 512, 4096, True, torch.bfloat16), Tensor.cuda)
+    x = torch.randn(3, 4096, device="cuda").bfloat16()
+    expected = op(x, *rest)
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        actual = op(x, *rest)
+    stream.synchronize()
+    assert torch.equal(actual, expected)
+
+
+@pytest.mark.parametrize("tokens", [1, 8, 32])
+def test_packed_linear_in_a_graph(tokens):
+    """A host sync would end the capture."""
+    op = implementation("packed_linear", "native")
+    form = packed_cases.Form("pattern", 0, torch.bfloat16, 0, False, 2, 4)
+    rest = packed_cases.moved(packed_cases.packed(form, 256, 2048, False, torch.bfloat16), Tensor.cuda)
+    x = torch.randn(tokens, 2048, device="cuda").bfloat16()
+    expected = op(x, *rest)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        actual = op(x, *rest)
+    graph.replay()
+    assert torch.equal(actual, expected)
