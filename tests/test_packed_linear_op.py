@@ -71,7 +71,7 @@ def test_native_on_lesser_instruction_sets(asked, runs):
     assert done.returncode == 0, done.stderr
 
 
-def sample(form=Form("mask", 4, group_size=16), dtype=torch.float32, bias=True):
+def sample(form, dtype=torch.float32, bias=True):
     x = torch.randn(3, COLS, generator=torch.Generator().manual_seed(2)).to(dtype)
     return x, packed(form, ROWS, COLS, bias, dtype)
 
@@ -106,11 +106,16 @@ def test_any_strides_and_devices(name, device):
     assert torch.equal(ops.packed_linear(wide, entries.to(device), **strided, **options), expected)
 
 
-def test_inference_has_no_gradient_and_says_so():
-    x, arguments = sample()
-    out = torch.ops.fmcompress.packed_linear(x.requires_grad_(), *arguments)
-    with pytest.raises(RuntimeError, match=r"packed_linear|does not require grad|autograd"):
-        out.sum().backward()
+@pytest.mark.parametrize("name", SAMPLES)
+def test_gradients_of_x_and_bias_are_those_of_the_dense_product(name):
+    x, (*parts, bias, bits, group_size, keep, group) = sample(SAMPLES[name])
+    weight = reference.dense_weight(COLS, torch.float32, *parts, bits, group_size, keep, group)
+    given = [t.clone().requires_grad_() for t in (x, bias)]
+    torch.nn.functional.linear(given[0], weight, given[1]).square().sum().backward()
+    own = [t.clone().requires_grad_() for t in (x, bias)]
+    public(own[0], [*parts, own[1], bits, group_size, keep, group]).square().sum().backward()
+    for expected, actual in zip(given, own, strict=True):
+        torch.testing.assert_close(actual.grad, expected.grad, rtol=1e-4, atol=1e-4)
 
 
 def changed(arguments, position, value):
@@ -119,7 +124,7 @@ def changed(arguments, position, value):
     return given
 
 
-X, MASKED = sample()
+X, MASKED = sample(SAMPLES["mask and codes"])
 _, CODES = sample(SAMPLES["codes"])
 _, PLACED = sample(SAMPLES["pattern"])
 BAD = {
@@ -187,5 +192,5 @@ def test_contradictions_are_errors_on_the_cpu(case, tokens):
         given[1] = torch.full_like(given[1], 255)
         given[1][:, -1] = 15
     for backend in ("native", "reference"):
-        with use(backend), pytest.raises(ValueError, match="starts|bitmask|indices"):
+        with use(backend), pytest.raises(ValueError, match=r"starts|bitmask|indices"):
             public(X[:1].expand(tokens, COLS), given)

@@ -1,10 +1,16 @@
 """A product with a packed weight."""
 
+from typing import Any
+
+import torch
 from torch import Tensor
 
 from .._ops import index_bits
+from ..reference.packed_linear import dense_weight
 from .dispatch import run
 from .packing import unpack_codes
+
+Parts = tuple[Tensor | None, ...]
 
 
 def packed_linear(
@@ -41,19 +47,36 @@ def packed_linear(
     returns     [tokens, rows] dtype of x
 
     Raises ValueError if shapes, dtypes or options do not fit, or if mask, places and entries contradict each other. On
-    CUDA a contradiction makes its row NaN instead, since an error would have to wait for the GPU: use check_packed once.
-    Inference only: there is no gradient.
+    CUDA a contradiction makes its row NaN instead, since an error would wait for the GPU: use check_packed once.
+    There is a gradient for x and bias, for which the weight is decoded as a whole; the weight itself has none.
     """
-    parts = (entries, bitmask, starts, indices, scale, zero, bias)
-    return run(  # type: ignore[no-any-return]
-        "packed_linear",
-        x.contiguous(),
-        *(None if part is None else part.contiguous() for part in parts),
-        bits,
-        group_size,
-        keep,
-        group,
-    )
+    given = (entries, bitmask, starts, indices, scale, zero)
+    parts = tuple(None if part is None else part.contiguous() for part in given)
+    offset = None if bias is None else bias.contiguous()
+    options = (bits, group_size, keep, group)
+    if torch.is_grad_enabled() and (x.requires_grad or (bias is not None and bias.requires_grad)):
+        return _Differentiable.apply(x.contiguous(), offset, parts, options)  # type: ignore[no-any-return,no-untyped-call]
+    return run("packed_linear", x.contiguous(), *parts, offset, *options)  # type: ignore[no-any-return]
+
+
+class _Differentiable(torch.autograd.Function):
+    """packed_linear with a gradient for x and bias."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, bias: Tensor | None, parts: Parts, options: tuple[int, ...]) -> Tensor:
+        ctx.parts, ctx.options, ctx.cols = parts, options, x.shape[1]
+        return run("packed_linear", x, *parts, bias, *options)  # type: ignore[no-any-return]
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        of_x = of_bias = None
+        if ctx.needs_input_grad[0]:
+            compute = torch.promote_types(gradient.dtype, torch.float32)
+            dense = dense_weight(ctx.cols, compute, *ctx.parts, *ctx.options)
+            of_x = gradient @ dense.to(gradient.dtype)
+        if ctx.needs_input_grad[1]:
+            of_bias = gradient.sum(0)
+        return of_x, of_bias, None, None
 
 
 def row_starts(bitmask: Tensor) -> Tensor:
@@ -81,8 +104,8 @@ def check_packed(
 ) -> None:
     """Whether mask, places and entries of a weight of so many columns fit each other, on any device.
 
-    Parts and options as of packed_linear, which they must suit in shape. Raises ValueError if a bit is set after the last
-    column, entries are fewer than bits, or places do not ascend inside their group. Waits for the GPU.
+    Parts and options as of packed_linear, which they must suit in shape. Raises ValueError if a bit is set after the
+    last column, entries are fewer than bits, or places do not ascend inside their group. Waits for the GPU.
     """
     if bitmask is not None and starts is not None:
         if cols % 8 and (bitmask[:, -1] >> cols % 8).any():

@@ -3,12 +3,13 @@
 import torch
 
 from .._ops import CHECKS
-from .packed_linear import packed_linear
+from .packed_linear import dense_weight, packed_linear
 from .packing import pack_bitmask, pack_codes, unpack_bitmask, unpack_codes
 from .pruning import nm_mask, select_smallest, sweep_block_
 from .quantization import dequantize, joint_sweep_block_, quantize, search_grid
 
 __all__ = [
+    "dense_weight",
     "dequantize",
     "joint_sweep_block_",
     "nm_mask",

@@ -22,24 +22,44 @@ def packed_linear(
     group: int,
 ) -> Tensor:
     """See fmcompress.ops.packed_linear."""
-    compute, cols = torch.promote_types(x.dtype, torch.float32), x.shape[1]
+    compute = torch.promote_types(x.dtype, torch.float32)
+    parts = (entries, bitmask, starts, indices, scale, zero)
+    dense = dense_weight(x.shape[1], compute, *parts, bits, group_size, keep, group)
+    offset = None if bias is None else bias.to(compute)
+    return torch.nn.functional.linear(x.to(compute), dense, offset).to(x.dtype)
+
+
+def dense_weight(
+    cols: int,
+    dtype: torch.dtype,
+    entries: Tensor,
+    bitmask: Tensor | None,
+    starts: Tensor | None,
+    indices: Tensor | None,
+    scale: Tensor | None,
+    zero: Tensor | None,
+    bits: int,
+    group_size: int,
+    keep: int,
+    group: int,
+) -> Tensor:
+    """[rows, cols] the weight that the parts of packed_linear stand for, computed in a dtype of its own."""
     mask = _mask(bitmask, indices, keep, group, cols)
     if mask is not None and bitmask is not None:
         assert starts is not None
         entries = _by_rows(entries, starts, mask.sum(1), bits)
     elif bits:
         entries = unpack_codes(entries, bits, cols if mask is None else cols // group * keep)
-    dense = entries.to(compute) if mask is None else _spread(entries.to(compute), mask)
+    dense = entries.to(dtype) if mask is None else _spread(entries.to(dtype), mask)
     if bits:
         assert scale is not None
-        of = torch.arange(cols, device=x.device) // group_width(group_size, cols)  # the group of each column
-        middle = torch.full(scale.shape, 1 << (bits - 1), device=x.device)
+        of = torch.arange(cols, device=entries.device) // group_width(group_size, cols)  # the group of each column
+        middle = torch.full(scale.shape, 1 << (bits - 1), device=entries.device)
         offsets = middle if zero is None else unpack_codes(zero, bits, scale.shape[1])
-        dense = (dense - offsets.to(compute)[:, of]) * scale.to(compute)[:, of]
+        dense = (dense - offsets.to(dtype)[:, of]) * scale.to(dtype)[:, of]
         if mask is not None:
             dense = dense.masked_fill(~mask, 0)
-    offset = None if bias is None else bias.to(compute)
-    return torch.nn.functional.linear(x.to(compute), dense, offset).to(x.dtype)
+    return dense
 
 
 def _mask(bitmask: Tensor | None, indices: Tensor | None, keep: int, group: int, cols: int) -> Tensor | None:

@@ -96,17 +96,20 @@ class PackedWeight(nn.Module):
     def product(self, x: Tensor, bias: Tensor | None) -> Tensor:
         """x [tokens, cols] @ weight.T + bias -> [tokens, rows]; see ops.packed_linear, which checks more."""
         found = self._buffers  # as attributes they would cost as much as a small layer
-        parts = (
-            found["codes"] if found["values"] is None else found["values"],
-            *(found[part] for part in PLACES),
-            bias,
-        )
+        entries = found["codes"] if found["values"] is None else found["values"]
+        places, (bits, group_size, keep, group) = [found[part] for part in PLACES], self._options
+        if x.requires_grad and torch.is_grad_enabled():
+            assert entries is not None
+            options: dict[str, Any] = {"bits": bits, "group_size": group_size, "keep": keep, "group": group}
+            options.update(zip(PLACES, places, strict=True))
+            return ops.packed_linear(x, entries, bias=bias, **options)
         if torch.compiler.is_compiling():
-            return torch.ops.fmcompress.packed_linear(x, *parts, *self._options)
+            return torch.ops.fmcompress.packed_linear(x, entries, *places, bias, *self._options)
         # past the checks in Python for the same reason: the kernels check the same
         if x.is_cuda:
             _backends.prepare(x.device)
-        return _backends.implementation("packed_linear", x.device.type)(x, *parts, *self._options)  # type: ignore[no-any-return]
+        run = _backends.implementation("packed_linear", x.device.type)
+        return run(x, entries, *places, bias, *self._options)  # type: ignore[no-any-return]
 
     def extra_repr(self) -> str:
         """Shape and form, for print(model)."""
@@ -123,9 +126,10 @@ def _find_starts(weight: PackedWeight, _: Any) -> None:
 
 
 class PackedLinear(nn.Module):
-    """nn.Linear for inference with a PackedWeight in the place of its weight.
+    """nn.Linear with a PackedWeight, which does not train, in the place of its weight.
 
-    The input may be float32, bfloat16 or float16, whatever the weight is stored in; the output has its dtype.
+    The input may be float32, bfloat16 or float16, whatever the weight is stored in; the output has its dtype. Gradients
+    pass through to the input, so that adapters around it can train.
     """
 
     def __init__(self, weight: PackedWeight, bias: Tensor | None = None) -> None:

@@ -162,6 +162,13 @@ def test_compiles_whole():
     assert torch.equal(compiled(x), model(x))
 
 
+def test_gradients_pass_through_to_what_stands_before():
+    layer = PackedLinear(PackedWeight.of(solved("50 % + 4 bits", 24, 96)))
+    x = tokens(3, 96).requires_grad_()
+    layer(x).sum().backward()
+    torch.testing.assert_close(x.grad, layer.weight.dense().sum(0).expand(3, 96), rtol=1e-4, atol=1e-5)
+
+
 def test_print_tells_the_form():
     text = repr(PackedLinear(PackedWeight.of(solved("50 % + 4 bits", 24, 96, torch.bfloat16))))
     assert "in_features=96, out_features=24" in text
