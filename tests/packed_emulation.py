@@ -69,7 +69,9 @@ class PackedLinear:
             sums = None
             if cols:
                 weight = Guarded(x.new_empty(some, cols))
-                self._call("decode", at, size, ctypes.c_void_p(weight.tensor.data_ptr()), *map(ctypes.c_int64, (first, some)))
+                self._call(
+                    "decode", at, size, ctypes.c_void_p(weight.tensor.data_ptr()), *map(ctypes.c_int64, (first, some))
+                )
                 sums = fenced((x.float() @ weight.released().float().T).to(x.dtype), self.backwards)
             place = None if sums is None else ctypes.c_void_p(sums.data_ptr())
             self._call("place", at, size, place, *map(ctypes.c_int64, (first, some)))

@@ -40,8 +40,8 @@ def packed_linear(
     bias        [rows] dtype of x
     returns     [tokens, rows] dtype of x
 
-    Raises ValueError if shapes, dtypes or options do not fit, or if mask, places and entries contradict each other. On
-    CUDA a contradiction makes its row NaN instead, since an error would have to wait for the GPU: use check_packed once.
+    Raises ValueError if shapes, dtypes or options do not fit, or if mask, places and entries contradict each other.
+    On CUDA a contradiction makes its row NaN instead, since an error would have to wait for the GPU: check_packed does.
     Inference only: there is no gradient.
     """
     parts = (entries, bitmask, starts, indices, scale, zero, bias)
@@ -81,8 +81,8 @@ def check_packed(
 ) -> None:
     """Whether mask, places and entries of a weight of so many columns fit each other, on any device.
 
-    Parts and options as of packed_linear, which they must suit in shape. Raises ValueError if a bit is set after the last
-    column, entries are fewer than bits, or places do not ascend inside their group. Waits for the GPU.
+    Parts and options as of packed_linear, which they must suit in shape. Raises ValueError if a bit is set after the
+    last column, entries are fewer than bits, or places do not ascend inside their group. Waits for the GPU.
     """
     if bitmask is not None and starts is not None:
         if cols % 8 and (bitmask[:, -1] >> cols % 8).any():
