@@ -105,7 +105,7 @@ def assert_close(actual: Tensor, x: Tensor, weight: Tensor, bias: Tensor | None,
     offset = torch.zeros(len(weight), dtype=torch.float64) if bias is None else bias.double()
     expected = x.double() @ weight.T + offset
     size = x.double().abs() @ weight.abs().T + offset.abs()
-    assert actual.shape == expected.shape and actual.dtype == x.dtype, case
+    assert (actual.shape, actual.dtype) == (expected.shape, x.dtype), case
     assert ((actual.double() - expected).abs() <= TOLERANCE[x.dtype] * size + 1e-30).all(), case
 
 
@@ -142,8 +142,8 @@ def contradictions() -> Iterator[tuple[str, int, list, list[int]]]:
             for column in (0, 629):
                 places = reference.unpack_codes(rest[3], ops.index_bits(group), 1260 // group * keep)
                 first = column // group * keep
-                wrong = [places[1, first + 1], places[1, first]]  # of one group, the wrong way around
-                places[1, first : first + 2] = torch.stack(wrong)
+                wrong = places[1, first : first + 2].flip(0)  # of one group, the wrong way around, or twice the same
+                places[1, first : first + 2] = wrong if column == 0 else wrong[1]
                 if group != 4:
                     places[3, first + keep - 1] = group  # outside
                 indices = reference.pack_codes(places, ops.index_bits(group))
@@ -153,7 +153,7 @@ def contradictions() -> Iterator[tuple[str, int, list, list[int]]]:
 def check_contradictions(packed_linear: Callable[..., Tensor], device: str = "cpu") -> None:
     """Rows that contradict themselves are NaN, the others as they should be."""
     for name, cols, rest, bad in contradictions():
-        for count in (1, 2, 5, 9):
+        for count in (1, 5, 9):
             x = torch.randn(count, cols, generator=torch.Generator().manual_seed(count))
             x[:, ::2] = 0
             actual = packed_linear(*moved([x, *rest], lambda part: part.to(device))).cpu()

@@ -9,11 +9,10 @@ from packing_cases import shifted
 from torch import Tensor
 
 import fmcompress
+from fmcompress import _ops
 
-pytestmark = [
-    pytest.mark.cuda,
-    pytest.mark.skipif(not torch.cuda.is_available(), reason="no NVIDIA GPU on this machine"),
-]
+without = pytest.mark.skipif(not torch.cuda.is_available(), reason="no NVIDIA GPU on this machine")
+both = pytest.mark.parametrize("backend", ["native", "triton"])
 CHECKS = {
     "select_smallest": kernel_cases.check_select,
     "nm_mask": kernel_cases.check_groups,
@@ -62,19 +61,21 @@ def on_gpu(op):
     return call
 
 
-@pytest.mark.parametrize("backend", ["native", "triton"])
+@pytest.mark.cuda
+@without
+@both
 @pytest.mark.parametrize("check", CHECKS)
 def test_as_on_the_cpu(check, backend):
     CHECKS[check](on_gpu(implementation(check.split()[0], backend)))
 
 
 def test_every_op_is_checked():
-    from fmcompress import _ops
-
     assert {name.split()[0] for name in CHECKS} == set(_ops.CHECKS)
 
 
-@pytest.mark.parametrize("backend", ["native", "triton"])
+@pytest.mark.cuda
+@without
+@both
 def test_packed_linear_is_the_same_on_another_stream(backend):
     """Launches go to the current stream, and nothing waits for the GPU."""
     op = implementation("packed_linear", backend)
@@ -90,6 +91,8 @@ def test_packed_linear_is_the_same_on_another_stream(backend):
     assert torch.equal(actual, expected)
 
 
+@pytest.mark.cuda
+@without
 @pytest.mark.parametrize("tokens", [1, 8, 32])
 def test_packed_linear_in_a_graph(tokens):
     """A host sync would end the capture."""
