@@ -91,6 +91,7 @@ CALLS = {
     "unpack_codes": lambda: ops.unpack_codes(any_codes(3, 4), 4, 8),
     "pack_bitmask": lambda: ops.pack_bitmask(torch.ones(3, 8), torch.ones(3, 8) > 0),
     "unpack_bitmask": lambda: ops.unpack_bitmask(torch.full((3, 1), 3, dtype=torch.uint8), torch.ones(6), 8),
+    "packed_linear": lambda: ops.packed_linear(torch.ones(2, 8), any_codes(3, 4), bits=4, scale=torch.ones(3, 1)),
 }
 
 

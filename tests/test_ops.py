@@ -27,6 +27,7 @@ from op_support import (
     swept,
     with_dtypes,
 )
+from packed_cases import Form, packed
 
 from fmcompress import _backends, _ops, available, ops, reference, use
 from fmcompress.errors import BackendUnavailable
@@ -247,6 +248,11 @@ def test_a_nan_row_spoils_no_other_row(make_weight, make_factor, backend):
 # the contract
 
 OPCHECKS = {
+    "packed_linear": [
+        lambda: (torch.ones(2, 8), *packed(Form("mask", 4), 3, 8, True, torch.float32)),
+        lambda: (torch.ones(2, 8, dtype=torch.bfloat16), *packed(Form("mask"), 3, 8, False, torch.bfloat16)),
+        lambda: (torch.ones(0, 8), *packed(Form("pattern", keep=2, group=4), 3, 8, False, torch.float32)),
+    ],
     "select_smallest": [
         lambda: (random(3, 10), 4),
         lambda: (random(1, 40_000, dtype=torch.float32), 9),
