@@ -9,6 +9,7 @@ import numpy as np
 import packed_cases
 import pytest
 import torch
+from emulation import fenced
 from golden import packed_linear as golden
 from op_support import needs_native, on_devices
 from packed_cases import Form, forms, packed
@@ -194,3 +195,32 @@ def test_contradictions_are_errors_on_the_cpu(case, tokens):
     for backend in ("native", "reference"):
         with use(backend), pytest.raises(ValueError, match=r"starts|bitmask|indices"):
             public(X[:1].expand(tokens, COLS), given)
+
+
+@needs_native
+@pytest.mark.parametrize("at_end", [False, True], ids=["at a page's begin", "at a page's end"])
+def test_native_reads_nothing_beside_the_parts(at_end):
+    """Pages that nobody may touch lie before and after every tensor: a vector too many ends the process."""
+    for form in forms():
+        cols = COLS if fits(form) else 120
+        if form.places == "pattern" and cols % form.group:
+            continue
+        for tokens in (1, 5, 8, 20):
+            x = torch.randn(tokens, cols, generator=torch.Generator().manual_seed(tokens))
+            arguments = packed(form, ROWS, cols, True, torch.float32)
+            given = [fenced(t, at_end) if isinstance(t, torch.Tensor) else t for t in (x, *arguments)]
+            expected = torch.ops.fmcompress.packed_linear(x, *arguments)
+            assert torch.equal(torch.ops.fmcompress.packed_linear(*given), expected), form
+
+
+@needs_native
+def test_native_reads_nothing_beside_parts_that_contradict_each_other():
+    for name, (arguments, position, change) in CONTRADICTIONS.items():
+        given = changed(arguments, position, change)
+        given = [fenced(t, True) if isinstance(t, torch.Tensor) else t for t in given]
+        for tokens in (1, 20):
+            try:
+                torch.ops.fmcompress.packed_linear(X[:1].repeat(tokens, 1), *given)
+            except ValueError:
+                continue
+            assert name == "more bits than entries", name  # not all of these exceed what there is

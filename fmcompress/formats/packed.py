@@ -5,85 +5,47 @@ docs/format.md specifies it byte by byte. Bytes may come from a stranger: everyt
 
 import zlib
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor
 
 from .. import ops
 from ..checkpoint.layout import DTYPE_NAMES, DTYPES
 from ..errors import ConfigError, PayloadError, in_one_line
-from ..layerwise import MAX_GROUP_COLS, NM, Grid, LayerResult, Pattern, QuantizedWeight
+from ..layerwise import NM, Grid, LayerResult, Pattern, QuantizedWeight
 from ..memory import require_memory
+from .description import (
+    PARTS,
+    PREFIX,
+    VERSION,
+    VERSION_KEY,
+    Description,
+    GridFields,
+    NMFields,
+    descriptions_of,
+    is_packed,
+    metadata_of,
+    parse_description,
+)
 
-VERSION, VERSION_KEY = 1, "fmcompress.packed"  # in the metadata of every file that holds packed tensors
-PARTS = ("bitmask", "indices", "values", "codes", "scale", "zero")
-PREFIX = "fmcompress.tensor."  # before the name of a packed tensor: its description as JSON
-
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-
-class GridFields(_Strict):
-    """How codes are to be read."""
-
-    bits: Literal[2, 3, 4, 8]
-    group_size: int | None = Field(ge=1, le=MAX_GROUP_COLS)
-    symmetric: bool
-
-
-class NMFields(_Strict):
-    """keep of every group neighbours are kept."""
-
-    keep: int = Field(ge=1, le=128)
-    group: int = Field(ge=1, le=128)
-
-    def stored(self, cols: int) -> int:
-        """Weights that are kept of a row of `cols`."""
-        return cols // self.group * self.keep
-
-
-class Description(_Strict):
-    """What the parts of one packed tensor are."""
-
-    dtype: Literal["F32", "BF16", "F16"]
-    rows: int = Field(ge=0, le=1 << 40)
-    cols: int = Field(ge=0, le=1 << 40)
-    kept: int = Field(ge=0, le=1 << 60)
-    pattern: NMFields | None
-    masked: bool
-    grid: GridFields | None
-    crc32: dict[str, int]
-
-    @property
-    def row_entries(self) -> int:
-        """Weights that are stored of every row, where no bitmask says which."""
-        return self.cols if self.pattern is None else self.pattern.stored(self.cols)
-
-    def shapes(self) -> dict[str, tuple[str, tuple[int, ...]]]:
-        """Part -> dtype and shape that it must have."""
-        parts: dict[str, tuple[str, tuple[int, ...]]] = {}
-        kept: tuple[int, ...] = (self.kept,) if self.masked else (self.rows, self.row_entries)
-        if self.masked:
-            parts["bitmask"] = "U8", (self.rows, (self.cols + 7) // 8)
-        if self.pattern is not None:
-            parts["indices"] = "U8", (self.rows, ops.packed_bytes(self.row_entries, index_bits(self.pattern.group)))
-        if self.grid is None:
-            parts["values"] = self.dtype, kept
-            return parts
-        groups = Grid(self.grid.bits, self.grid.group_size).groups(self.cols)
-        parts["codes"] = "U8", (*kept[:-1], ops.packed_bytes(kept[-1], self.grid.bits))
-        parts["scale"] = self.dtype, (self.rows, groups)
-        if not self.grid.symmetric:
-            parts["zero"] = "U8", (self.rows, ops.packed_bytes(groups, self.grid.bits))
-        return parts
-
-
-def index_bits(group: int) -> int:
-    """Bits of a place inside a group of N:M: the smallest width of a code that holds them all."""
-    return next(bits for bits in ops.BITS if 1 << bits >= group)
+__all__ = [
+    "PARTS",
+    "PREFIX",
+    "VERSION",
+    "VERSION_KEY",
+    "Description",
+    "GridFields",
+    "NMFields",
+    "assemble",
+    "checksum",
+    "decode",
+    "descriptions_of",
+    "encode",
+    "is_packed",
+    "metadata_of",
+    "parse_description",
+    "read_parts",
+]
 
 
 def encode(result: LayerResult, pattern: Pattern | None) -> tuple[dict[str, Tensor], Description]:
@@ -98,13 +60,13 @@ def encode(result: LayerResult, pattern: Pattern | None) -> tuple[dict[str, Tens
     bits = weight.itemsize * 8 if quantized is None else quantized.grid.bits
     entries = weight if quantized is None else quantized.codes.cpu()
     mask, parts, nm = None, dict[str, Tensor](), None
-    if isinstance(pattern, NM) and pattern.keep * index_bits(pattern.group) <= pattern.group:
+    if isinstance(pattern, NM) and pattern.keep * ops.index_bits(pattern.group) <= pattern.group:
         nm = NMFields(keep=pattern.keep, group=pattern.group)
         # exactly `keep` of every group, also where more than the others are zero
         mask = ~ops.nm_mask(weight.abs().float(), pattern.keep, pattern.group)
         places = torch.arange(cols) % pattern.group
         indices = places.to(torch.uint8).expand(rows, cols)[mask].view(rows, nm.stored(cols))
-        parts["indices"] = ops.pack_codes(indices, index_bits(pattern.group))
+        parts["indices"] = ops.pack_codes(indices, ops.index_bits(pattern.group))
         entries = entries[mask].view(rows, nm.stored(cols))
     elif result.zeros * bits > weight.numel():  # a bit a weight costs less than the zeros
         parts["bitmask"], entries = ops.pack_bitmask(entries, weight != 0, weight.numel() - result.zeros)
@@ -134,25 +96,6 @@ def encode(result: LayerResult, pattern: Pattern | None) -> tuple[dict[str, Tens
 def checksum(part: Tensor) -> int:
     """CRC-32 of the bytes of a tensor as they stand in the file."""
     return zlib.crc32(part.contiguous().view(-1).view(torch.uint8).numpy().data)
-
-
-def parse_description(name: str, text: str) -> Description:
-    """Raises PayloadError if the JSON is not a description, or contradicts itself."""
-    try:
-        described = Description.model_validate_json(text)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise PayloadError(f"{name}: the description's {where or 'JSON'} is wrong: {first['msg']}.") from None
-    pattern = described.pattern
-    if pattern is not None and (described.masked or pattern.keep > pattern.group or described.cols % pattern.group):
-        raise PayloadError(f"{name}: the description's pattern does not fit the weight.")
-    dense = described.rows * described.row_entries
-    if described.kept > dense or (not described.masked and described.kept != dense):
-        raise PayloadError(f"{name}: the description keeps {described.kept} of {dense} weights.")
-    if described.crc32.keys() != described.shapes().keys():
-        raise PayloadError(f"{name}: the description has checksums of other parts than it should.")
-    return described
 
 
 def read_parts(
@@ -216,7 +159,7 @@ def _places(described: Description, indices: Tensor) -> Tensor:
     """[rows, kept] the columns of the kept weights of an N:M pattern."""
     assert described.pattern is not None
     keep, group, kept = described.pattern.keep, described.pattern.group, described.row_entries
-    inside = ops.unpack_codes(indices, index_bits(group), kept).long()
+    inside = ops.unpack_codes(indices, ops.index_bits(group), kept).long()
     if not inside.numel():
         return inside
     if int(inside.max()) >= group:
@@ -236,27 +179,3 @@ def _dequantized(described: Description, parts: Mapping[str, Tensor], codes: Ten
     else:
         zero = ops.unpack_codes(parts["zero"], fields.bits, scale.shape[1])
     return QuantizedWeight(Grid(**fields.model_dump()), codes, scale, zero).dequantized(DTYPES[described.dtype])
-
-
-def metadata_of(descriptions: dict[str, Description]) -> dict[str, str]:
-    """What goes into the metadata of a safetensors file that holds these tensors."""
-    return {VERSION_KEY: str(VERSION), **{PREFIX + name: d.model_dump_json() for name, d in descriptions.items()}}
-
-
-def is_packed(metadata: dict[str, str]) -> bool:
-    """Whether the metadata of a file says that it holds packed tensors, of whatever version."""
-    return VERSION_KEY in metadata or any(key.startswith(PREFIX) for key in metadata)
-
-
-def descriptions_of(where: Any, metadata: dict[str, str]) -> dict[str, Description]:
-    """Packed tensor -> its description, from the metadata of a file.
-
-    Raises PayloadError for another version or a description that is not one.
-    """
-    if not is_packed(metadata):
-        return {}
-    if (version := metadata.get(VERSION_KEY)) != str(VERSION):
-        remedy = "The file is damaged: fetch it again." if version is None else "Update fmcompress."
-        raise PayloadError(f"{where}: packed format version {version}, known is {VERSION}. {remedy}")
-    found = {key.removeprefix(PREFIX): text for key, text in metadata.items() if key.startswith(PREFIX)}
-    return {name: parse_description(name, text) for name, text in found.items()}

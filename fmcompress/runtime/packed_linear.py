@@ -9,10 +9,9 @@ from torch import Tensor, nn
 from .. import _backends, ops
 from ..checkpoint.layout import DTYPE_NAMES
 from ..formats import packed
-from ..formats.packed import Description
+from ..formats.description import Description
 from ..layerwise import LayerResult, Pattern
 
-PARTS = ("bitmask", "indices", "values", "codes", "scale", "zero")
 PLACES = ("bitmask", "starts", "indices", "scale", "zero")  # as the op takes them after the entries
 
 
@@ -41,7 +40,7 @@ class PackedWeight(nn.Module):
         if parts.keys() != described.shapes().keys():
             raise ValueError(f"parts: expected {sorted(described.shapes())}, got {sorted(parts)}.")
         self.described = described
-        for part in PARTS:
+        for part in packed.PARTS:
             self.register_buffer(part, parts.get(part))
         # not in the file: where each row's entries begin among all
         starts = ops.row_starts(parts["bitmask"]) if "bitmask" in parts else None

@@ -8,7 +8,7 @@ from ..checkpoint import Checkpoint
 from ..checkpoint.layout import DTYPE_NAMES
 from ..errors import PayloadError
 from ..formats import PackedCheckpoint, QuantizedCheckpoint, compressed_tensors, packed
-from ..formats.packed import Description
+from ..formats.description import Description
 from .mapped import MappedTensors
 from .packed_linear import PackedWeight
 

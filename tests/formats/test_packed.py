@@ -9,6 +9,7 @@ import torch
 from compression import bare_checkpoint, bits_of, random_weight, run
 from torch import Tensor
 
+from fmcompress import ops
 from fmcompress.checkpoint.layout import PACKED_SINGLE, SINGLE
 from fmcompress.errors import ConfigError, PayloadError
 from fmcompress.formats import open_checkpoint, packed
@@ -166,7 +167,7 @@ def test_a_part_of_another_shape_is_refused() -> None:
 
 @pytest.mark.parametrize("group", [2, 3, 4, 5, 8, 9, 16, 17, 128])
 def test_places_inside_a_group_fit_their_width(group: int) -> None:
-    bits = packed.index_bits(group)
+    bits = ops.index_bits(group)
     assert 1 << bits >= group
     assert bits == min(width for width in (2, 3, 4, 8) if width >= math.log2(group))
     for keep in {1, group}:

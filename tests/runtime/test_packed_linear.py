@@ -9,9 +9,10 @@ from torch import nn
 from torch.nn.functional import linear
 
 from fmcompress import NM, Grid, LayerResult, Unstructured, magnitude, round_to_nearest, use
+from fmcompress.errors import ConfigError
 from fmcompress.formats import packed
 from fmcompress.layerwise import Pattern
-from fmcompress.runtime import PackedLinear, PackedWeight, replace_linears
+from fmcompress.runtime import PackedLinear, PackedWeight, replace_linears, to_semi_structured
 
 FORMS: dict[str, tuple[Pattern | None, Grid | None]] = {
     "50 %": (Unstructured(0.5), None),
@@ -225,9 +226,26 @@ def test_replace_linears_chooses_and_leaves_what_would_not_shrink():
     assert torch.equal(model.b[0].weight.dense(), result.weight)
 
 
-def test_replace_linears_refuses():
-    from fmcompress.errors import ConfigError
+def test_semi_structured_weights_need_a_gpu_and_the_right_form():
+    model = nn.Sequential(PackedLinear(PackedWeight.of(solved("2:4", 64, 64, torch.bfloat16), NM(2, 4))))
+    with pytest.raises(ConfigError, match="0: semi-structured weights need a GPU"):
+        to_semi_structured(model)
+    others = [PackedLinear(PackedWeight.of(solved(form, 64, 64), FORMS[form][0])) for form in FORMS]  # float32, too
+    assert to_semi_structured(nn.Sequential(*others)) == []
 
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no NVIDIA GPU on this machine")
+def test_semi_structured_weights_multiply_alike():
+    result = solved("2:4", 256, 256, torch.float16)
+    layer = PackedLinear(PackedWeight.of(result, NM(2, 4))).cuda()
+    model, x = nn.Sequential(layer), tokens(64, 256, torch.float16).cuda()
+    expected = layer(x)
+    assert to_semi_structured(model) == ["0"]
+    torch.testing.assert_close(model(x), expected, rtol=1e-2, atol=1e-2)
+
+
+def test_replace_linears_refuses():
     model = Model()
     with pytest.raises(ConfigError, match=r"nowhere: the model has no linear layer"):
         replace_linears(model, {"nowhere": magnitude(model.a.weight, NM(2, 4))})
