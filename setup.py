@@ -46,7 +46,7 @@ def native() -> dict:
         "fmcompress._C",
         [str(path) for path in sources],
         include_dirs=[pybind11.get_include(), os.path.abspath("csrc")],
-        extra_compile_args={"cxx": [*flags, "-Wall", "-Wno-psabi"], "nvcc": flags},
+        extra_compile_args={"cxx": [*flags, "-Wall", "-Wno-psabi", "-fno-strict-aliasing"], "nvcc": flags},
         define_macros=[("FMCOMPRESS_CUDA", "1")] if cuda else [],
     )
     return {"ext_modules": [extension], "cmdclass": {"build_ext": cpp_extension.BuildExtension}}

@@ -48,6 +48,8 @@ def packed_linear(
 
     Raises ValueError if shapes, dtypes or options do not fit, or if mask, places and entries contradict each other. On
     CUDA a contradiction makes its row NaN instead, since an error would wait for the GPU: use check_packed once.
+    Scales must be finite, or what they touch is undefined; so is a product whose sum over the codes overflows float32
+    before it is scaled.
     There is a gradient for x and bias, for which the weight is decoded as a whole; the weight itself has none.
     """
     given = (entries, bitmask, starts, indices, scale, zero)

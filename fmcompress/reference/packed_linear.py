@@ -82,7 +82,7 @@ def _mask(bitmask: Tensor | None, indices: Tensor | None, keep: int, group: int,
 def _by_rows(entries: Tensor, starts: Tensor, kept: Tensor, bits: int) -> Tensor:
     """All entries in the order of the rows: row r's begin at starts[r]. Raises ValueError if they do not fit."""
     stored = entries.shape[0] * 8 // bits if bits else entries.shape[0]
-    if len(starts) and (int(starts.min()) < 0 or int((starts + kept).max()) > stored):
+    if len(starts) and (int(starts.min()) < 0 or bool((starts > stored - kept).any())):
         raise ValueError("starts: do not fit the bitmask and the entries. Count the bits of its rows.")
     flat = unpack_codes(entries.view(1, -1), bits, stored).view(-1) if bits else entries
     row = torch.repeat_interleave(torch.arange(len(starts), device=starts.device), kept)

@@ -14,7 +14,7 @@ from ..errors import ConfigError
 from .packed_linear import PackedLinear
 
 COPY_BYTES = 1 << 28
-GREEDY: dict[str, Any] = {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}
+GREEDY: dict[str, Any] = {"do_sample": False, "num_beams": 1, "temperature": None, "top_p": None, "top_k": None}
 
 
 def stream_text(
@@ -46,7 +46,7 @@ def stream_text(
     length, longest = input_ids.shape[1], getattr(model.config.get_text_config(), "max_position_embeddings", None)
     if longest is not None and length >= longest:
         raise ConfigError(f"prompt: has {length} tokens, and the model takes at most {longest}. Shorten it.")
-    drawn = {"do_sample": True, "temperature": temperature, "top_p": top_p, "top_k": top_k}
+    drawn = {"do_sample": True, "num_beams": 1, "temperature": temperature, "top_p": top_p, "top_k": top_k}
     devices = [model.device] if model.device.type == "cuda" else []
     with torch.random.fork_rng(devices):  # generate() draws from the global generator
         torch.manual_seed(seed)
@@ -94,7 +94,9 @@ def weight_bytes(model: nn.Module) -> int:
 def dense_twin(model: nn.Module, dtype: torch.dtype) -> Any:
     """A copy of a model in which packed layers are dense ones again, all of it in one dtype."""
     memo = {id(packed): _dense_linear(packed, dtype) for packed in model.modules() if isinstance(packed, PackedLinear)}
-    return copy.deepcopy(model, memo).to(dtype)  # type: ignore[arg-type]
+    twin = copy.deepcopy(model, memo).to(dtype)  # type: ignore[arg-type]
+    twin.__dict__.pop("save_pretrained", None)  # what is dense can be saved
+    return twin
 
 
 def _dense_linear(packed: PackedLinear, dtype: torch.dtype) -> nn.Linear:

@@ -1,5 +1,6 @@
 """From a checkpoint on disk, or a model in memory, to a transformers model that computes with packed weights."""
 
+import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -37,13 +38,29 @@ def load(path: str | Path, *, device: str = "cpu", dtype: str = "auto", verify: 
     for a device or dtype that is not there.
     """
     checkpoint, target = open_checkpoint(path), pick_device(device)
-    own = next((e.dtype for e in checkpoint.tensors.values() if e.dtype.is_floating_point), torch.float32)
+    own = _stored_dtype(checkpoint)
     compute = pick_dtype(dtype, target, own) if dtype != "auto" else own
     if dtype == "auto" and (own, target.type) == (torch.float16, "cpu"):
         compute = torch.float32
     loader = _Loader(checkpoint, build_on_meta(checkpoint, compute), compute, target, verify)
     loader.fill()
     return loader.model
+
+
+def _stored_dtype(checkpoint: Checkpoint) -> torch.dtype:
+    """Of float32, bfloat16 and float16 the one that most weights of a checkpoint have."""
+    weights = dict.fromkeys((torch.float32, torch.bfloat16, torch.float16), 0)
+    for entry in checkpoint.tensors.values():
+        if entry.dtype in weights:
+            weights[entry.dtype] += math.prod(entry.shape)
+    return max(weights, key=weights.__getitem__)
+
+
+def _refuse_to_save(*_: Any, **__: Any) -> None:
+    raise ConfigError(
+        "save_pretrained: transformers reads no packed weights and would take random ones. "
+        "Copy the checkpoint's folder, or write it dense with fmcompress unpack."
+    )
 
 
 class _Loader:
@@ -60,10 +77,14 @@ class _Loader:
 
     def fill(self) -> None:
         materialise_buffers(self.model, self.device)  # of the model's own modules, so first
-        for path, module in list(self.model.named_modules()):
-            packed = self._packed(module) if isinstance(module, nn.Linear) else None
+        done: dict[int, PackedLinear | None] = {}  # a layer may have several names
+        for path, module in list(self.model.named_modules(remove_duplicate=False)):
+            if type(module) is nn.Linear and id(module) not in done:
+                done[id(module)] = self._packed(module)
+            packed = done.get(id(module))
             if packed is not None:
-                _replace(self.model, path, packed.to(self.device))
+                _replace(self.model, path, packed)
+                self.model.save_pretrained = _refuse_to_save
                 continue
             for key, tensor in own_tensors(module):
                 self._put(module, key, tensor.shape)
@@ -77,7 +98,7 @@ class _Loader:
             return None
         self._check_shape(name, weight.shape, linear.weight.shape)
         bias = None if linear.bias is None else self._dense(self.names[id(linear), "bias"], linear.bias.shape)
-        return PackedLinear(weight, bias)
+        return PackedLinear(weight, bias).to(self.device)
 
     def _put(self, module: nn.Module, key: str, shape: torch.Size) -> None:
         name = self.names[id(module), key]
@@ -131,16 +152,22 @@ def replace_linears(
     grid      without results: round the weights to it, zeros stay
     include, exclude  regular expressions over the layers' names; the output layer is left alone by default
 
-    A layer that no packed form makes smaller stays as it is. Raises ConfigError for a name that is no linear layer, a
-    weight of another shape than its result, or a regular expression that is none.
+    A layer that no packed form makes smaller stays as it is, as do subclasses of nn.Linear. Raises ConfigError for a
+    name that is no linear layer, a weight of another shape than its result, or a regular expression that is none.
     """
-    linears = {name: module for name, module in model.named_modules() if isinstance(module, nn.Linear)}
+    if isinstance(model, nn.Linear):
+        raise ConfigError("model: is a linear layer itself. Put it into a module, or make a PackedLinear of it.")
+    # subclasses are left alone: who made them reads their weight, as nn.MultiheadAttention does
+    linears = {n: module for n, module in model.named_modules(remove_duplicate=False) if type(module) is nn.Linear}
     unknown = sorted((results or {}).keys() - linears.keys())
     if unknown:
         raise ConfigError(f"{unknown[0]}: the model has no linear layer of that name.")
-    replaced = []
+    replaced, done = [], dict[int, PackedLinear]()
     for name, linear in linears.items():
         if not _wanted(name, results, include, exclude):
+            continue
+        if id(linear) in done:  # one layer of several names
+            _replace(model, name, done[id(linear)])
             continue
         result = results[name] if results is not None else _as_it_is(linear.weight.detach(), grid)
         if result.weight.shape != linear.weight.shape:
@@ -148,8 +175,11 @@ def replace_linears(
         weight = PackedWeight.of(result, pattern)
         if weight.size_bytes < linear.weight.nbytes:
             bias = None if linear.bias is None else linear.bias.detach()
-            _replace(model, name, PackedLinear(weight, bias))
+            done[id(linear)] = PackedLinear(weight, bias)
+            _replace(model, name, done[id(linear)])
             replaced.append(name)
+    if replaced and hasattr(model, "save_pretrained"):
+        model.save_pretrained = _refuse_to_save  # type: ignore[assignment]
     return replaced
 
 

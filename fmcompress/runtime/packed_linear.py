@@ -97,7 +97,7 @@ class PackedWeight(nn.Module):
         found = self._buffers  # as attributes they would cost as much as a small layer
         entries = found["codes"] if found["values"] is None else found["values"]
         places, (bits, group_size, keep, group) = [found[part] for part in PLACES], self._options
-        if x.requires_grad and torch.is_grad_enabled():
+        if torch.is_grad_enabled() and (x.requires_grad or (bias is not None and bias.requires_grad)):
             assert entries is not None
             options: dict[str, Any] = {"bits": bits, "group_size": group_size, "keep": keep, "group": group}
             options.update(zip(PLACES, places, strict=True))
@@ -127,8 +127,8 @@ def _find_starts(weight: PackedWeight, _: Any) -> None:
 class PackedLinear(nn.Module):
     """nn.Linear with a PackedWeight, which does not train, in the place of its weight.
 
-    The input may be float32, bfloat16 or float16, whatever the weight is stored in; the output has its dtype. Gradients
-    pass through to the input, so that adapters around it can train.
+    The input may be float32, bfloat16 or float16 (not float64), whatever the weight is stored in; the output has its
+    dtype. Gradients pass through to the input, so that adapters around it can train.
     """
 
     def __init__(self, weight: PackedWeight, bias: Tensor | None = None) -> None:
@@ -140,7 +140,7 @@ class PackedLinear(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """x [..., in_features] -> [..., out_features]."""
         bias = self.bias if self.bias is None or self.bias.dtype == x.dtype else self.bias.to(x.dtype)
-        out = self.weight.product(x.reshape(-1, self.in_features), bias)
+        out = self.weight.product(x.reshape(-1, self.in_features).contiguous(), bias)
         return out.view(*x.shape[:-1], self.out_features)
 
     def extra_repr(self) -> str:

@@ -42,7 +42,7 @@ class WeightReader:
         else:
             return None
         if self.verify:
-            _check_numbers(name, weight)
+            _check_numbers(name, weight, positive=isinstance(checkpoint, PackedCheckpoint))
         return weight
 
     def _quantized(self, checkpoint: QuantizedCheckpoint, name: str) -> PackedWeight:
@@ -51,6 +51,8 @@ class WeightReader:
         (rows, cols), codes, scale, zero = compressed_tensors.read_parts(
             name, grid, lambda part: self.mapped.tensor(checkpoint.part(name, part))
         )
+        if scale.dtype not in (torch.float32, torch.bfloat16, torch.float16):
+            raise PayloadError(f"{name}: expected scales in float32, bfloat16 or float16, got {scale.dtype}.")
         parts = {"codes": codes, "scale": scale}
         if not grid.symmetric:
             parts["zero"] = ops.pack_codes(zero, grid.bits)
@@ -70,11 +72,14 @@ class WeightReader:
         return PackedWeight(described, parts)
 
 
-def _check_numbers(name: str, weight: PackedWeight) -> None:
+def _check_numbers(name: str, weight: PackedWeight, positive: bool) -> None:
     """A product with one token reads every row and checks it; with zeros it must be zeros."""
+    scale, damaged = weight.scale, "The file is damaged: fetch it again."
+    if scale is not None and not (torch.isfinite(scale).all() and (not positive or (scale > 0).all())):
+        raise PayloadError(f"{name}: a scale is not a positive number. {damaged}")
     try:
-        product = weight.product(torch.zeros(1, weight.shape[1]), None)
+        product = weight.product(torch.zeros(1, weight.shape[1], dtype=torch.float32, device="cpu"), None)
     except ValueError as error:
         raise PayloadError(f"{name}: {error}") from None
     if product.count_nonzero():  # NaN counts
-        raise PayloadError(f"{name}: holds scales or values that are not finite. The file is damaged: fetch it again.")
+        raise PayloadError(f"{name}: holds values that are not finite. {damaged}")

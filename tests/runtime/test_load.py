@@ -97,6 +97,20 @@ def test_state_dict_has_the_names_of_the_file(home):
     assert set(model.state_dict()) - {"lm_head.weight"} == stored  # tied: the file holds it once
 
 
+def test_saving_is_refused_where_nobody_could_read_it(home, tmp_path):
+    with pytest.raises(ConfigError, match="save_pretrained: transformers reads no packed weights"):
+        load(home / "4 bits").save_pretrained(tmp_path / "saved")
+    load(home / "model").save_pretrained(tmp_path / "saved")
+
+
+def test_defaults_of_torch_do_not_matter(home):
+    torch.set_default_dtype(torch.float64)
+    try:
+        assert load(home / "50 % + 4 bits").dtype == torch.float32
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
 def test_a_dense_checkpoint_loads_as_it_is(home):
     model = load(home / "model")
     assert not packed_layers(model)
@@ -182,7 +196,7 @@ def test_what_no_checksum_tells(home, tmp_path, monkeypatch):
     monkeypatch.setattr("fmcompress.formats.packed.checksum", lambda part: -1)
     reader = WeightReader(checkpoint, MappedTensors(), verify=True)
     name = min(right)
-    with pytest.raises(PayloadError, match=rf"{name}: holds scales or values that are not finite"):
+    with pytest.raises(PayloadError, match=rf"{name}: a scale is not a positive number"):
         reader.read(name)
 
 

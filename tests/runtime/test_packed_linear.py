@@ -245,6 +245,32 @@ def test_semi_structured_weights_multiply_alike():
     torch.testing.assert_close(model(x), expected, rtol=1e-2, atol=1e-2)
 
 
+def test_inputs_of_any_strides():
+    layer = PackedLinear(PackedWeight.of(solved("50 % + 4 bits", 24, 96)))
+    x = tokens(4, 192)
+    for view in (x[:, ::2], x.view(2, 2, 192)[:, -1:, 96:], tokens(96, 4).T):
+        assert not view.is_contiguous()
+        assert torch.equal(layer(view), layer(view.contiguous()))
+
+
+def test_bias_may_train_alone():
+    layer = PackedLinear(PackedWeight.of(solved("50 %", 24, 96)), torch.zeros(24))
+    layer.bias.requires_grad_()
+    layer(tokens(3, 96)).sum().backward()
+    assert layer.bias.grad.tolist() == [3.0] * 24
+
+
+def test_replace_linears_of_shared_and_of_special_layers():
+    model = Model()
+    model.c = model.a
+    assert replace_linears(model, grid=Grid(4, 32)) == ["a", "b.0"]
+    assert model.c is model.a
+    encoder = nn.TransformerEncoderLayer(64, 4, 64).requires_grad_(False).eval()
+    assert replace_linears(encoder, grid=Grid(4, 32)) == ["linear1", "linear2"]
+    with pytest.raises(ConfigError, match="is a linear layer itself"):
+        replace_linears(nn.Linear(64, 64), grid=Grid(4, 32))
+
+
 def test_replace_linears_refuses():
     model = Model()
     with pytest.raises(ConfigError, match=r"nowhere: the model has no linear layer"):
