@@ -34,7 +34,7 @@ Exclude = Annotated[str | None, typer.Option(help="No tensors whose name matches
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")]
 Dtype = Annotated[str | None, typer.Option(help="To run the model in: auto, float32, bfloat16, float16.")]
 RunDtype = Annotated[str, typer.Option(help="To run the model in: auto, float32, bfloat16, float16.")]
-Verify = Annotated[bool, typer.Option("--verify/--no-verify", help="Read and check all weights first.")]
+Verify = Annotated[bool, typer.Option("--verify/--no-verify", help="Check all packed weights first.")]
 ConfigFile = Annotated[Path | None, typer.Option("--config", help="YAML file with options of the method; flags win.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace OUT, forget an interrupted run.")]

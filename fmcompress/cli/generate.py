@@ -34,8 +34,8 @@ def generate(
     from ..runtime.generation import stream_text
 
     with err.status("loading"):
+        model = load(checkpoint, device=device, dtype=dtype, verify=verify)  # its errors are the clearer ones
         tokenizer = load_tokenizer(checkpoint)
-        model = load(checkpoint, device=device, dtype=dtype, verify=verify)
     text = sys.stdin.read() if prompt == "-" else prompt
     pieces: list[str] = []
     begin = time.perf_counter()

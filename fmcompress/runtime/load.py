@@ -21,7 +21,7 @@ from .packed_linear import PackedLinear, PackedWeight
 from .reader import WeightReader
 
 
-def load(path: str | Path, *, device: str = "cpu", dtype: str = "auto", verify: bool = True) -> Any:
+def load(path: str | Path, *, device: str = "cpu", dtype: str | torch.dtype = "auto", verify: bool = True) -> Any:
     """A checkpoint as a causal language model of transformers, ready for generate().
 
     Linear layers whose weights are packed, or quantized as compressed-tensors has it, become PackedLinear modules that
@@ -29,8 +29,8 @@ def load(path: str | Path, *, device: str = "cpu", dtype: str = "auto", verify: 
 
     path    folder of a dense, packed or compressed-tensors checkpoint; its files must not change while they are mapped
     device  "cpu", "cuda", "cuda:1", ... or "auto"
-    dtype   "auto", "float32", "bfloat16" or "float16": of activations and of tensors that are not packed; auto is the
-            checkpoint's own, but on a CPU float32 in the place of float16, which is slow there
+    dtype   "auto", "float32", "bfloat16", "float16" or one of torch's: of activations and of tensors that are not packed;
+            auto is the checkpoint's own, but on a CPU float32 in the place of float16, which is slow there
     verify  read everything once: checksums, masks, places and scales. Without it the first token comes sooner, and
             damage shows when a layer is first used or, where only numbers changed, not at all; memory is safe anyway
 
@@ -38,6 +38,7 @@ def load(path: str | Path, *, device: str = "cpu", dtype: str = "auto", verify: 
     for a device or dtype that is not there.
     """
     checkpoint, target = open_checkpoint(path), pick_device(device)
+    dtype = str(dtype).removeprefix("torch.")
     own = _stored_dtype(checkpoint)
     compute = pick_dtype(dtype, target, own) if dtype != "auto" else own
     if dtype == "auto" and (own, target.type) == (torch.float16, "cpu"):
@@ -161,7 +162,9 @@ def replace_linears(
     linears = {n: module for n, module in model.named_modules(remove_duplicate=False) if type(module) is nn.Linear}
     unknown = sorted((results or {}).keys() - linears.keys())
     if unknown:
-        raise ConfigError(f"{unknown[0]}: the model has no linear layer of that name.")
+        raise ConfigError(
+            f"{unknown[0]}: the model has no nn.Linear of that name. Give names of modules, without .weight."
+        )
     replaced, done = [], dict[int, PackedLinear]()
     for name, linear in linears.items():
         if not _wanted(name, results, include, exclude):

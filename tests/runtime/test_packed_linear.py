@@ -273,7 +273,7 @@ def test_replace_linears_of_shared_and_of_special_layers():
 
 def test_replace_linears_refuses():
     model = Model()
-    with pytest.raises(ConfigError, match=r"nowhere: the model has no linear layer"):
+    with pytest.raises(ConfigError, match=r"nowhere: the model has no nn.Linear"):
         replace_linears(model, {"nowhere": magnitude(model.a.weight, NM(2, 4))})
     with pytest.raises(ConfigError, match=r"a: expected \[32, 64\], got \[64, 64\]"):
         replace_linears(model, {"a": magnitude(model.b[0].weight, NM(2, 4))})
