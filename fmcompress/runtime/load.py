@@ -29,7 +29,7 @@ def load(path: str | Path, *, device: str = "cpu", dtype: str | torch.dtype = "a
 
     path    folder of a dense, packed or compressed-tensors checkpoint; its files must not change while they are mapped
     device  "cpu", "cuda", "cuda:1", ... or "auto"
-    dtype   "auto", "float32", "bfloat16", "float16" or one of torch's: of activations and of tensors that are not packed;
+    dtype   "auto", "float32", "bfloat16", "float16" or torch's: of activations and of tensors not packed;
             auto is the checkpoint's own, but on a CPU float32 in the place of float16, which is slow there
     verify  read everything once: checksums, masks, places and scales. Without it the first token comes sooner, and
             damage shows when a layer is first used or, where only numbers changed, not at all; memory is safe anyway
