@@ -1,5 +1,9 @@
 // pack_bitmask and unpack_bitmask on the CPU. Two passes over pieces of the matrix: how many values each keeps, from
 // which follows where they lie, then the values.
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic ignored "-Wuninitialized" // of the AVX-512 intrinsics of GCC 12
+#endif
+
 #include <algorithm>
 #include <bit>
 #include <cstring>
@@ -33,6 +37,23 @@ namespace avx2 {
 #include "expand-inl.h"
 } // namespace avx2
 #pragma GCC pop_options
+
+#pragma GCC push_options
+#pragma GCC target("avx2,fma,popcnt,avx512f,avx512bw,avx512vl,avx512vbmi,avx512vbmi2")
+namespace avx512 {
+// Of bytes, whose mask in memory is as large as they are: 64 at a time.
+static uint8_t* compact_row(const uint8_t* values, const uint8_t* bits, int64_t count, uint8_t* to, uint8_t* end) {
+    int64_t i = 0;
+    for (uint64_t mask; i + 64 <= count && end - to >= 64; i += 64) {
+        memcpy(&mask, bits + i / 8, 8);
+        // to a register and then stored whole: compressing into memory is microcode on Zen
+        _mm512_storeu_si512(to, _mm512_maskz_compress_epi8(mask, _mm512_loadu_si512(values + i)));
+        to += __builtin_popcountll(mask);
+    }
+    return avx2::compact_row(values + i, bits + i / 8, count - i, to, end);
+}
+} // namespace avx512
+#pragma GCC pop_options
 #endif
 
 static int64_t mask_bytes(int64_t cols) { return (cols + 7) / 8; }
@@ -59,7 +80,11 @@ template <class Value> static void compact_all(const Tensor& values, const Tenso
     const auto* bits = static_cast<const uint8_t*>(bitmask.data_ptr());
     auto* out = static_cast<Value*>(kept.data_ptr());
     const int64_t cols = values.size(1), stride = bitmask.size(1);
-    const auto compact_row = FOR_THIS_CPU(compact_row<Value>);
+    auto compact_row = FOR_THIS_CPU(compact_row<Value>);
+#if defined(__x86_64__)
+    if constexpr (sizeof(Value) == 1)
+        if (current_isa() >= Isa::avx512) compact_row = avx512::compact_row;
+#endif
     pieces.for_each([&](int64_t i, const Piece& piece) {
         Value *to = out + places[i], *end = out + places[i + 1];
         for (int64_t r = piece.first_row; r < piece.last_row; ++r)
