@@ -9,6 +9,9 @@ HOST_DEVICE constexpr int64_t size_of(Number number) { return number == Number::
 // The width of a place inside a group of N:M: the smallest of a code that holds them all.
 HOST_DEVICE constexpr int index_bits(int group) { return group <= 4 ? 2 : group <= 8 ? 3 : group <= 16 ? 4 : 8; }
 
+// Of a stream of codes.
+HOST_DEVICE constexpr int64_t packed_bytes(int64_t codes, int64_t bits) { return (codes * bits + 31) / 32 * 4; }
+
 // Either bitmask and starts say where the entries of a row belong, or indices do, or every weight has an entry.
 struct PackedWeight {
     int64_t rows, cols;

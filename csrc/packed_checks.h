@@ -20,8 +20,6 @@ inline const uint8_t* bytes_of_part(const Tensor& tensor) {
     return bytes ? bytes : &nothing;
 }
 
-inline int64_t code_bytes(int64_t codes, int64_t bits) { return (codes * bits + 31) / 32 * 4; }
-
 // The parts of packed_linear's schema.
 struct [[gnu::visibility("hidden")]] PackedParts { // as Tensor is
     const Tensor& entries;
@@ -44,7 +42,7 @@ inline void take_places(PackedWeight& weight, const PackedParts& parts) {
         weight.keep = static_cast<int>(parts.keep);
         weight.group = static_cast<int>(parts.group);
         weight.rows = parts.indices->size(0);
-        weight.index_bytes = code_bytes(weight.cols / parts.group * parts.keep, index_bits(weight.group));
+        weight.index_bytes = packed_bytes(weight.cols / parts.group * parts.keep, index_bits(weight.group));
         check_tensor(*parts.indices, "indices", ScalarType::Byte, {weight.rows, weight.index_bytes}, parts.entries);
         weight.indices = bytes_of_part(*parts.indices);
     } else {
@@ -61,7 +59,7 @@ inline void take_grids(PackedWeight& weight, const PackedParts& parts) {
     check_tensor(*parts.scale, "scale", parts.scale->scalar_type(), {weight.rows, weight.groups}, parts.entries);
     weight.scale = parts.scale->data_ptr();
     if (!parts.zero) return;
-    weight.zero_bytes = code_bytes(weight.groups, weight.bits);
+    weight.zero_bytes = packed_bytes(weight.groups, weight.bits);
     check_tensor(*parts.zero, "zero", ScalarType::Byte, {weight.rows, weight.zero_bytes}, parts.entries);
     weight.zero = bytes_of_part(*parts.zero);
 }
@@ -78,7 +76,7 @@ inline PackedWeight packed_weight(const PackedParts& parts, int64_t cols) {
         check_bits(parts.bits);
     else
         weight.values = number_of(parts.entries, "entries");
-    const int64_t kept = weight.kept_of_row(), stored = parts.bits ? code_bytes(kept, parts.bits) : kept;
+    const int64_t kept = weight.kept_of_row(), stored = parts.bits ? packed_bytes(kept, parts.bits) : kept;
     if (parts.bitmask)
         check_tensor(parts.entries, "entries", type, {parts.entries.numel()}, parts.entries);
     else

@@ -1,5 +1,4 @@
 // pack_codes and unpack_codes on the CPU.
-
 #include <torch/csrc/stable/library.h>
 #include <torch/csrc/stable/ops.h>
 

@@ -6,7 +6,8 @@
 #include <cstring>
 #include <type_traits>
 
-#include "ops.h"
+#include "checks.h"
+#include "packed.h"
 
 static_assert(std::endian::native == std::endian::little, "byte 0 of a word must be its lowest");
 
@@ -91,11 +92,9 @@ template <int BITS> void unpack_part(const uint8_t* packed, int64_t bytes, uint8
     memcpy(codes + i, last, count - i);
 }
 
-inline int64_t packed_bytes(int64_t cols, int64_t bits) { return (cols * bits + 31) / 32 * 4; }
-
 // Run body with the width as a constant.
 template <class Body> void for_bits(int64_t bits, const Body& body) {
-    require(bits == 2 || bits == 3 || bits == 4 || bits == 8, "bits: expected 2, 3, 4 or 8, got ", bits, ".");
+    check_bits(bits);
     if (bits == 2) body(std::integral_constant<int, 2>());
     if (bits == 3) body(std::integral_constant<int, 3>());
     if (bits == 4) body(std::integral_constant<int, 4>());
