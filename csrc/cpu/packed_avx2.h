@@ -85,7 +85,7 @@ template <int BITS> static void expand_codes(const Row& row, int64_t cols, uint8
         uint64_t mask = mask_of_64(row, col, cols);
         for (int64_t i = col; i < std::min(cols, col + 64); i += 8, mask >>= 8) {
             uint64_t fill;
-            memcpy(&fill, row.fill + i, 8);
+            memcpy(&fill, row.fill + i * row.fill_step, 8);
             const uint64_t codes = expand_fields<BITS, 8>(row.entries, bit, mask & 0xff, fill);
             memcpy(to + i, &codes, 8);
             bit += BITS * _mm_popcnt_u64(mask & 0xff);

@@ -11,12 +11,16 @@ template <int FIELD> inline constexpr int block_cols = LANES * lane_cols<FIELD>;
 template <int FIELD> inline constexpr int block_floats = LANES * (fields<FIELD> + 1);
 
 template <int FIELD> static void lay_out(const float* x, int64_t cols, float* to) {
-    for (int64_t col = 0; col < cols; col += block_cols<FIELD>, to += block_floats<FIELD>) {
-        std::fill_n(to, block_floats<FIELD>, 0.0f);
-        for (int i = 0; i < std::min<int64_t>(block_cols<FIELD>, cols - col); ++i) {
-            to[fields<FIELD> * LANES + i / lane_cols<FIELD>] += x[col + i];
-            lay_out_column<FIELD>(x[col + i], i, to);
-        }
+    constexpr int count = block_cols<FIELD>;
+    for (int64_t col = 0; col < cols; col += count, to += block_floats<FIELD>) {
+        float last[count] = {};
+        const bool whole = cols - col >= count;
+        if (!whole) std::copy_n(x + col, cols - col, last);
+        const float* from = whole ? x + col : last;
+#pragma GCC unroll 8
+        for (int i = 0; i < count; ++i) lay_out_column<FIELD>(from[i], i, to);
+        for (int lane = 0; lane < LANES; ++lane, from += lane_cols<FIELD>)
+            to[fields<FIELD> * LANES + lane] = std::accumulate(from, from + lane_cols<FIELD>, 0.0f);
     }
 }
 

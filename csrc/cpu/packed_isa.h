@@ -18,7 +18,8 @@ struct Row {
     const uint8_t* entries; // the row's first entry begins `bit` bits after this
     int64_t bit, kept;
     const float *scale, *zero; // of every group
-    const uint8_t* fill;       // for every column the code of 0, `cols` and SLACK of them
+    const uint8_t* fill;       // the code of 0 of column i is fill[i * fill_step]; SLACK more may be read
+    int64_t fill_step;         // 1, or 0 where it is the same everywhere
 };
 
 // Bits that are fewer than 64, apart from the loop that has no need of them.
@@ -57,7 +58,7 @@ template <int BITS> static void expand_codes(const Row& row, int64_t cols, uint8
     int64_t bit = row.bit;
     for (int64_t col = 0; col < cols; ++col) {
         if (!(row.mask[col / 8] >> col % 8 & 1)) {
-            to[col] = row.fill[col];
+            to[col] = row.fill[col * row.fill_step];
             continue;
         }
         uint16_t word;

@@ -1,5 +1,7 @@
 // packed_linear on the CPU: few tokens straight from the packed rows, many by decoding some rows at a time for a
 // product.
+#include <numeric>
+
 #include <torch/csrc/stable/library.h>
 #include <torch/headeronly/core/ScalarType.h>
 
