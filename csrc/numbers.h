@@ -22,7 +22,8 @@ HOST_DEVICE float from_bfloat16(uint16_t half) { return float_of(static_cast<uin
 HOST_DEVICE uint16_t to_bfloat16(float value) {
     const uint32_t bits = bits_of(value);
     const uint32_t rounded = (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
-    return static_cast<uint16_t>(value != value ? 0x7fc0 : rounded);
+    const uint32_t nan = (bits & 0x7fffffff) > 0x7f800000 ? 0x7fc0 : 0; // with a branch it would be no vector
+    return static_cast<uint16_t>(nan | (nan ? 0 : rounded));
 }
 
 // The exponent is shifted by a product, which is exact and takes subnormal halves along; inf and NaN get the rest of

@@ -92,7 +92,8 @@ template <int BITS> static void expand_codes(const Row& row, int64_t cols, uint8
     int64_t bit = row.bit;
     for (int64_t col = 0; col < cols; col += 64) {
         const uint64_t mask = mask_of_64(row, col, cols);
-        _mm512_storeu_si512(to + col, expand_64<BITS>(row.entries, bit, mask, load_words(row.fill + col * row.fill_step)));
+        _mm512_storeu_si512(to + col,
+                            expand_64<BITS>(row.entries, bit, mask, load_words(row.fill + col * row.fill_step)));
         bit += BITS * _mm_popcnt_u64(mask);
     }
 }
@@ -102,7 +103,8 @@ constexpr int expanded_field(int) { return 8; }
 template <int BITS, bool DIRTY = false> class Expander {
   public:
     Expander(const PackedWeight& weight, const Row& row, std::vector<uint8_t>&)
-        : mask(row.mask), fill(row.fill), entries(row.entries), fill_step(64 * row.fill_step), left(weight.cols), bit(row.bit) {}
+        : mask(row.mask), fill(row.fill), entries(row.entries), fill_step(64 * row.fill_step), left(weight.cols),
+          bit(row.bit) {}
 
     // The next 64 columns.
     [[gnu::always_inline]] Words block(int64_t) {

@@ -44,7 +44,7 @@ static void decode_row(const PackedWeight& weight, const Row& row, uint8_t* buff
 static void decode_row(const PackedWeight& weight, const Row& row, uint8_t* buffer, float* floats, uint16_t* to) {
     if (!weight.bits && weight.values == Number::bfloat16) return values_of(row, weight.cols, to);
     decode_row(weight, row, buffer, floats);
-    for (int64_t i = 0; i < weight.cols; ++i) to[i] = to_bfloat16(floats[i]);
+    for (int64_t i = 0, cols = weight.cols; i < cols; ++i) to[i] = to_bfloat16(floats[i]);
 }
 
 // a . b, in eight sums that do not wait for each other.

@@ -31,16 +31,18 @@ def generate(
     from ..calibration import encode_prompt, load_tokenizer
     from ..report import err, print_json, show_text
     from ..runtime import load
-    from ..runtime.generation import stream_text
+    from ..runtime.generation import context_left, stream_text
 
     with err.status("loading"):
         model = load(checkpoint, device=device, dtype=dtype, verify=verify)  # its errors are the clearer ones
         tokenizer = load_tokenizer(checkpoint)
     text = sys.stdin.read() if prompt == "-" else prompt
+    input_ids = encode_prompt(tokenizer, text, chat=chat)
+    left = context_left(model, input_ids.shape[1])
     pieces: list[str] = []
     begin = time.perf_counter()
     new_tokens = stream_text(
-        model, tokenizer, encode_prompt(tokenizer, text, chat=chat), pieces.append if json else show_text,
+        model, tokenizer, input_ids, pieces.append if json else show_text,
         max_new_tokens=max_new_tokens, temperature=temperature, top_p=top_p, top_k=top_k, seed=seed,
     )  # fmt: skip
     seconds = time.perf_counter() - begin
@@ -48,3 +50,5 @@ def generate(
         print_json({"prompt": text, "text": "".join(pieces), "new_tokens": new_tokens, "seconds": seconds})
     else:
         show_text("\n")
+    if new_tokens == left and left < max_new_tokens:
+        err.print(f"the model's context is full after {left} of {max_new_tokens} new tokens", soft_wrap=True)

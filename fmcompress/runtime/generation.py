@@ -17,6 +17,17 @@ COPY_BYTES = 1 << 28
 GREEDY: dict[str, Any] = {"do_sample": False, "num_beams": 1, "temperature": None, "top_p": None, "top_k": None}
 
 
+def context_left(model: Any, length: int) -> int | None:
+    """Tokens that a model's context holds after a prompt of so many; None where there is no limit.
+
+    Raises ConfigError if the prompt leaves no room.
+    """
+    longest = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    if longest is not None and length >= longest:
+        raise ConfigError(f"prompt: has {length} tokens, and the model takes at most {longest}. Shorten it.")
+    return None if longest is None else longest - length
+
+
 def stream_text(
     model: Any,
     tokenizer: Any,
@@ -29,7 +40,8 @@ def stream_text(
     top_k: int = 0,
     seed: int = 0,
 ) -> int:
-    """Continue a prompt, and hand on each piece of text as soon as it is certain. Returns the number of new tokens.
+    """Continue a prompt, and hand on each piece of text as soon as it is certain. Returns the number of new tokens,
+    fewer than asked for where the text or the model's context ends.
 
     input_ids    [1, length] int64
     temperature  0 takes the likeliest token every time; otherwise tokens are drawn, the same ones for the same seed
@@ -43,9 +55,8 @@ def stream_text(
         def on_finalized_text(self, text: str, stream_end: bool = False) -> None:
             show(text)
 
-    length, longest = input_ids.shape[1], getattr(model.config.get_text_config(), "max_position_embeddings", None)
-    if longest is not None and length >= longest:
-        raise ConfigError(f"prompt: has {length} tokens, and the model takes at most {longest}. Shorten it.")
+    length = input_ids.shape[1]
+    left = context_left(model, length)
     drawn = {"do_sample": True, "num_beams": 1, "temperature": temperature, "top_p": top_p, "top_k": top_k}
     devices = [model.device] if model.device.type == "cuda" else []
     with torch.random.fork_rng(devices):  # generate() draws from the global generator
@@ -53,7 +64,7 @@ def stream_text(
         tokens = model.generate(
             input_ids.to(model.device),
             attention_mask=torch.ones_like(input_ids, device=model.device),
-            max_new_tokens=max_new_tokens if longest is None else min(max_new_tokens, longest - length),
+            max_new_tokens=max_new_tokens if left is None else min(max_new_tokens, left),
             streamer=Shown(tokenizer, skip_prompt=True, skip_special_tokens=True),
             **(drawn if temperature > 0 else GREEDY),
         )

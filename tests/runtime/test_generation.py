@@ -9,6 +9,7 @@ from compression import run
 from helpers import invoke, make_checkpoint
 from torch import nn
 
+from fmcompress.calibration import load_tokenizer
 from fmcompress.errors import ConfigError
 from fmcompress.runtime import PackedLinear, load
 from fmcompress.runtime.generation import copy_rate, dense_twin, measure_decoding, weight_bytes
@@ -53,6 +54,17 @@ def test_prompt_from_standard_input(home, capsys, monkeypatch):
     monkeypatch.setattr("sys.stdin", io.StringIO("The list"))
     outcome = invoke(capsys, "generate", home / "packed", "--prompt", "-", "--max-new-tokens", 2, "--json")
     assert json.loads(outcome.stdout)["prompt"] == "The list"
+
+
+def test_a_full_context_is_said(home, capsys):
+    tokenizer = load_tokenizer(home / "packed")
+    prompt = max((" word" * n for n in range(1, 128)), key=lambda text: len(tokenizer(text).input_ids) % 128)
+    left = 128 - len(tokenizer(prompt).input_ids)
+    assert 0 < left < 8  # too few for the text to end first, with this seed
+    args = ("generate", home / "packed", "--prompt", prompt, "--max-new-tokens")
+    cut = invoke(capsys, *args, 500)
+    assert f"context is full after {left} of 500" in cut.stderr
+    assert "context" not in invoke(capsys, *args, left).stderr
 
 
 BAD = {
