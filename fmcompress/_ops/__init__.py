@@ -3,12 +3,32 @@
 from collections.abc import Callable
 
 from .checks import BITS, VALUE_BYTES
+from .cocktail import (
+    HEADER_BYTES,
+    Layout,
+    check_add_payload_,
+    check_compress_delta_,
+    check_compress_gradient_,
+    check_compress_mean_,
+    check_layout,
+    check_payload_checksum,
+)
 from .packed_linear import check_packed_linear, index_bits
 from .packing import check_pack_bitmask, check_pack_codes, check_unpack_bitmask, check_unpack_codes, packed_bytes
 from .pruning import MAX_BLOCK_COLS, check_nm_mask, check_select_smallest, check_sweep_block_
 from .quantization import check_dequantize, check_joint_sweep_block_, check_quantize, check_search_grid
 
-__all__ = ["BITS", "CHECKS", "MAX_BLOCK_COLS", "VALUE_BYTES", "index_bits", "packed_bytes"]
+__all__ = [
+    "BITS",
+    "CHECKS",
+    "HEADER_BYTES",
+    "MAX_BLOCK_COLS",
+    "VALUE_BYTES",
+    "Layout",
+    "check_layout",
+    "index_bits",
+    "packed_bytes",
+]
 
 CHECKS: dict[str, Callable[..., None]] = {
     "select_smallest": check_select_smallest,
@@ -23,4 +43,9 @@ CHECKS: dict[str, Callable[..., None]] = {
     "pack_bitmask": check_pack_bitmask,
     "unpack_bitmask": check_unpack_bitmask,
     "packed_linear": check_packed_linear,
+    "compress_gradient_": check_compress_gradient_,
+    "compress_delta_": check_compress_delta_,
+    "compress_mean_": check_compress_mean_,
+    "add_payload_": check_add_payload_,
+    "payload_checksum": check_payload_checksum,
 }

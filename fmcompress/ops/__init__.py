@@ -1,6 +1,7 @@
 """Public functions over torch.ops.fmcompress: typed, checked; inputs made contiguous here and nowhere else."""
 
-from .._ops import BITS, MAX_BLOCK_COLS, index_bits, packed_bytes
+from .._ops import BITS, HEADER_BYTES, MAX_BLOCK_COLS, Layout, check_layout, index_bits, packed_bytes
+from .cocktail import add_payload_, compress_delta_, compress_gradient_, compress_mean_, payload_checksum
 from .packed_linear import check_packed, packed_linear, row_starts
 from .packing import pack_bitmask, pack_codes, unpack_bitmask, unpack_codes
 from .pruning import nm_mask, select_smallest, sweep_block_
@@ -8,8 +9,15 @@ from .quantization import dequantize, joint_sweep_block_, quantize, search_grid
 
 __all__ = [
     "BITS",
+    "HEADER_BYTES",
     "MAX_BLOCK_COLS",
+    "Layout",
+    "add_payload_",
+    "check_layout",
     "check_packed",
+    "compress_delta_",
+    "compress_gradient_",
+    "compress_mean_",
     "dequantize",
     "index_bits",
     "joint_sweep_block_",
@@ -18,6 +26,7 @@ __all__ = [
     "pack_codes",
     "packed_bytes",
     "packed_linear",
+    "payload_checksum",
     "quantize",
     "row_starts",
     "search_grid",

@@ -3,12 +3,17 @@
 import torch
 
 from .._ops import CHECKS
+from .cocktail import add_payload_, compress_delta_, compress_gradient_, compress_mean_, payload_checksum
 from .packed_linear import dense_weight, packed_linear
 from .packing import pack_bitmask, pack_codes, unpack_bitmask, unpack_codes
 from .pruning import nm_mask, select_smallest, sweep_block_
 from .quantization import dequantize, joint_sweep_block_, quantize, search_grid
 
 __all__ = [
+    "add_payload_",
+    "compress_delta_",
+    "compress_gradient_",
+    "compress_mean_",
     "dense_weight",
     "dequantize",
     "joint_sweep_block_",
@@ -16,6 +21,7 @@ __all__ = [
     "pack_bitmask",
     "pack_codes",
     "packed_linear",
+    "payload_checksum",
     "quantize",
     "search_grid",
     "select_smallest",

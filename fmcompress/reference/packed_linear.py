@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from .._ops.packed_linear import group_width, index_bits
-from .packing import _to_bits, unpack_codes
+from .packing import to_bits, unpack_codes
 
 
 def packed_linear(
@@ -65,7 +65,7 @@ def dense_weight(
 def _mask(bitmask: Tensor | None, indices: Tensor | None, keep: int, group: int, cols: int) -> Tensor | None:
     """[rows, cols] where there are entries; None for everywhere. Raises ValueError for bits and places out of range."""
     if bitmask is not None:
-        bits = _to_bits(bitmask).bool()
+        bits = to_bits(bitmask).bool()
         if bits[:, cols:].any():
             raise ValueError(f"bitmask: expected no bit after the last of {cols} columns.")
         return bits[:, :cols]
