@@ -36,3 +36,7 @@ class BackendUnavailable(FmcompressError, RuntimeError):
 
 class PayloadError(FmcompressError):
     """Bytes from elsewhere that do not parse."""
+
+
+class CommunicationError(FmcompressError, RuntimeError):
+    """A collective that failed, or a worker that has gone."""

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from .checks import BITS, VALUE_BYTES
 from .cocktail import (
     HEADER_BYTES,
+    MAX_STRATUM,
     Layout,
     check_add_payload_,
     check_compress_delta_,
@@ -23,6 +24,7 @@ __all__ = [
     "CHECKS",
     "HEADER_BYTES",
     "MAX_BLOCK_COLS",
+    "MAX_STRATUM",
     "VALUE_BYTES",
     "Layout",
     "check_layout",

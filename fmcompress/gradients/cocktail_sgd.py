@@ -1,0 +1,190 @@
+"""The paper's algorithm for custom training loops: workers train apart and exchange what their models have learnt."""
+
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from .. import ops
+from ..errors import ConfigError, FmcompressError
+from .collectives import Workers
+from .config import CocktailConfig
+from .sharded_mean import ShardedMean
+
+_ALIGNMENT = 16  # elements; every parameter begins where vectors do
+
+
+class CocktailSGD:
+    """Local steps, and after each one the compressed mean of the models' changes (Wang et al., ICML 2023, algorithm 1).
+
+    model            its trainable parameters are moved into one flat tensor; all of one dtype and on one device
+    optimizer        steps on them locally, any of torch's
+    config           how changes are compressed
+    group            whose ranks train together; None: all
+    delay            0: the exchange ends before the next step begins; 1: it runs during the next forward and backward
+                     pass, and what it brings arrives one step late
+    start_iteration  steps before it average dense gradients, while the optimizer's moments settle
+    timeout_s        after which a silent rank is taken for gone
+
+    Every worker keeps its own model x, and a copy g of the shared one that is the same on all of them. A step sends
+    C(x - g), takes it from x, and adds the compressed mean to both: what was not sent stays in x - g, the worker's
+    error feedback, and what the server of a shard could not send stays in its residual. Memory: g, and the residual of
+    a shard, beside the model.
+
+    Call step() instead of optimizer.step(); buffers such as running means are not exchanged. Save state_dict() on every
+    rank, since models differ: that and the optimizer's go on bit for bit. average_() ends a training with one model.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        config: CocktailConfig | None = None,
+        *,
+        group: dist.ProcessGroup | None = None,
+        delay: int = 0,
+        start_iteration: int = 10,
+        timeout_s: float = 300.0,
+    ) -> None:
+        if delay not in (0, 1):
+            raise ConfigError(f"delay: expected 0 or 1, got {delay!r}. Older changes harm more than they help.")
+        self.config, self.optimizer = config or CocktailConfig(), optimizer
+        self.delay, self.start_iteration = delay, start_iteration
+        self.workers = Workers(group, timeout_s)
+        self.parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        self.local = _flatten(self.parameters)
+        self.workers.broadcast_(self.local)
+        self.shared = self.local.clone()
+        self.mean = ShardedMean(self.local.numel(), self.config, self.workers, self.local.device)
+        self.iteration = 0
+        self._thread = ThreadPoolExecutor(1, "fmcompress-gradients")
+        self._sent: Tensor | None = None  # rows on their way, and what will come back
+        self._coming: Future[Tensor] | None = None
+
+    @property
+    def bytes_sent(self) -> int:
+        """By this rank so far, dense and compressed."""
+        return self.workers.bytes_sent
+
+    @torch.no_grad()
+    def step(self) -> None:
+        """Take the optimizer's step, and exchange. Raises CommunicationError where another rank has gone, and
+        FmcompressError on all of them where one's model has an infinity or NaN."""
+        self._receive()
+        if self.iteration < self.start_iteration:
+            self._dense_step()
+        else:
+            self.optimizer.step()
+            self._send()
+            if self.delay == 0:
+                self._receive()
+        self.iteration += 1
+
+    def _dense_step(self) -> None:
+        for parameter in self.parameters:
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+        flat = torch.cat([parameter.grad.reshape(-1) for parameter in self.parameters])  # type: ignore[union-attr]
+        self.workers.mean_(flat)
+        for parameter, mean in zip(self.parameters, flat.split([p.numel() for p in self.parameters]), strict=True):
+            parameter.grad.copy_(mean.view_as(parameter))  # type: ignore[union-attr]
+        self.optimizer.step()
+        self.shared.copy_(self.local)
+
+    def _send(self) -> None:
+        def compress(shard: slice, layout: ops.Layout) -> Tensor:
+            return ops.compress_delta_(self.local[shard], self.shared[shard], layout)
+
+        step = self.iteration
+        self._sent = self.mean.compress(step, compress)
+        if self.delay:  # the passes until it arrives run on the model as it is
+            self.mean.add_(self._sent, self.local, step)
+        self._coming = self._thread.submit(self._exchange, self._sent, step)
+
+    def _exchange(self, rows: Tensor, step: int) -> Tensor:
+        return self.workers.gather(self.mean.serve(self.workers.exchange(rows), step))
+
+    def _receive(self) -> None:
+        """Wait for what is on its way, and apply it."""
+        if self._coming is None or self._sent is None:
+            return
+        means = self._coming.result()
+        step = self.iteration - self.delay
+        if not all(self.mean.finite(means)):
+            raise FmcompressError(f"model: has an infinity or NaN on some worker after step {step}. Train more gently.")
+        if self.delay:
+            self.mean.add_(self._sent, self.local, step, -1.0)
+        self.mean.add_(means, self.local, step)
+        self.mean.add_(means, self.shared, step)
+        self._sent = self._coming = None
+
+    @torch.no_grad()
+    def average_(self) -> None:
+        """Give every worker the mean of all models, dense, such as at the end."""
+        self._receive()
+        self.workers.mean_(self.local)
+        self.shared.copy_(self.local)
+        if self.mean.server is not None:
+            self.mean.server.zero_()
+
+    @contextmanager
+    def shared_model(self) -> Iterator[None]:
+        """Inside, the model's parameters are those of the shared copy, the same on all workers; for evaluation."""
+        own = self.local.clone()
+        self.local.copy_(self.shared)
+        try:
+            yield
+        finally:
+            self.local.copy_(own)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything of this rank that a restart needs beside the optimizer's state, as numbers and tensors."""
+        coming = None if self._coming is None else self._coming.result()
+        return {
+            "iteration": self.iteration,
+            "rank": self.workers.rank,
+            "workers": self.workers.count,
+            "local": self.local.clone(),
+            "shared": self.shared.clone(),
+            "server": None if self.mean.server is None else self.mean.server.clone(),
+            "sent": None if self._sent is None else self._sent.clone(),
+            "coming": coming,
+        }
+
+    @torch.no_grad()
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a state_dict of the same rank among as many workers. Raises ConfigError for another one's."""
+        for key, own in (("workers", self.workers.count), ("rank", self.workers.rank)):
+            if state[key] != own:
+                raise ConfigError(f"{key}: expected the state of {key} {own}, got that of {state[key]}.")
+        if state["local"].shape != self.local.shape:
+            raise ConfigError(f"model: expected {self.local.numel()} elements, got {state['local'].numel()}.")
+        self.iteration = state["iteration"]
+        self.local.copy_(state["local"])
+        self.shared.copy_(state["shared"])
+        if self.mean.server is not None and state["server"] is not None:
+            self.mean.server.copy_(state["server"])
+        self._sent, self._coming = state["sent"], None
+        if state["coming"] is not None:
+            self._coming = Future()
+            self._coming.set_result(state["coming"])
+
+
+@torch.no_grad()
+def _flatten(parameters: list[nn.Parameter]) -> Tensor:
+    """One tensor that holds all parameters, which become views of it."""
+    kinds = {(parameter.dtype, parameter.device) for parameter in parameters}
+    if len(kinds) != 1:
+        found = ", ".join(sorted(f"{dtype} on {device}" for dtype, device in kinds)) or "none"
+        raise ConfigError(f"model: expected trainable parameters of one dtype on one device, got {found}.")
+    sizes = [-(-parameter.numel() // _ALIGNMENT) * _ALIGNMENT for parameter in parameters]
+    flat = torch.zeros(sum(sizes), dtype=parameters[0].dtype, device=parameters[0].device)
+    for parameter, part in zip(parameters, flat.split(sizes), strict=True):
+        view = part[: parameter.numel()].view(parameter.shape)
+        view.copy_(parameter)
+        parameter.data = view
+    return flat

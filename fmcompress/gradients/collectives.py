@@ -1,0 +1,78 @@
+"""Bytes between the workers of a group, with an error that a person can act on when one of them is gone."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from ..errors import CommunicationError, in_one_line
+
+# the name in new versions of torch, and in old ones
+_all_gather: Callable[..., Any] = getattr(dist, "all_gather_single", None) or dist.all_gather_into_tensor
+
+
+class Workers:
+    """A process group of its own, so that its collectives never meet those of the trainer out of turn.
+
+    group      whose ranks take part; None: all
+    timeout_s  after which a worker that does not answer is taken for gone
+
+    Every rank must build it, at the same point of the program.
+    """
+
+    def __init__(self, group: dist.ProcessGroup | None = None, timeout_s: float = 300.0) -> None:
+        if not dist.is_initialized():
+            raise CommunicationError("torch.distributed: is not initialized. Call init_process_group() first.")
+        ranks = None if group is None else dist.get_process_group_ranks(group)
+        backend = dist.get_backend(group)
+        self.group = dist.new_group(ranks, timeout=timedelta(seconds=timeout_s), backend=backend)
+        self.rank, self.count = dist.get_rank(self.group), dist.get_world_size(self.group)
+        self.bytes_sent = 0
+
+    def exchange(self, rows: Tensor) -> Tensor:
+        """Row j of every worker's [workers, n] goes to worker j, which gets [workers, n]."""
+        received = torch.empty_like(rows)
+        self._run("all-to-all", dist.all_to_all_single, received, rows)
+        self.bytes_sent += rows.nbytes // self.count * (self.count - 1)
+        return received
+
+    def gather(self, row: Tensor) -> Tensor:
+        """[n] of every worker to all of them, [workers, n]."""
+        received = row.new_empty(self.count, len(row))
+        self._run("all-gather", _all_gather, received.view(-1), row)
+        self.bytes_sent += row.nbytes * (self.count - 1)
+        return received
+
+    def mean_(self, tensor: Tensor) -> None:
+        """The mean over the workers, in place."""
+        self.sum_(tensor)
+        tensor.div_(self.count)
+
+    def sum_(self, tensor: Tensor) -> None:
+        """The sum over the workers, in place."""
+        self._run("all-reduce", dist.all_reduce, tensor)
+        self.bytes_sent += 2 * tensor.nbytes * (self.count - 1) // self.count  # a ring's
+
+    def ordered_mean(self, tensor: Tensor) -> Tensor:
+        """The mean over the workers, summed in their order whatever else is sent: for few elements. [n] -> [n]"""
+        total = torch.zeros_like(tensor)
+        for part in self.gather(tensor):
+            total += part
+        return total / self.count
+
+    def broadcast_(self, tensor: Tensor) -> None:
+        """The first worker's to all, in place."""
+        first = dist.get_global_rank(self.group, 0)
+        self._run("broadcast", dist.broadcast, tensor, first)
+
+    def _run(self, name: str, collective: Callable[..., Any], *tensors: Any) -> None:
+        try:
+            collective(*tensors, group=self.group)
+        except RuntimeError as error:
+            raise CommunicationError(
+                f"{name} of {self.count} workers: failed on rank {self.rank}. Another one has stopped or cannot be "
+                f"reached; restart all of them from the last checkpoint ({in_one_line(error)})."
+            ) from None
