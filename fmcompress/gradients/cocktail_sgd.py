@@ -146,8 +146,7 @@ class CocktailSGD:
         coming = None if self._coming is None else self._coming.result()
         return {
             "iteration": self.iteration,
-            "rank": self.workers.rank,
-            "workers": self.workers.count,
+            **self.workers.place,
             "local": self.local.clone(),
             "shared": self.shared.clone(),
             "server": None if self.mean.server is None else self.mean.server.clone(),
@@ -158,9 +157,7 @@ class CocktailSGD:
     @torch.no_grad()
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a state_dict of the same rank among as many workers. Raises ConfigError for another one's."""
-        for key, own in (("workers", self.workers.count), ("rank", self.workers.rank)):
-            if state[key] != own:
-                raise ConfigError(f"{key}: expected the state of {key} {own}, got that of {state[key]}.")
+        self.workers.check(state)
         if state["local"].shape != self.local.shape:
             raise ConfigError(f"model: expected {self.local.numel()} elements, got {state['local'].numel()}.")
         self.iteration = state["iteration"]

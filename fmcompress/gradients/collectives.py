@@ -8,7 +8,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from ..errors import CommunicationError, in_one_line
+from ..errors import CommunicationError, ConfigError, in_one_line
 
 # the name in new versions of torch, and in old ones
 _all_gather: Callable[..., Any] = getattr(dist, "all_gather_single", None) or dist.all_gather_into_tensor
@@ -31,6 +31,17 @@ class Workers:
         self.group = dist.new_group(ranks, timeout=timedelta(seconds=timeout_s), backend=backend)
         self.rank, self.count = dist.get_rank(self.group), dist.get_world_size(self.group)
         self.bytes_sent = 0
+
+    @property
+    def place(self) -> dict[str, int]:
+        """What a saved state says of where it was."""
+        return {"rank": self.rank, "workers": self.count}
+
+    def check(self, state: dict[str, Any]) -> None:
+        """Raise ConfigError unless a saved state is of this rank among as many workers."""
+        for key, own in self.place.items():
+            if state[key] != own:
+                raise ConfigError(f"{key}: expected a state saved with {key} {own}, got {state[key]}. Load its own.")
 
     def exchange(self, rows: Tensor) -> Tensor:
         """Row j of every worker's [workers, n] goes to worker j, which gets [workers, n]."""

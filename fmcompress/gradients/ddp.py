@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -9,47 +10,11 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed import GradBucket  # type: ignore[attr-defined]
 
-from .. import ops
 from ..errors import ConfigError
 from .collectives import Workers
+from .compressed_gradient import CompressedGradient, average_
 from .config import CocktailConfig
 from .sharded_mean import ShardedMean
-
-
-class _Parameter:
-    """What one parameter's gradients have not sent yet: by this worker, and by this worker as server of a shard."""
-
-    def __init__(self, mean: ShardedMean) -> None:
-        keeps, dtype = mean.config.error_feedback, mean.config.residual_dtype
-        self.mean = mean
-        self.residual = torch.zeros(mean.numel, dtype=dtype, device=mean.device) if keeps else None
-
-    def compress(self, gradient: Tensor, step: int, scale: float) -> Tensor:
-        """Rows of payloads for the servers. gradient [numel]"""
-
-        def shard(part: slice, layout: ops.Layout) -> Tensor:
-            own = None if self.residual is None else self.residual[part]
-            return ops.compress_gradient_(gradient[part], own, layout, scale=scale)
-
-        return self.mean.compress(step, shard)
-
-    def refuse(self, step: int) -> Tensor:
-        """Rows that say that there are no numbers in this step."""
-
-        def shard(part: slice, layout: ops.Layout) -> Tensor:
-            nothing = torch.full((part.stop - part.start,), torch.nan, device=self.mean.device)
-            return ops.compress_gradient_(nothing, None, layout)
-
-        return self.mean.compress(step, shard)
-
-    def take_back(self, rows: Tensor, gradient: Tensor, step: int, scale: float) -> None:
-        """Undo compress() in the residual, within rounding."""
-        for i, finite in enumerate(self.mean.finite(rows)):
-            part = self.mean.shards[i]
-            if self.residual is not None and finite and part.stop > part.start:
-                layout = self.mean.layout(i, step)
-                ops.add_payload_(rows[i, : layout.payload_bytes].contiguous(), self.residual[part], layout)
-                self.residual[part] -= gradient[part] * scale
 
 
 class CocktailState:
@@ -87,12 +52,17 @@ class CocktailState:
         self.config = config or CocktailConfig()
         self._names = [(name.removeprefix("module."), id(parameter)) for name, parameter in named_parameters]
         self._index = {key: i for i, (_, key) in enumerate(self._names)}
-        self.workers = Workers(group, timeout_s)
+        self._group, self._timeout_s = group, timeout_s
         self.start_iteration, self.min_numel, self.loss_scale = start_iteration, min_numel, loss_scale
         self.iteration = 0
-        self._parameters: dict[str, _Parameter] = {}
+        self._parameters: dict[str, CompressedGradient] = {}
         self._loaded: dict[str, dict[str, Tensor | None]] = {}  # of parameters that no bucket has brought yet
         self._thread = ThreadPoolExecutor(1, "fmcompress-gradients")
+
+    @cached_property
+    def workers(self) -> Workers:
+        """Made when it is first needed, on all ranks at once, since some trainers start torch.distributed late."""
+        return Workers(self._group, self._timeout_s)
 
     @property
     def bytes_sent(self) -> int:
@@ -102,22 +72,16 @@ class CocktailState:
     def state_dict(self) -> dict[str, Any]:
         """Everything that a restart needs to go on bit for bit, as numbers and tensors; differs from rank to rank."""
         self._thread.submit(lambda: None).result()  # after what is still on its way
-        held = {
-            name: {"residual": _copy(parameter.residual), "server": _copy(parameter.mean.server)}
-            for name, parameter in self._parameters.items()
-        }
-        own = {"rank": self.workers.rank, "workers": self.workers.count}
-        return {"iteration": self.iteration, **own, "parameters": {**self._loaded, **held}}
+        held = {name: parameter.state_dict() for name, parameter in self._parameters.items()}
+        return {"iteration": self.iteration, **self.workers.place, "parameters": {**self._loaded, **held}}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a state_dict of the same rank among as many workers. Raises ConfigError for another one's."""
-        for key, own in (("workers", self.workers.count), ("rank", self.workers.rank)):
-            if state[key] != own:
-                raise ConfigError(f"{key}: expected the state of {key} {own}, got that of {state[key]}.")
+        self.workers.check(state)
         self.iteration = state["iteration"]
         self._parameters, self._loaded = {}, dict(state["parameters"])
 
-    def parameter(self, tensor: Tensor) -> _Parameter:
+    def parameter(self, tensor: Tensor) -> CompressedGradient:
         """The state of a parameter, made when it is first asked for. Raises ConfigError for a parameter not given."""
         if id(tensor) not in self._index:
             raise ConfigError("parameter: the model has one that CocktailState was not given. Pass all of them.")
@@ -125,12 +89,8 @@ class CocktailState:
         name = self._names[index][0]
         if name not in self._parameters:
             mean = ShardedMean(tensor.numel(), self.config, self.workers, tensor.device, stream=index)
-            parameter = self._parameters[name] = _Parameter(mean)
-            held = self._loaded.pop(name, {})
-            for key, to in (("residual", parameter.residual), ("server", mean.server)):
-                values = held.get(key)
-                if to is not None and values is not None:
-                    to.copy_(values)
+            self._parameters[name] = CompressedGradient(mean)
+            self._parameters[name].load_state_dict(self._loaded.pop(name, {}))
         return self._parameters[name]
 
     def __getstate__(self) -> None:
@@ -143,7 +103,7 @@ def cocktail_hook(state: CocktailState, bucket: GradBucket) -> torch.futures.Fut
     devices: list[int | str | torch.device] = [buffer.device] if buffer.device.type == "cuda" else []
     future: torch.futures.Future[Tensor] = torch.futures.Future(devices=devices)
     ready = torch.cuda.current_stream(buffer.device).record_event() if devices else None
-    iteration = state.iteration
+    workers, iteration = state.workers, state.iteration
     state.iteration += bucket.is_last()
 
     def run() -> None:
@@ -151,7 +111,7 @@ def cocktail_hook(state: CocktailState, bucket: GradBucket) -> torch.futures.Fut
             if ready is not None:
                 torch.cuda.current_stream(buffer.device).wait_event(ready)
             if iteration < state.start_iteration:
-                state.workers.mean_(buffer)
+                workers.mean_(buffer)
             else:
                 _exchange(state, buffer, parameters, iteration)
             future.set_result(buffer)
@@ -176,28 +136,5 @@ def _exchange(state: CocktailState, buffer: Tensor, parameters: list[Tensor], st
         for gradient, values in zip(small, mean.split([len(gradient) for gradient in small]), strict=True):
             gradient.copy_(values)
     if large:
-        _exchange_compressed(state, large, step)
-
-
-def _exchange_compressed(state: CocktailState, large: list[tuple[_Parameter, Tensor]], step: int) -> None:
-    scale = state.loss_scale() if state.loss_scale is not None else 1.0
-    rows = [parameter.compress(gradient, step, 1 / scale) for parameter, gradient in large]
-    sent = rows
-    if not all(all(parameter.mean.finite(row)) for (parameter, _), row in zip(large, rows, strict=True)):
-        sent = [parameter.refuse(step) for parameter, _ in large]  # then nothing shall be averaged, on no worker
-    sizes = [parameter.mean.row_bytes for parameter, _ in large]
-    received = state.workers.exchange(torch.cat(sent, 1)).split(sizes, 1)
-    served = [parameter.mean.serve(part, step) for (parameter, _), part in zip(large, received, strict=True)]
-    means = state.workers.gather(torch.cat(served)).split(sizes, 1)
-    finite = all(all(parameter.mean.finite(mean)) for (parameter, _), mean in zip(large, means, strict=True))
-    for (parameter, gradient), row, mean in zip(large, rows, means, strict=True):
-        if finite:
-            gradient.zero_()
-            parameter.mean.add_(mean, gradient, step, scale)
-        else:
-            parameter.take_back(row, gradient, step, 1 / scale)
-            gradient.fill_(torch.nan)
-
-
-def _copy(tensor: Tensor | None) -> Tensor | None:
-    return None if tensor is None else tensor.clone()
+        scale = state.loss_scale() if state.loss_scale is not None else 1.0
+        average_(state.workers, large, step, scale)

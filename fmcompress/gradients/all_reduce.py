@@ -1,0 +1,74 @@
+"""A compressed all-reduce of one tensor, step after step: for FSDP2's hook and for trainers of one's own."""
+
+from typing import Any
+
+import torch.distributed as dist
+from torch import Tensor
+
+from .collectives import Workers
+from .compressed_gradient import CompressedGradient, average_
+from .config import CocktailConfig
+from .sharded_mean import ShardedMean
+
+
+class CocktailAllReduce:
+    """Call it with a tensor of the same size every step: it becomes its mean over the workers, compressed both ways.
+
+    config           how it is compressed
+    group            whose ranks take part, such as the replicas of a device mesh; None: all
+    stream           the tensor's number, where several are averaged; the same on all workers
+    start_iteration  steps before it are dense
+    workers          of another CocktailAllReduce, to share its process group
+    timeout_s        after which a silent rank is taken for gone
+
+    With FSDP2 on a one-dimensional mesh, whose reduce-scatter stays inside a fast network, the hook is the exchange
+    between the replicas:
+
+        for i, block in enumerate(model.layers):
+            block.set_all_reduce_hook(CocktailAllReduce(config, group=replicas, stream=i))
+
+    On a CUDA device the hook runs on FSDP's stream; it has not run on a GPU yet.
+    """
+
+    def __init__(
+        self,
+        config: CocktailConfig | None = None,
+        *,
+        group: dist.ProcessGroup | None = None,
+        stream: int = 0,
+        start_iteration: int = 0,
+        workers: Workers | None = None,
+        timeout_s: float = 300.0,
+    ) -> None:
+        self.config, self.stream, self.start_iteration = config or CocktailConfig(), stream, start_iteration
+        self.workers = workers or Workers(group, timeout_s)
+        self.iteration = 0
+        self._gradient: CompressedGradient | None = None
+        self._loaded: dict[str, Any] = {}
+
+    def __call__(self, tensor: Tensor) -> None:
+        """Raises CommunicationError where another rank has gone."""
+        flat = tensor.view(-1)
+        if self.iteration < self.start_iteration:
+            self.workers.mean_(flat)
+        elif len(flat):
+            average_(self.workers, [(self._of(flat), flat)], self.iteration)
+        self.iteration += 1
+
+    def _of(self, flat: Tensor) -> CompressedGradient:
+        if self._gradient is None:
+            mean = ShardedMean(len(flat), self.config, self.workers, flat.device, self.stream)
+            self._gradient = CompressedGradient(mean)
+            self._gradient.load_state_dict(self._loaded)
+        return self._gradient
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything of this rank that a restart needs, as numbers and tensors."""
+        held = self._loaded if self._gradient is None else self._gradient.state_dict()
+        return {"iteration": self.iteration, **self.workers.place, **held}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a state_dict of the same rank among as many workers. Raises ConfigError for another one's."""
+        self.workers.check(state)
+        self.iteration, self._gradient = state["iteration"], None
+        self._loaded = {key: state[key] for key in ("residual", "server") if key in state}

@@ -1,0 +1,116 @@
+"""The hook in other people's trainers, between real processes."""
+
+import os
+import sys
+
+import pytest
+import torch
+from gradients.workers import SMALL, batch, flat, loss_of, run, toy
+from torch import nn
+
+from fmcompress.gradients import CocktailAllReduce, CocktailConfig
+
+CONFIG = CocktailConfig(**SMALL)
+OPTIONS = {"start_iteration": 1, "min_numel": 100}
+
+
+def as_torchrun(rank: int, count: int) -> None:
+    os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(count), MASTER_ADDR="127.0.0.1")
+    os.environ.update(MASTER_PORT="29400", ACCELERATE_USE_CPU="true")
+
+
+def accelerate(rank: int, count: int) -> dict:
+    as_torchrun(rank, count)
+    from accelerate import Accelerator
+
+    from fmcompress.gradients.trainers import CocktailKwargs
+
+    accelerator = Accelerator(cpu=True)
+    kwargs = CocktailKwargs(CONFIG, OPTIONS).attach(accelerator)
+    model = toy()
+    prepared, optimizer = accelerator.prepare(model, torch.optim.SGD(model.parameters(), lr=0.05))
+    losses = []
+    for step in range(40):
+        optimizer.zero_grad()
+        loss = loss_of(prepared, rank, step)
+        accelerator.backward(loss)
+        optimizer.step()
+        losses.append(loss.item())
+    return {"flat": flat(model), "losses": losses, "iteration": kwargs.state.iteration}
+
+
+def test_accelerate(tmp_path):
+    results = run(accelerate, 2, tmp_path / "run")
+    assert torch.equal(results[0]["flat"], results[1]["flat"])
+    assert results[0]["iteration"] == 40
+    assert sum(results[0]["losses"][-10:]) < 0.9 * sum(results[0]["losses"][:10])
+
+
+class Regression(nn.Module):
+    """What the Trainer asks of a model."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = toy()
+
+    def forward(self, x, y):
+        return {"loss": (self.net(x) - y).square().mean()}
+
+
+def transformers_trainer(rank: int, count: int, folder: str, steps: int, resume: bool) -> dict:
+    as_torchrun(rank, count)
+    from transformers import Trainer, TrainingArguments
+
+    from fmcompress.gradients.trainers import CocktailCallback
+
+    data = [{"x": x, "y": y} for step in range(16) for x, y in zip(*batch(0, step), strict=True)]
+    args = TrainingArguments(
+        folder, max_steps=steps, per_device_train_batch_size=16, learning_rate=0.05, optim="sgd", use_cpu=True,
+        save_steps=4, report_to=[], lr_scheduler_type="constant", disable_tqdm=True, save_only_model=False,
+    )  # fmt: skip
+    trainer = Trainer(Regression(), args, train_dataset=data)
+    callback = CocktailCallback(CONFIG, OPTIONS).attach(trainer)
+    trainer.train(resume_from_checkpoint=resume)
+    return {"flat": flat(trainer.model), "state": callback.state.state_dict()}
+
+
+def test_transformers_trainer_and_its_checkpoints(tmp_path):
+    whole = run(transformers_trainer, 2, tmp_path / "run", str(tmp_path / "whole"), 8, False)
+    run(transformers_trainer, 2, tmp_path / "half", str(tmp_path / "parts"), 4, False)
+    resumed = run(transformers_trainer, 2, tmp_path / "resumed", str(tmp_path / "parts"), 8, True)
+    assert torch.equal(whole[0]["flat"], whole[1]["flat"])
+    assert whole[0]["state"]["iteration"] == 8
+    for first, second in zip(whole, resumed, strict=True):
+        assert torch.equal(first["flat"], second["flat"])
+        for name, held in first["state"]["parameters"].items():
+            assert torch.equal(held["residual"], second["state"]["parameters"][name]["residual"]), name
+
+
+def fsdp2(rank: int, count: int) -> dict:
+    """Two replicas of a model that is sharded over one worker each."""
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import fully_shard
+
+    mesh = init_device_mesh("cpu", (count, 1), mesh_dim_names=("replica", "shard"))
+    model = toy()
+    fully_shard(model, mesh=mesh["shard"])
+    reduce = CocktailAllReduce(CONFIG, group=mesh.get_group("replica"), start_iteration=1)
+    model.set_all_reduce_hook(reduce)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
+    losses = []
+    for step in range(40):
+        optimizer.zero_grad()
+        loss = loss_of(model, rank, step)
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    whole = torch.cat([parameter.full_tensor().detach().reshape(-1) for parameter in model.parameters()])
+    return {"flat": whole, "losses": losses, "iteration": reduce.iteration}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="gloo there has no reduce-scatter")
+def test_fsdp2(tmp_path):
+    results = run(fsdp2, 2, tmp_path / "run")
+    assert torch.equal(results[0]["flat"], results[1]["flat"])
+    assert results[0]["iteration"] == 40
+    assert sum(results[0]["losses"][-10:]) < 0.9 * sum(results[0]["losses"][:10])
