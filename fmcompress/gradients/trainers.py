@@ -20,8 +20,8 @@ class CocktailKwargs(DistributedDataParallelKwargs):  # type: ignore[misc]
     config         how gradients are compressed
     state_options  of CocktailState, such as {"start_iteration": 100}
 
-    The other options of DDP stay as the accelerator has them. After prepare(), `state` is the CocktailState, to be saved
-    on every rank; None with a single process.
+    The other options of DDP stay as the accelerator has them. After prepare(), `state` is the CocktailState, to be
+    saved on every rank; None with a single process.
     """
 
     def __init__(self, config: CocktailConfig | None = None, state_options: dict[str, Any] | None = None) -> None:

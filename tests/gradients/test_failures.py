@@ -1,0 +1,159 @@
+"""What goes wrong in distributed training: numbers that are none, changes of scale, workers that die."""
+
+import os
+import signal
+import time
+
+import pytest
+import torch
+import torch.multiprocessing as mp
+from gradients.workers import SMALL, _enter, flat, loss_of, run, toy
+from torch import nn
+
+from fmcompress.errors import CommunicationError, ConfigError, FmcompressError
+from fmcompress.gradients import CocktailConfig, CocktailSGD, CocktailState, cocktail_hook
+from fmcompress.gradients.collectives import Workers
+
+OPTIONS = {"start_iteration": 0, "min_numel": 100}
+
+
+def residuals(state: CocktailState) -> torch.Tensor:
+    held = state.state_dict()["parameters"]
+    return torch.cat([values for name in sorted(held) for values in held[name].values()])
+
+
+def overflow(rank: int, count: int) -> dict:
+    """One worker's loss overflows in step 3; a loss scale that halves after it."""
+    model, scale = toy(), [1024.0]
+    ddp = nn.parallel.DistributedDataParallel(model)  # one bucket
+    state = CocktailState(model.named_parameters(), CocktailConfig(**SMALL), loss_scale=lambda: scale[0], **OPTIONS)
+    ddp.register_comm_hook(state, cocktail_hook)
+    seen = []
+    for step in range(6):
+        ddp.zero_grad()
+        before = residuals(state) if step else None
+        loss = loss_of(ddp, rank, step) * scale[0]
+        (loss * torch.inf if step == 3 and rank == 1 else loss).backward()
+        finite = all(parameter.grad.isfinite().all() for parameter in model.parameters())
+        if not finite:
+            seen.append((step, (residuals(state) - before).abs().max().item(), before.abs().max().item()))
+            scale[0] /= 2
+    return {"seen": seen, "last": torch.cat([p.grad.reshape(-1) for p in model.parameters()]) / scale[0]}
+
+
+def scaled(rank: int, count: int, factor: float) -> torch.Tensor:
+    """Gradients of step 5 without the scale, after steps with it."""
+    model = toy()
+    ddp = nn.parallel.DistributedDataParallel(model)
+    state = CocktailState(model.named_parameters(), CocktailConfig(**SMALL), loss_scale=lambda: factor, **OPTIONS)
+    ddp.register_comm_hook(state, cocktail_hook)
+    for step in range(6):
+        ddp.zero_grad()
+        (loss_of(ddp, rank, step) * factor).backward()
+    return torch.cat([parameter.grad.reshape(-1) for parameter in model.parameters()]) / factor
+
+
+def test_an_overflow_reaches_all_and_leaves_the_residuals(tmp_path):
+    results = run(overflow, 2, tmp_path / "run")
+    for result in results:
+        ((step, change, size),) = result["seen"]
+        assert step == 3
+        assert change <= 1e-6 * size
+    assert torch.equal(results[0]["last"], results[1]["last"])
+
+
+def test_a_loss_scale_changes_nothing(tmp_path):
+    plain = run(scaled, 2, tmp_path / "plain", 1.0)
+    other = run(scaled, 2, tmp_path / "other", 4096.0)
+    assert torch.equal(plain[0], other[1])  # of powers of two
+
+
+def diverge(rank: int, count: int) -> str:
+    model = toy()
+    sgd = CocktailSGD(model, torch.optim.SGD(model.parameters(), lr=0.1), CocktailConfig(**SMALL), start_iteration=0)
+    loss_of(model, rank, 0).backward()
+    if rank == 1:
+        model[0].weight.grad.fill_(torch.nan)
+    for _ in range(2):  # the block with the NaN is sampled sooner or later
+        try:
+            sgd.step()
+        except FmcompressError as error:
+            return str(error)
+    return "nothing"
+
+
+def test_a_diverged_model_is_said_by_all(tmp_path):
+    for message in run(diverge, 2, tmp_path / "run"):
+        assert "an infinity or NaN on some worker" in message
+
+
+def die(rank: int, count: int, how: str) -> str:
+    model = toy()
+    state_options = {"timeout_s": 5.0, **OPTIONS}
+    if how == "ddp":
+        ddp = nn.parallel.DistributedDataParallel(model)
+        ddp.register_comm_hook(CocktailState(model.named_parameters(), **state_options), cocktail_hook)
+    else:
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        sgd = CocktailSGD(model, optimizer, CocktailConfig(**SMALL), timeout_s=5.0, start_iteration=0, delay=1)
+    try:
+        for step in range(10):
+            if step == 3 and rank == 1:
+                os.kill(os.getpid(), signal.SIGKILL)
+            loss_of(ddp if how == "ddp" else model, rank, step).backward()
+            if how != "ddp":
+                sgd.step()
+    except (CommunicationError, RuntimeError) as error:
+        return f"{type(error).__name__}: {error}"
+    return "nothing"
+
+
+def _survive(rank: int, count: int, folder: str, how: str) -> None:
+    """As a worker, but without the barrier that nobody could pass any more."""
+    try:
+        _enter(rank, die, count, folder, (how,))
+    except RuntimeError:
+        if not os.path.exists(f"{folder}/{rank}.pt"):
+            raise
+
+
+@pytest.mark.parametrize("how", ["ddp", "sgd"])
+def test_a_worker_that_dies_is_noticed_and_nobody_hangs(tmp_path, how):
+    begin = time.monotonic()
+    context = mp.spawn(_survive, (2, str(tmp_path), how), 2, join=False)
+    while time.monotonic() - begin < 60 and not (tmp_path / "0.pt").exists():
+        time.sleep(0.1)
+    message = torch.load(tmp_path / "0.pt")
+    for process in context.processes:
+        process.kill()
+    assert "Another one has stopped or cannot be reached" in message, message
+    assert "failed on rank 0" in message
+
+
+def test_without_a_process_group():
+    with pytest.raises(CommunicationError, match="is not initialized"):
+        Workers()
+
+
+def refuse(rank: int, count: int) -> list[str]:
+    model = toy()
+    sgd = CocktailSGD(model, torch.optim.SGD(model.parameters(), lr=0.1))
+    state = CocktailState(model.named_parameters())
+    said = []
+    for held, change in ((sgd, {"workers": 7}), (state, {"rank": 5})):
+        try:
+            held.load_state_dict({**held.state_dict(), **change})
+        except ConfigError as error:
+            said.append(str(error))
+    try:
+        CocktailSGD(model, torch.optim.SGD(model.parameters(), lr=0.1), delay=2)
+    except ConfigError as error:
+        said.append(str(error))
+    return [*said, str(len(flat(model)))]
+
+
+def test_states_of_others_are_refused(tmp_path):
+    (said,) = run(refuse, 1, tmp_path / "run")
+    assert said[0].startswith("workers: expected a state saved with workers 1, got 7")
+    assert said[1].startswith("rank: expected a state saved with rank 0, got 5")
+    assert said[2].startswith("delay: expected 0 or 1, got 2")
