@@ -14,6 +14,7 @@ from rich.text import Text
 from .plan import Plan
 
 if TYPE_CHECKING:
+    from .gradients.traffic import Traffic
     from .runtime.generation import DecodeSpeed
 
 err = Console(stderr=True, highlight=False, emoji=False)  # a name such as a:bug:b is no picture
@@ -179,4 +180,16 @@ def decode_table(speeds: "Sequence[DecodeSpeed]", copy_bytes_per_second: float) 
             f"{rate / 1e9:.1f}",
             f"{100 * rate / copy_bytes_per_second:.0f} %",
         )
+    return table
+
+
+def traffic_table(facts: "Traffic", versus: str, times: "Sequence[tuple[float, float, float]]") -> Table:
+    """What `gradients ratio` prints: bytes a step, and (bits a second, dense seconds, compressed seconds)."""
+    table = Table(box=None, pad_edge=False)
+    for column in ("each worker sends in a step", f"dense {versus}", "compressed", "ratio"):
+        table.add_column(column, justify="right" if table.columns else "left")
+    sizes = human_bytes(facts.dense_bytes), human_bytes(facts.compressed_bytes)
+    table.add_row(f"{facts.parameters:,} parameters, {facts.workers} workers", *sizes, f"{facts.ratio:.1f}")
+    for speed, dense, compressed in times:
+        table.add_row(f"at {speed / 1e6:g} Mbit/s", f"{dense:.3f} s", f"{compressed:.3f} s", "")
     return table

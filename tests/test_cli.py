@@ -487,3 +487,16 @@ def test_as_a_program(home: Path, tmp_path: Path) -> None:
     assert json.loads(done.stdout)["sparsity"] == 0.5
     failed = run_cli("prune", tmp_path / "nowhere", tmp_path / "other", "--sparsity", 0.5)
     assert_refused(Outcome(failed.returncode, failed.stdout, failed.stderr), "no such folder")
+
+
+def test_gradients_ratio(capsys):
+    told = json.loads(invoke(capsys, "gradients", "ratio", "1.3B", "--workers", 8, "--json").stdout)
+    assert told["parameters"] == 1_300_000_000
+    assert told["ratio"] > 88
+    assert [row["bits_per_second"] for row in told["seconds"]] == [1e8, 5e8, 1e9, 1e10]
+    shown = invoke(capsys, "gradients", "ratio", "1.3B", "--bandwidth", "500M")
+    assert "at 500 Mbit/s" in shown.stdout
+    for args in (["nonsense"], ["7B", "--bits", 9], ["7B", "--bandwidth", "10Q"], ["7B", "--vs", "int8"]):
+        refused = invoke(capsys, "gradients", "ratio", *args)
+        assert refused.code == 2
+        assert len(refused.stderr.strip().splitlines()) == 1

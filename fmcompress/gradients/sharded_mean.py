@@ -19,6 +19,18 @@ _UNIT = 128  # elements, of which a shard has a multiple
 MAX_WORKERS = 1 << 12  # so that a stream's number has room for the shard's
 
 
+def shards_of(numel: int, workers: int) -> list[slice]:
+    """The elements that each worker serves; of a small tensor the last ones may have none."""
+    each = -(-numel // (_UNIT * workers)) * _UNIT
+    edges = [min(numel, i * each) for i in range(workers + 1)]
+    return [slice(a, b) for a, b in itertools.pairwise(edges)]
+
+
+def row_bytes(numel: int, workers: int, config: CocktailConfig) -> int:
+    """Of the largest shard's payload, which is what travels for each of them."""
+    return max(config.payload_bytes(s.stop - s.start) for s in shards_of(numel, workers) if s.stop > s.start)
+
+
 class ShardedMean:
     """How a tensor of so many elements is cut into shards, and the server's residual of this worker's own one.
 
@@ -34,11 +46,9 @@ class ShardedMean:
         if workers.count > MAX_WORKERS or stream >= 1 << 20:
             raise ConfigError(f"expected at most {MAX_WORKERS} workers and {1 << 20} tensors side by side.")
         self.config, self.workers, self.stream, self.numel = config, workers, stream, numel
-        each = -(-numel // (_UNIT * workers.count)) * _UNIT
-        edges = [min(numel, i * each) for i in range(workers.count + 1)]
-        self.shards = [slice(a, b) for a, b in itertools.pairwise(edges)]  # the last ones may be empty
+        self.shards = shards_of(numel, workers.count)
         self.own = self.shards[workers.rank]
-        self.row_bytes = max(config.payload_bytes(s.stop - s.start) for s in self.shards if s.stop > s.start)
+        self.row_bytes = row_bytes(numel, workers.count, config)
         self.device = device
         keeps = config.error_feedback
         size = self.own.stop - self.own.start
