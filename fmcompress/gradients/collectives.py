@@ -68,11 +68,13 @@ class Workers:
         self.bytes_sent += 2 * tensor.nbytes * (self.count - 1) // self.count  # a ring's
 
     def ordered_mean(self, tensor: Tensor) -> Tensor:
-        """The mean over the workers, summed in their order whatever else is sent: for few elements. [n] -> [n]"""
-        total = torch.zeros_like(tensor)
-        for part in self.gather(tensor):
+        """The mean over the workers, summed in their order wherever an element stands, unlike a ring's. [n] -> [n]"""
+        each = -(-len(tensor) // self.count)
+        rows = torch.nn.functional.pad(tensor, (0, each * self.count - len(tensor))).view(self.count, each)
+        total = torch.zeros_like(rows[0])
+        for part in self.exchange(rows):
             total += part
-        return total / self.count
+        return self.gather(total / self.count).view(-1)[: len(tensor)]
 
     def broadcast_(self, tensor: Tensor) -> None:
         """The first worker's to all, in place."""

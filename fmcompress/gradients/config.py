@@ -10,6 +10,7 @@ from .. import ops
 from ..errors import ConfigError
 
 BITS_OF = {"fp32": 32, "fp16": 16, "bf16": 16}
+SHARE_TOLERANCE = 0.1  # of the fraction that is sampled
 LARGE = 100_000_000  # elements of the tensor that figures without a size are for
 
 
@@ -63,15 +64,27 @@ class CocktailConfig:
 
     def layout(self, numel: int, step: int = 0, stream: int = 0) -> ops.Layout:
         """How a tensor of so many elements is compressed in a step; tensors of other streams are sampled elsewhere."""
-        enough = max(1, int(numel * self.random_fraction))  # for one block to be no more than the fraction
-        block = min(self.block, max(128, 1 << (enough.bit_length() - 1)))
-        blocks = -(-numel // block)
-        sampled = max(1, -(-blocks // ops.MAX_STRATUM), round(self.random_fraction * blocks))
+        block = self._block_of(numel)
+        sampled = self._sampled(-(-numel // block))
         kept = max(1, math.floor(self.topk_fraction * block + 1e-9))
         group = min(self.group_size or kept, kept)
         return ops.Layout(
             self.seed, step, stream, block, sampled, kept, self.bits, group, self.quantizer == "symmetric"
         )
+
+    def _sampled(self, blocks: int) -> int:
+        return max(1, -(-blocks // ops.MAX_STRATUM), round(self.random_fraction * blocks))
+
+    def _block_of(self, numel: int) -> int:
+        """The largest block with which about the fraction is sampled: of few blocks it may be far from it."""
+
+        def error(block: int) -> float:
+            blocks = -(-numel // block)
+            return abs(self._sampled(blocks) / blocks / self.random_fraction - 1)
+
+        sizes = [self.block >> i for i in range(7) if self.block >> i >= 128] or [self.block]
+        fitting = [size for size in sizes if error(size) <= SHARE_TOLERANCE and size < 2 * max(numel, 128)]
+        return fitting[0] if fitting else min(reversed(sizes), key=error)
 
     def payload_bytes(self, numel: int) -> int:
         """Of one compressed tensor: header, masks, codes, scales."""

@@ -47,9 +47,9 @@ def traffic(
     if workers < 1:
         raise ConfigError(f"workers: expected at least 1, got {workers}.")
     total, others = sum(numels), workers - 1
-    small = sum(numel for numel in numels if numel < min_numel)
+    small = -(-sum(numel for numel in numels if numel < min_numel) // workers)  # of which one worker takes the mean
     rows = sum(row_bytes(numel, workers, config) for numel in numels if numel >= min_numel)
-    return Traffic(total, workers, 2 * others / workers * total * BITS_OF[vs] / 8, others * (2 * rows + 4 * small))
+    return Traffic(total, workers, 2 * others / workers * total * BITS_OF[vs] / 8, others * 2 * (rows + 4 * small))
 
 
 def parse_number(text: str) -> float:
