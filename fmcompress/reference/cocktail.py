@@ -76,7 +76,7 @@ def _mean(magnitudes: Tensor, layout: Layout) -> Tensor:
     counts = torch.full((layout.groups,), layout.group, device=units.device)
     counts[-1] = layout.kept - (layout.groups - 1) * layout.group
     mean = units.float() / (counts * 65535).float() * high[:, :, 0]
-    return mean.to(torch.bfloat16).view(torch.int16).to(torch.int32)
+    return mean.to(torch.bfloat16).view(torch.int16).to(torch.int32).clamp(max=_LARGEST_SCALE)
 
 
 def _scales(magnitudes: Tensor, layout: Layout) -> Tensor:
@@ -143,7 +143,7 @@ def _write_body(kept: Tensor, mask: Tensor, layout: Layout) -> tuple[Tensor, Ten
 
 def _read_body(payload: Tensor, layout: Layout) -> tuple[Tensor, Tensor]:
     """Mask [sampled, block], and what the kept elements decode to [sampled, kept]."""
-    body = payload[HEADER_BYTES:].view(layout.sampled, layout.block_bytes)
+    body = payload[HEADER_BYTES:].clone().view(layout.sampled, layout.block_bytes)  # aligned, wherever it lay
     sizes = [layout.mask_bytes, layout.code_bytes, layout.block_bytes - layout.mask_bytes - layout.code_bytes]
     masks, codes, scales = body.split(sizes, 1)
     if layout.mask_bytes:
@@ -173,7 +173,7 @@ def _mixed(words: Tensor) -> Tensor:
 
 def payload_checksum(payload: Tensor) -> Tensor:
     """See fmcompress.ops.payload_checksum."""
-    words = payload.view(torch.int32).to(torch.int64) & _WORD
+    words = payload.clone().view(torch.int32).to(torch.int64) & _WORD
     words[HEADER_BYTES // 4 - 1] = 0
     return ((words * _mixed(words)).sum() >> 32 & _WORD).view(1)
 
