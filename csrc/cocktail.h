@@ -67,6 +67,10 @@ HOST_DEVICE int64_t stratum_begin(const CocktailLayout& layout, int64_t stratum)
     return stratum * layout.blocks() / layout.sampled;
 }
 
+HOST_DEVICE int64_t stratum_of(const CocktailLayout& layout, int64_t block) {
+    return ((block + 1) * layout.sampled - 1) / layout.blocks();
+}
+
 HOST_DEVICE int64_t sampled_block(const CocktailLayout& layout, int64_t stratum) {
     const int64_t begin = stratum_begin(layout, stratum), size = stratum_begin(layout, stratum + 1) - begin;
     const uint32_t word = philox_word(static_cast<uint64_t>(layout.seed), static_cast<uint32_t>(stratum), layout.stream,
@@ -106,7 +110,8 @@ HOST_DEVICE float mean_factor(uint32_t highest) {
 
 HOST_DEVICE uint32_t mean_units(float magnitude, float factor) {
     const float units = rounded_sum(rounded_product(magnitude, factor), 0.5f);
-    return units > 0.0f ? static_cast<uint32_t>(static_cast<int32_t>(units)) : 0; // NaN counts nothing
+    const float counted = units > 0.0f ? units : 0.0f; // NaN counts nothing
+    return static_cast<uint32_t>(static_cast<int32_t>(counted));
 }
 
 HOST_DEVICE uint16_t scale_of_units(uint32_t units, int count, uint32_t highest) {
