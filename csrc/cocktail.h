@@ -116,7 +116,8 @@ HOST_DEVICE uint32_t mean_units(float magnitude, float factor) {
 
 HOST_DEVICE uint16_t scale_of_units(uint32_t units, int count, uint32_t highest) {
     const float share = rounded_quotient(static_cast<float>(units), static_cast<float>(65535u * count));
-    return to_bfloat16(rounded_product(share, float_of(highest)));
+    const uint16_t nearest = to_bfloat16(rounded_product(share, float_of(highest)));
+    return nearest < LARGEST_BFLOAT16 ? nearest : static_cast<uint16_t>(LARGEST_BFLOAT16);
 }
 
 // The levels of a group. The scales of payloads from elsewhere may be anything, so every result may be NaN.

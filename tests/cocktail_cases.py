@@ -1,6 +1,6 @@
 """Layouts and inputs that every implementation of CocktailSGD's compression must get right, bit for bit."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -152,24 +152,49 @@ def copied(arguments: tuple, change: Callable[[Tensor], Tensor] = Tensor.clone) 
     return tuple(change(a) if isinstance(a, Tensor) else a for a in arguments)
 
 
-def check_op(name: str, op: Callable[..., Tensor | None], device: str = "cpu") -> None:
+def check_op(name: str, op: Callable[..., Tensor | None], cases: Sequence[Case] = CASES) -> None:
     """What an op returns and all that it changes, aligned or not, against the reference."""
-    for case in CASES:
+    for case in cases:
         arguments = ARGUMENTS[name](case)
         expected = copied(arguments)
         payload = getattr(reference, name)(*expected, *case.layout)
         for change in (Tensor.clone, shifted):
-            actual = copied(copied(arguments, lambda tensor: tensor.to(device)), change)
+            actual = copied(arguments, change)
             returned = op(*actual, *case.layout)
             assert (payload is None) == (returned is None), case
             pairs = [(returned, payload)] if payload is not None else []
             pairs += [pair for pair in zip(actual, expected, strict=True) if isinstance(pair[0], Tensor)]
             for place, (ours, theirs) in enumerate(pairs):
-                assert same_bytes(ours.cpu(), theirs), (case, place)
+                assert same_bytes(ours, theirs), (case, place)
 
 
-def check_checksum(op: Callable[[Tensor], Tensor], device: str = "cpu") -> None:
+def damaged() -> Iterator[tuple[Case, Tensor]]:
+    """Payloads of any bytes at all, though not of flags."""
+    for case in CASES[::5]:
+        source = torch.Generator().manual_seed(case.numel)
+        for density in (0.0, 0.1, 0.5, 1.0):
+            payloads = torch.randint(256, (case.workers, case.layout.payload_bytes), generator=source)
+            payloads[torch.rand(payloads.shape, generator=source) > density] = 0 if density < 1 else 255
+            payloads[:, 5] = 0
+            yield case, payloads.to(torch.uint8)
+
+
+def check_damaged(mean: Callable[..., Tensor], add: Callable[..., None]) -> None:
+    """Whatever a payload holds: either ValueError, or numbers, whose like come again."""
+    for case, payloads in damaged():
+        outs = []
+        for _ in range(2):
+            residual, out = torch.zeros(case.numel), torch.ones(case.numel, dtype=case.dtype)
+            try:
+                outs.append((mean(payloads, residual, case.numel, *case.layout), residual, out))
+                add(payloads[0], out, 1.0, *case.layout)
+            except ValueError:
+                break
+        assert len(outs) < 2 or all(map(same_bytes, *outs)), case
+
+
+def check_checksum(op: Callable[[Tensor], Tensor]) -> None:
     """Any bytes from a bare header to some 100 KB."""
     for words in (16, 17, 1000, 25_001):
         payload = torch.randint(256, (4 * words,), generator=torch.Generator().manual_seed(words), dtype=torch.uint8)
-        assert torch.equal(op(payload.to(device)).cpu(), reference.payload_checksum(payload)), words
+        assert torch.equal(op(payload), reference.payload_checksum(payload)), words
