@@ -54,24 +54,27 @@ struct MeanJob {
 namespace baseline {
 #include "cocktail_select-inl.h"
 #include "cocktail_block-inl.h"
+#include "cocktail_numbers-inl.h"
 #include "cocktail_tensor-inl.h"
 } // namespace baseline
 
 #if defined(__x86_64__)
 #pragma GCC push_options
-#pragma GCC target("avx2,popcnt,bmi")
+#pragma GCC target("avx2,fma,popcnt,bmi")
 namespace avx2 {
 #include "cocktail_select-inl.h"
 #include "cocktail_block-inl.h"
+#include "cocktail_numbers-inl.h"
 #include "cocktail_tensor-inl.h"
 } // namespace avx2
 #pragma GCC pop_options
 
 #pragma GCC push_options
-#pragma GCC target("avx2,popcnt,bmi,avx512f,avx512bw,avx512vl,avx512dq")
+#pragma GCC target("avx2,fma,popcnt,bmi,avx512f,avx512bw,avx512vl,avx512dq")
 namespace avx512 {
 #include "cocktail_select-inl.h"
 #include "cocktail_block-inl.h"
+#include "cocktail_numbers-inl.h"
 #include "cocktail_tensor-inl.h"
 } // namespace avx512
 #pragma GCC pop_options
@@ -120,13 +123,22 @@ static void finish(const CocktailLayout& layout, const Tensor& payload, bool fin
 
 // From the end, so that what compression begins with was read last.
 static bool all_finite(const GradientJob& job) {
-    constexpr int64_t piece = 1 << 14;
+    constexpr int64_t piece = 1 << 16;
     std::atomic<bool> finite{true};
     const auto all_finite = WIDEST_FOR_THIS_CPU(all_finite);
     const int64_t numel = job.layout.numel;
     torch::stable::parallel_for(0, (numel + piece - 1) / piece, 2, [&](int64_t begin, int64_t end) {
         for (int64_t i = end; i-- > begin && finite.load(std::memory_order_relaxed);)
-            if (!all_finite(job.gradient, job.scale, i * piece, std::min(piece, numel - i * piece))) finite = false;
+            if (!all_finite(job.gradient, job.scale, i * piece, std::min((i + 1) * piece, numel))) finite = false;
+    });
+    return finite;
+}
+
+static bool deltas_finite(const DeltaJob& job) {
+    std::atomic<bool> finite{true};
+    const auto deltas_finite = WIDEST_FOR_THIS_CPU(deltas_finite);
+    for_blocks(job.layout.sampled, job.layout, [&](int64_t begin, int64_t end) {
+        if (!deltas_finite(job, begin, end)) finite = false;
     });
     return finite;
 }
@@ -138,12 +150,6 @@ static void check_masks(const CocktailLayout& layout, const uint8_t* body) {
         if (!masks_fit(layout, body, begin, end)) fit = false;
     });
     require(fit, "mask: expected ", layout.kept, " bits in every block. The payload is damaged.");
-}
-
-static void subtract_body(const CocktailLayout& layout, const uint8_t* body, float factor, const Numbers& out) {
-    const auto subtract_body = WIDEST_FOR_THIS_CPU(subtract_body);
-    for_blocks(layout.sampled, layout,
-               [&](int64_t begin, int64_t end) { subtract_body(layout, body, factor, out, begin, end); });
 }
 
 Tensor compress_gradient_(const Tensor& gradient, std::optional<Tensor> residual, double scale, int64_t seed,
@@ -172,12 +178,10 @@ Tensor compress_delta_(const Tensor& local, const Tensor& shared, int64_t seed, 
     check_tensor(shared, "shared", shared.scalar_type(), {layout.numel}, local);
     const Tensor payload = new_payload(local, layout);
     const DeltaJob job{layout, numbers_of(local, "local"), numbers_of(shared, "shared"), body_of(payload)};
-    std::atomic<bool> finite{true};
+    const bool finite = deltas_finite(job);
     const auto compress_delta = WIDEST_FOR_THIS_CPU(compress_delta);
-    for_blocks(layout.sampled, layout, [&](int64_t begin, int64_t end) {
-        if (!compress_delta(job, begin, end)) finite = false;
-    });
-    if (finite) subtract_body(layout, job.body, 1.0f, job.local);
+    if (finite)
+        for_blocks(layout.sampled, layout, [&](int64_t begin, int64_t end) { compress_delta(job, begin, end); });
     finish(layout, payload, finite);
     return payload;
 }
@@ -221,7 +225,10 @@ void add_payload_(const Tensor& payload, const Tensor& out, double scale, int64_
     const uint8_t* body = body_of(payload);
     if (body[COCKTAIL_FLAGS_AT - COCKTAIL_HEADER_BYTES] & COCKTAIL_NOT_FINITE) return fill_with_nan(out);
     check_masks(layout, body);
-    subtract_body(layout, body, -static_cast<float>(scale), to); // changes the signs of all products, and nothing else
+    const float factor = -static_cast<float>(scale); // changes the signs of all products, and nothing else
+    const auto subtract_body = WIDEST_FOR_THIS_CPU(subtract_body);
+    for_blocks(layout.sampled, layout,
+               [&](int64_t begin, int64_t end) { subtract_body(layout, body, factor, to, begin, end); });
 }
 
 Tensor payload_checksum(const Tensor& payload) {

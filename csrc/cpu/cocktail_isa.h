@@ -47,7 +47,7 @@ BY_EIGHTS
 
 #if defined(__x86_64__)
 #pragma GCC push_options
-#pragma GCC target("avx2,popcnt,bmi")
+#pragma GCC target("avx2,fma,popcnt,bmi")
 namespace avx2 {
 inline uint64_t above64(const float* values, int32_t bound) {
     const __m256i magnitude = _mm256_set1_epi32(0x7fffffff), limit = _mm256_set1_epi32(bound);
@@ -64,7 +64,7 @@ BY_EIGHTS
 #pragma GCC pop_options
 
 #pragma GCC push_options
-#pragma GCC target("avx2,popcnt,bmi,avx512f,avx512bw,avx512vl,avx512dq")
+#pragma GCC target("avx2,fma,popcnt,bmi,avx512f,avx512bw,avx512vl,avx512dq")
 namespace avx512 {
 inline uint64_t above64(const float* values, int32_t bound) {
     const __m512i magnitude = _mm512_set1_epi32(0x7fffffff), limit = _mm512_set1_epi32(bound);

@@ -24,10 +24,17 @@ static int count_from(const float* values, int count, int32_t key) {
     return above;
 }
 
-static int32_t largest_key(const float* values, int count) {
-    int32_t largest = 0;
-    for (int i = 0; i < count; ++i) largest = std::max(largest, key_of(values[i]));
-    return largest;
+struct Extent {
+    int32_t largest, average; // of the keys
+};
+
+static Extent extent_of(const float* values, int count) {
+    int32_t largest = 0, sum = 0;
+    for (int i = 0; i < count; ++i) {
+        largest = std::max(largest, key_of(values[i]));
+        sum += key_of(values[i]) >> 16;
+    }
+    return {largest, sum / count << 16};
 }
 
 // The values with keys inside of the bounds; returns how many.
@@ -44,11 +51,12 @@ static int set_apart(const float* values, int block, const Bounds& bounds, float
 // The key from which on at least `kept` of the values lie, and of more than that the ones of this very key are too
 // many.
 static Bounds threshold_of(const float* values, int block, int kept, float* few) {
-    Bounds bounds{0, static_cast<int64_t>(largest_key(values, block)) + 1, block, 0};
-    while (!bounds.done(kept) && bounds.above_lowest - bounds.above_end > block / 8) {
-        const int64_t middle = bounds.middle();
-        bounds.take(middle, count_from(values, block, static_cast<int32_t>(middle)), kept);
-    }
+    const Extent extent = extent_of(values, block);
+    Bounds bounds{0, static_cast<int64_t>(extent.largest) + 1, block, 0};
+    // from the average, since most exponents below it are of numbers that do not occur
+    for (int64_t key = extent.average; !bounds.done(kept) && bounds.above_lowest - bounds.above_end > block / 8;
+         key = bounds.middle())
+        if (key > bounds.lowest) bounds.take(key, count_from(values, block, static_cast<int32_t>(key)), kept);
     if (bounds.done(kept)) return bounds;
     const int count = set_apart(values, block, bounds, few), beyond = bounds.above_end;
     while (!bounds.done(kept)) {

@@ -65,6 +65,12 @@ def _finite_or_zero(factor: Tensor) -> Tensor:
     return torch.where(factor.isfinite(), factor, 0.0)
 
 
+def _like(tensor: Tensor, number: float) -> Tensor:
+    """The number in every place, for quotients that are rounded once: PyTorch makes a number over a tensor, and on a
+    GPU a tensor over a number, a product with the reciprocal."""
+    return torch.full_like(tensor, number)
+
+
 def _up_to_scale(values: Tensor) -> Tensor:
     """Bits of the bfloat16 at or above values that are not negative. int32"""
     return ((values.view(torch.int32) + 0xFFFF) >> 16).clamp(max=_LARGEST_SCALE)
@@ -72,7 +78,7 @@ def _up_to_scale(values: Tensor) -> Tensor:
 
 def _mean(magnitudes: Tensor, layout: Layout) -> Tensor:
     high = magnitudes.amax(2, keepdim=True)
-    units = torch.floor(magnitudes * _finite_or_zero(65535.0 / high) + 0.5).to(torch.int64).sum(2)
+    units = torch.floor(magnitudes * _finite_or_zero(_like(high, 65535.0) / high) + 0.5).to(torch.int64).sum(2)
     counts = torch.full((layout.groups,), layout.group, device=units.device)
     counts[-1] = layout.kept - (layout.groups - 1) * layout.group
     mean = units.float() / (counts * 65535).float() * high[:, :, 0]
@@ -110,7 +116,7 @@ def _encode(kept: Tensor, scales: Tensor, layout: Layout) -> Tensor:
     if layout.bits == 1:
         return negative.to(torch.uint8)
     low, width, levels = _grid(scales, layout)
-    quotient = torch.floor((kept.abs() - low) * _finite_or_zero(levels / width) + 0.5)
+    quotient = torch.floor((kept.abs() - low) * _finite_or_zero(_like(width, levels) / width) + 0.5)
     code = quotient.clamp(max=levels).to(torch.int32)
     middle = 1 << (layout.bits - 1)
     signed = middle + torch.where(negative == 1, -code, code) if layout.symmetric else code + negative * middle
@@ -124,8 +130,8 @@ def _decode(codes: Tensor, scales: Tensor, layout: Layout) -> Tensor:
         return torch.where(code == 1, -width, width)
     middle = 1 << (layout.bits - 1)
     if layout.symmetric:
-        return (code - middle) * (width / levels)
-    magnitude = low + (code & (middle - 1)) * (width / levels)
+        return (code - middle) * (width / _like(width, levels))
+    magnitude = low + (code & (middle - 1)) * (width / _like(width, levels))
     return torch.where(code >= middle, -magnitude, magnitude)
 
 
@@ -251,7 +257,7 @@ def compress_mean_(payloads: Tensor, residual: Tensor | None, numel: int, *layou
     for payload in payloads:
         mask, decoded = _read_body(payload, how)
         total[mask] += decoded.flatten()
-    total = total / torch.tensor(len(payloads), dtype=torch.float32)
+    total = total / _like(total, len(payloads))
     places, inside = _elements(numel, how, payloads.device)
     total = torch.where(inside, total, 0.0)
     if residual is not None:
