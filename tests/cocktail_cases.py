@@ -33,6 +33,12 @@ def _any_bits(numel: int, source: torch.Generator) -> Tensor:
     return torch.where(values.isfinite(), values / 4, 1.5)
 
 
+def _halves(numel: int, source: torch.Generator) -> Tensor:
+    """Fours of halves up to an integer of seven bits: amid two codes, where a quotient rounded twice shows."""
+    top = torch.randint(1, 128, (-(-numel // 4), 1), generator=source).repeat_interleave(4, 1).flatten()[:numel].float()
+    return ((torch.rand(numel, generator=source) * 2 - 1) * (2 * top + 1)).trunc().clamp(-2 * top, 2 * top) / 2
+
+
 def values(kind: str, numel: int, dtype: torch.dtype = torch.float32, seed: int = 0) -> Tensor:
     """A vector of one kind, finite unless the kind says otherwise."""
     source = torch.Generator().manual_seed(seed + 1000 * numel)
@@ -47,6 +53,7 @@ def values(kind: str, numel: int, dtype: torch.dtype = torch.float32, seed: int 
         "denormal": lambda: torch.where(normal.abs() < 1, normal * 1e-40, normal.sign() * TINY),
         "huge": lambda: torch.where(normal.abs() < 1, normal.sign() * LARGEST, normal / 8 * LARGEST),
         "tiny": lambda: normal * torch.where(normal < 0.3, 1e-8, 1e-6),
+        "halves": lambda: _halves(numel, source),
         "any": lambda: _any_bits(numel, source),
         "spike": lambda: torch.where(torch.arange(numel) == numel // 3, -1e4, normal * 1e-4),
         "infinite": lambda: torch.where(torch.arange(numel) == numel - 1, torch.inf, normal),
@@ -57,7 +64,21 @@ def values(kind: str, numel: int, dtype: torch.dtype = torch.float32, seed: int 
     return made.to(dtype)
 
 
-KINDS = ("normal", "ties", "equal", "zero", "zeros", "denormal", "huge", "tiny", "any", "spike", "infinite", "nan")
+KINDS = (
+    "normal",
+    "ties",
+    "equal",
+    "zero",
+    "zeros",
+    "denormal",
+    "huge",
+    "tiny",
+    "any",
+    "halves",
+    "spike",
+    "infinite",
+    "nan",
+)
 
 
 def _layouts() -> Iterator[tuple[str, int, Layout]]:
@@ -96,6 +117,10 @@ def cases() -> Iterator[Case]:
             for symmetric in (True, False) if bits in (2, 5) else (True,):
                 how = BASE._replace(bits=bits, symmetric=symmetric, sampled=3)
                 yield Case(f"{kind}, {bits} bits {symmetric}", 900, how, kind)
+    for bits in range(1, 9):
+        for symmetric in (True, False):
+            how = BASE._replace(bits=bits, symmetric=symmetric, kept=256, group=3, sampled=10)
+            yield Case(f"halves, {bits} bits {symmetric}", 2560, how, "halves", residual=None, workers=1)
     for dtype in FLOATS:
         for residual in (torch.float32, torch.bfloat16, None):
             for kind in ("normal", "ties", "huge"):

@@ -82,7 +82,8 @@ def _mean(magnitudes: Tensor, layout: Layout) -> Tensor:
     counts = torch.full((layout.groups,), layout.group, device=units.device)
     counts[-1] = layout.kept - (layout.groups - 1) * layout.group
     mean = units.float() / (counts * 65535).float() * high[:, :, 0]
-    return mean.to(torch.bfloat16).view(torch.int16).to(torch.int32).clamp(max=_LARGEST_SCALE)
+    scale = mean.nan_to_num(torch.inf, torch.inf).to(torch.bfloat16)
+    return scale.view(torch.int16).to(torch.int32).clamp(max=_LARGEST_SCALE)
 
 
 def _scales(magnitudes: Tensor, layout: Layout) -> Tensor:
