@@ -71,3 +71,28 @@ Tensor packed_linear(const Tensor& x, const Tensor& entries, const std::optional
                      const std::optional<Tensor>& starts, const std::optional<Tensor>& indices,
                      const std::optional<Tensor>& scale, const std::optional<Tensor>& zero,
                      const std::optional<Tensor>& bias, int64_t bits, int64_t group_size, int64_t keep, int64_t group);
+
+// CocktailSGD's compression; docs/wire-format.md has the payloads and what the integers at the end mean,
+// csrc/cocktail.h their arithmetic.
+
+// gradient [numel] float|bfloat16|half, residual [numel] float|bfloat16 or none, changed -> payload [bytes] uint8
+Tensor compress_gradient_(const Tensor& gradient, std::optional<Tensor> residual, double scale, int64_t seed,
+                          int64_t step, int64_t stream, int64_t block, int64_t sampled, int64_t kept, int64_t bits,
+                          int64_t group, bool symmetric);
+
+// local [numel] float|bfloat16|half, changed; shared [numel] float|bfloat16|half -> payload [bytes] uint8
+Tensor compress_delta_(const Tensor& local, const Tensor& shared, int64_t seed, int64_t step, int64_t stream,
+                       int64_t block, int64_t sampled, int64_t kept, int64_t bits, int64_t group, bool symmetric);
+
+// payloads [workers >= 1, bytes] uint8, residual [numel] float|bfloat16 or none, changed -> payload [bytes] uint8; the
+// bits of the masks are checked here, since payloads come from other machines
+Tensor compress_mean_(const Tensor& payloads, std::optional<Tensor> residual, int64_t numel, int64_t seed, int64_t step,
+                      int64_t stream, int64_t block, int64_t sampled, int64_t kept, int64_t bits, int64_t group,
+                      bool symmetric);
+
+// payload [bytes] uint8, its masks checked alike; out [numel] float|bfloat16|half, changed
+void add_payload_(const Tensor& payload, const Tensor& out, double scale, int64_t seed, int64_t step, int64_t stream,
+                  int64_t block, int64_t sampled, int64_t kept, int64_t bits, int64_t group, bool symmetric);
+
+// payload [bytes, a header at least and whole words] uint8 -> [1] int64
+Tensor payload_checksum(const Tensor& payload);

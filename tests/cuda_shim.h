@@ -167,6 +167,9 @@ inline unsigned __ballot_sync(unsigned, bool vote) {
 }
 inline int __popc(uint32_t bits) { return __builtin_popcount(bits); }
 inline uint32_t atomicAdd(uint32_t* sum, uint32_t value) { return (*sum += value) - value; }
+inline unsigned long long atomicAdd(unsigned long long* sum, unsigned long long value) {
+    return (*sum += value) - value;
+}
 
 namespace gpu {
 using Stream = int;

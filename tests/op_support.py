@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from fmcompress import available, ops, use
+from fmcompress import available, ops, reference, use
 
 DTYPES = [torch.float32, torch.float64]
 # rtol, atol of a sweep of 128 columns: other orders of summation and fused products, grown through the feedback
@@ -78,6 +78,8 @@ def swept_jointly(backend, weight, factor, scale, zero, bits, prune=None, keep=0
 
 EYE = torch.eye(8)
 GRID = torch.full((3,), 0.5), torch.full((3,), 8, dtype=torch.uint8)
+LAYOUT = ops.Layout(0, 0, 0, block=128, sampled=1, kept=3, bits=4, group=2, symmetric=True)
+PAYLOAD = reference.compress_gradient_(torch.ones(3), None, 1.0, *LAYOUT)
 # one small call of every public function
 CALLS = {
     "select_smallest": lambda: ops.select_smallest(torch.ones(3, 8), 2),
@@ -92,6 +94,11 @@ CALLS = {
     "pack_bitmask": lambda: ops.pack_bitmask(torch.ones(3, 8), torch.ones(3, 8) > 0),
     "unpack_bitmask": lambda: ops.unpack_bitmask(torch.full((3, 1), 3, dtype=torch.uint8), torch.ones(6), 8),
     "packed_linear": lambda: ops.packed_linear(torch.ones(2, 8), any_codes(3, 4), bits=4, scale=torch.ones(3, 1)),
+    "compress_gradient_": lambda: ops.compress_gradient_(torch.ones(3), torch.ones(3), LAYOUT),
+    "compress_delta_": lambda: ops.compress_delta_(torch.ones(3), torch.zeros(3), LAYOUT),
+    "compress_mean_": lambda: ops.compress_mean_(PAYLOAD[None], torch.ones(3), 3, LAYOUT),
+    "add_payload_": lambda: ops.add_payload_(PAYLOAD, torch.ones(3), LAYOUT),
+    "payload_checksum": lambda: ops.payload_checksum(PAYLOAD),
 }
 
 

@@ -1,5 +1,8 @@
 """Every check that the emulated kernels pass, on a GPU: the native CUDA kernels and the Triton twins."""
 
+from functools import partial
+
+import cocktail_cases
 import kernel_cases
 import packed_cases
 import pytest
@@ -9,7 +12,7 @@ from packing_cases import shifted
 from torch import Tensor
 
 import fmcompress
-from fmcompress import _ops
+from fmcompress import _ops, reference
 
 without = pytest.mark.skipif(not torch.cuda.is_available(), reason="no NVIDIA GPU on this machine")
 both = pytest.mark.parametrize("backend", ["native", "triton"])
@@ -27,6 +30,8 @@ CHECKS = {
     "unpack_bitmask": kernel_cases.check_unpack_bitmask,
     "packed_linear": packed_cases.check_packed_linear,
     "packed_linear contradictions": packed_cases.check_contradictions,
+    "payload_checksum": cocktail_cases.check_checksum,
+    **{op: partial(cocktail_cases.check_op, op) for op in cocktail_cases.ARGUMENTS},
 }
 
 
@@ -56,7 +61,9 @@ def on_gpu(op):
         for before, after in zip(arguments, there, strict=True):
             if isinstance(before, Tensor):
                 before.copy_(after)
-        return tuple(part.cpu() for part in result) if isinstance(result, tuple) else result.cpu()
+        if isinstance(result, tuple):
+            return tuple(part.cpu() for part in result)
+        return None if result is None else result.cpu()
 
     return call
 
@@ -106,3 +113,32 @@ def test_packed_linear_in_a_graph(tokens):
         actual = op(x, *rest)
     graph.replay()
     assert torch.equal(actual, expected)
+
+
+@pytest.mark.cuda
+@without
+@both
+def test_damaged_payloads_lead_nowhere(backend):
+    mean, add = (on_gpu(implementation(op, backend)) for op in ("compress_mean_", "add_payload_"))
+    cocktail_cases.check_damaged(mean, add)
+    torch.cuda.synchronize()
+
+
+@pytest.mark.cuda
+@without
+@pytest.mark.parametrize("kind", ["normal", "nan"])
+def test_compression_in_a_graph(kind):
+    """A host sync would end the capture; a graph that runs twice compresses twice."""
+    case = cocktail_cases.Case("graph", 100_000, cocktail_cases.BASE._replace(block=1024, sampled=10, kept=77), kind)
+    gradient, residual, scale = cocktail_cases.gradient_arguments(case)
+    there = gradient.cuda(), residual.cuda()
+    op = implementation("compress_gradient_", "native")
+    op(there[0], None, scale, *case.layout)  # loads the kernels
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        actual = op(*there, scale, *case.layout)
+    for _ in range(2):
+        expected = reference.compress_gradient_(gradient, residual, scale, *case.layout)
+        graph.replay()
+        assert torch.equal(actual.cpu(), expected)
+        assert torch.equal(there[1].cpu(), residual)

@@ -4,8 +4,10 @@ import itertools
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
+import cocktail_cases
 import numpy as np
 import pytest
 import torch
@@ -247,6 +249,14 @@ def test_a_nan_row_spoils_no_other_row(make_weight, make_factor, backend):
 
 # the contract
 
+# one with float32, one without a residual, one that is not finite
+COCKTAIL = [case for case in cocktail_cases.CASES if case.name in ("4 bits True", "torch.bfloat16 None ties", "nan, 1 bits True")]  # fmt: skip
+
+
+def cocktail_sample(op, case):
+    return *cocktail_cases.ARGUMENTS[op](case), *case.layout
+
+
 OPCHECKS = {
     "packed_linear": [
         lambda: (torch.ones(2, 8), *packed(Form("mask", 4), 3, 8, True, torch.float32)),
@@ -290,6 +300,8 @@ OPCHECKS = {
         lambda: (any_codes(3, 11), torch.ones(3, 11) < 0, 0),
     ],
     "unpack_bitmask": [lambda: (torch.full((3, 2), 1, dtype=torch.uint8), torch.ones(6).half(), 9)],
+    "payload_checksum": [lambda: (any_codes(100),)],
+    **{op: [partial(cocktail_sample, op, case) for case in COCKTAIL] for op in cocktail_cases.ARGUMENTS},
 }
 
 
@@ -378,17 +390,20 @@ def test_native_kernels_refuse_what_the_public_functions_would_have_copied():
 
 @pytest.mark.parametrize("op", _ops.CHECKS)
 def test_use_reference_really_forces_it(monkeypatch, op):
-    marker = object()
-    monkeypatch.setattr(reference, op, lambda *_: marker)
+    runs = []
+    monkeypatch.setattr(reference, op, lambda *_: runs.append(op))
     call = CALLS[op]
     with use("reference"):
-        assert call() is marker
+        call()
+        assert len(runs) == 1
         if "native" in available(op):
             with use("native"):
-                assert call() is not marker
-        assert call() is marker
+                call()
+        call()
+        assert len(runs) == 2
     if "native" in available(op):
-        assert call() is not marker
+        call()
+        assert len(runs) == 2
 
 
 def test_use_ends_with_its_block_even_on_an_error():

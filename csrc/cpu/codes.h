@@ -18,26 +18,39 @@ constexpr uint64_t fields(int width, int unit) {
     return mask;
 }
 
+// Fields of WIDTH bits, one in every UNIT, move together to pairs in every two UNITs. Of fields as wide as their gap or
+// narrower nothing is left where the mask takes it after the shift; wider ones must be told apart before.
+template <int WIDTH, int UNIT> uint64_t closer(uint64_t x) {
+    constexpr int gap = UNIT - WIDTH;
+    if constexpr (WIDTH <= gap || gap == 0) return (x | x >> gap) & fields(2 * WIDTH, 2 * UNIT);
+    constexpr uint64_t first = fields(WIDTH, 2 * UNIT);
+    return (x & first) | (x & first << UNIT) >> gap;
+}
+
+// The way back.
+template <int WIDTH, int UNIT> uint64_t apart(uint64_t x) {
+    constexpr int gap = UNIT - WIDTH;
+    if constexpr (WIDTH <= gap || gap == 0) return (x | x << gap) & fields(WIDTH, UNIT);
+    constexpr uint64_t first = fields(WIDTH, 2 * UNIT);
+    return (x & first) | (x & first << WIDTH) << gap;
+}
+
 // Eight codes in the bytes of a word move together to 8 * BITS bits: neighbours to pairs, pairs to fours, fours to all.
 template <int BITS> uint64_t fold(uint64_t codes) {
-    uint64_t x = codes & fields(BITS, 8);
-    x = (x | x >> (8 - BITS)) & fields(2 * BITS, 16);
-    x = (x | x >> (16 - 2 * BITS)) & fields(4 * BITS, 32);
-    return (x | x >> (32 - 4 * BITS)) & fields(8 * BITS, 64);
+    const uint64_t pairs = closer<BITS, 8>(codes & fields(BITS, 8));
+    return closer<4 * BITS, 32>(closer<2 * BITS, 16>(pairs));
 }
 
 template <int BITS> uint64_t unfold(uint64_t packed) {
-    uint64_t x = packed & fields(8 * BITS, 64);
-    x = (x | x << (32 - 4 * BITS)) & fields(4 * BITS, 32);
-    x = (x | x << (16 - 2 * BITS)) & fields(2 * BITS, 16);
-    return (x | x << (8 - BITS)) & fields(BITS, 8);
+    const uint64_t fours = apart<4 * BITS, 32>(packed & fields(8 * BITS, 64));
+    return apart<BITS, 8>(apart<2 * BITS, 16>(fours));
 }
 
 // A block of 64 codes fills BITS whole words. Narrow stores would be as fast in the cache, but while one waits for its
 // line from memory too many of them would wait behind it.
 inline constexpr int64_t CODES_BLOCK = 64;
 
-// Codes of 3 bits: eight of them may lie across two words.
+// Codes of 3, 5, 6 and 7 bits: eight of them may lie across two words.
 template <int BITS> inline constexpr bool straddles = 64 % (8 * BITS) != 0;
 
 template <int BITS> void pack_block(const uint8_t* codes, uint8_t* packed) {

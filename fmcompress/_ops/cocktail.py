@@ -123,8 +123,8 @@ def _(local: Tensor, shared: Tensor, *layout: int) -> Tensor:
     return local.new_empty(Layout(*layout).payload_bytes, dtype=torch.uint8)  # type: ignore[arg-type]
 
 
-# the server: in the sampled blocks a = (D_0 + D_1 + ...) / payloads + residual, summed in that order; the payload of a;
-# residual = a - D there. Where one payload holds no numbers, neither does the result, and the residual stays.
+# the server: in the sampled blocks a = (0 + D_0 + D_1 + ...) / payloads + residual, summed in that order; the payload
+# of a; residual = a - D there. Where one payload holds no numbers, neither does the result, and the residual stays.
 torch.library.define(
     "fmcompress::compress_mean_", f"(Tensor payloads, Tensor(a!)? residual, int numel, {_LAYOUT}) -> Tensor"
 )

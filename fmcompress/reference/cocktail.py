@@ -65,6 +65,12 @@ def _finite_or_zero(factor: Tensor) -> Tensor:
     return torch.where(factor.isfinite(), factor, 0.0)
 
 
+def _like(tensor: Tensor, number: float) -> Tensor:
+    """The number in every place, for quotients that are rounded once: PyTorch makes a number over a tensor, and on a
+    GPU a tensor over a number, a product with the reciprocal."""
+    return torch.full_like(tensor, number)
+
+
 def _up_to_scale(values: Tensor) -> Tensor:
     """Bits of the bfloat16 at or above values that are not negative. int32"""
     return ((values.view(torch.int32) + 0xFFFF) >> 16).clamp(max=_LARGEST_SCALE)
@@ -72,11 +78,12 @@ def _up_to_scale(values: Tensor) -> Tensor:
 
 def _mean(magnitudes: Tensor, layout: Layout) -> Tensor:
     high = magnitudes.amax(2, keepdim=True)
-    units = torch.floor(magnitudes * _finite_or_zero(65535.0 / high) + 0.5).to(torch.int64).sum(2)
+    units = torch.floor(magnitudes * _finite_or_zero(_like(high, 65535.0) / high) + 0.5).to(torch.int64).sum(2)
     counts = torch.full((layout.groups,), layout.group, device=units.device)
     counts[-1] = layout.kept - (layout.groups - 1) * layout.group
     mean = units.float() / (counts * 65535).float() * high[:, :, 0]
-    return mean.to(torch.bfloat16).view(torch.int16).to(torch.int32)
+    scale = mean.nan_to_num(torch.inf, torch.inf).to(torch.bfloat16)
+    return scale.view(torch.int16).to(torch.int32).clamp(max=_LARGEST_SCALE)
 
 
 def _scales(magnitudes: Tensor, layout: Layout) -> Tensor:
@@ -110,7 +117,7 @@ def _encode(kept: Tensor, scales: Tensor, layout: Layout) -> Tensor:
     if layout.bits == 1:
         return negative.to(torch.uint8)
     low, width, levels = _grid(scales, layout)
-    quotient = torch.floor((kept.abs() - low) * _finite_or_zero(levels / width) + 0.5)
+    quotient = torch.floor((kept.abs() - low) * _finite_or_zero(_like(width, levels) / width) + 0.5)
     code = quotient.clamp(max=levels).to(torch.int32)
     middle = 1 << (layout.bits - 1)
     signed = middle + torch.where(negative == 1, -code, code) if layout.symmetric else code + negative * middle
@@ -124,8 +131,8 @@ def _decode(codes: Tensor, scales: Tensor, layout: Layout) -> Tensor:
         return torch.where(code == 1, -width, width)
     middle = 1 << (layout.bits - 1)
     if layout.symmetric:
-        return (code - middle) * (width / levels)
-    magnitude = low + (code & (middle - 1)) * (width / levels)
+        return (code - middle) * (width / _like(width, levels))
+    magnitude = low + (code & (middle - 1)) * (width / _like(width, levels))
     return torch.where(code >= middle, -magnitude, magnitude)
 
 
@@ -143,7 +150,7 @@ def _write_body(kept: Tensor, mask: Tensor, layout: Layout) -> tuple[Tensor, Ten
 
 def _read_body(payload: Tensor, layout: Layout) -> tuple[Tensor, Tensor]:
     """Mask [sampled, block], and what the kept elements decode to [sampled, kept]."""
-    body = payload[HEADER_BYTES:].view(layout.sampled, layout.block_bytes)
+    body = payload[HEADER_BYTES:].clone().view(layout.sampled, layout.block_bytes)  # aligned, wherever it lay
     sizes = [layout.mask_bytes, layout.code_bytes, layout.block_bytes - layout.mask_bytes - layout.code_bytes]
     masks, codes, scales = body.split(sizes, 1)
     if layout.mask_bytes:
@@ -173,7 +180,7 @@ def _mixed(words: Tensor) -> Tensor:
 
 def payload_checksum(payload: Tensor) -> Tensor:
     """See fmcompress.ops.payload_checksum."""
-    words = payload.view(torch.int32).to(torch.int64) & _WORD
+    words = payload.clone().view(torch.int32).to(torch.int64) & _WORD
     words[HEADER_BYTES // 4 - 1] = 0
     return ((words * _mixed(words)).sum() >> 32 & _WORD).view(1)
 
@@ -251,7 +258,7 @@ def compress_mean_(payloads: Tensor, residual: Tensor | None, numel: int, *layou
     for payload in payloads:
         mask, decoded = _read_body(payload, how)
         total[mask] += decoded.flatten()
-    total = total / torch.tensor(len(payloads), dtype=torch.float32)
+    total = total / _like(total, len(payloads))
     places, inside = _elements(numel, how, payloads.device)
     total = torch.where(inside, total, 0.0)
     if residual is not None:
