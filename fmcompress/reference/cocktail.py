@@ -61,7 +61,9 @@ def _groups(kept: Tensor, layout: Layout, fill: float) -> Tensor:
     return pad(kept, (0, missing), value=fill).view(len(kept), layout.groups, layout.group)
 
 
-def _finite_or_zero(factor: Tensor) -> Tensor:
+def _finite_quotient(top: int, below: Tensor) -> Tensor:
+    """0 where it is not finite; a number / tensor would be rounded twice, for torch multiplies by the reciprocal."""
+    factor = torch.full_like(below, top) / below
     return torch.where(factor.isfinite(), factor, 0.0)
 
 
@@ -72,7 +74,7 @@ def _up_to_scale(values: Tensor) -> Tensor:
 
 def _mean(magnitudes: Tensor, layout: Layout) -> Tensor:
     high = magnitudes.amax(2, keepdim=True)
-    units = torch.floor(magnitudes * _finite_or_zero(65535.0 / high) + 0.5).to(torch.int64).sum(2)
+    units = torch.floor(magnitudes * _finite_quotient(65535, high) + 0.5).to(torch.int64).sum(2)
     counts = torch.full((layout.groups,), layout.group, device=units.device)
     counts[-1] = layout.kept - (layout.groups - 1) * layout.group
     mean = units.float() / (counts * 65535).float() * high[:, :, 0]
@@ -110,7 +112,7 @@ def _encode(kept: Tensor, scales: Tensor, layout: Layout) -> Tensor:
     if layout.bits == 1:
         return negative.to(torch.uint8)
     low, width, levels = _grid(scales, layout)
-    quotient = torch.floor((kept.abs() - low) * _finite_or_zero(levels / width) + 0.5)
+    quotient = torch.floor((kept.abs() - low) * _finite_quotient(levels, width) + 0.5)
     code = quotient.clamp(max=levels).to(torch.int32)
     middle = 1 << (layout.bits - 1)
     signed = middle + torch.where(negative == 1, -code, code) if layout.symmetric else code + negative * middle
