@@ -142,11 +142,11 @@ def decode(code, low, high, BITS: tl.constexpr, SYMMETRIC: tl.constexpr):
     """The values that codes stand for."""
     MIDDLE: tl.constexpr = 1 << (BITS - 1)
     if BITS == 1:
-        return tl.where(code == 1, -high, high)
+        return high * tl.where(code == 1, -1.0, 1.0)  # Triton's -x is 0 - x, which is never -0
     else:
         step = divide(high - low, tl.full(high.shape, MIDDLE - 1, tl.float32))
         if SYMMETRIC:
             return (code - MIDDLE).to(tl.float32) * step
         else:
             magnitude = low + (code & (MIDDLE - 1)).to(tl.float32) * step
-            return tl.where(code >= MIDDLE, -magnitude, magnitude)
+            return magnitude * tl.where(code >= MIDDLE, -1.0, 1.0)
