@@ -141,16 +141,19 @@ def _of_packed(packed) -> dict:
 
 
 def _of_cocktail(cocktail) -> dict:
+    from fmcompress_triton.cocktail import EXACT
+
     blocks = dict.fromkeys(("numel", "blocks", "sampled", "seed", "step", "stream"), "i64")
     parts = dict.fromkeys(("block_words", "kept", "group", "workers", "payload_words"), "i32")
     base = {**blocks, **parts, "header_ptr": "*i64", "body_ptr": "*i32", "moved_ptr": "*i32", "scale": "fp32"}
     base |= {"gradient_ptr": "*bf16", "local_ptr": "*bf16", "shared_ptr": "*fp16", "payloads_ptr": "*i32"}
     base |= {"words_ptr": "*i32", "sum_ptr": "*i64", "out_ptr": "*bf16", "residual_ptr": "*fp32", "words": "i32"}
     base |= {"first": "i64", "fourth": "i64", "fifth": "i64", "CHUNK": 4096, "WORKERS": 4, "BITS": 4, "GROUP": 64}
-    base |= {"SYMMETRIC": True, "FULL": False, "BLOCK": 2048, "options": {"enable_fp_fusion": False, "num_warps": 4}}
-    small = {"BLOCK": 128, "GROUP": 1, "options": {"enable_fp_fusion": False, "num_warps": 1}}
-    large = {"BLOCK": 8192, "GROUP": 8192, "options": {"enable_fp_fusion": False, "num_warps": 16}}
-    one = {**small, **dict.fromkeys(("numel", "blocks", "sampled", "kept", "group", "workers"), 1), "residual_ptr": None}
+    base |= {"SYMMETRIC": True, "FULL": False, "BLOCK": 2048, "options": EXACT}
+    small = {"BLOCK": 128, "GROUP": 1, "options": {**EXACT, "num_warps": 1}}
+    large = {"BLOCK": 8192, "GROUP": 8192, "options": {**EXACT, "num_warps": 16}}
+    ones = dict.fromkeys(("numel", "blocks", "sampled", "kept", "group", "workers"), 1)
+    one = {**small, **ones, "residual_ptr": None}
     forms = {
         "4 bits": {},
         "3 bits": {"BITS": 3, "SYMMETRIC": False, "residual_ptr": "*bf16", "gradient_ptr": "*fp32", **large},
@@ -185,7 +188,8 @@ def compile_kernel(kernel, arguments: dict, scalar: str, sm: int):
     constants = {n: dtype.get(n, a) for n, a in given.items() if not isinstance(a, str)}
     types = {n: a.replace("SCALAR", scalar) if n not in constants else "constexpr" for n, a in given.items()}
     source = triton.compiler.ASTSource(kernel, types, constants)
-    return triton.compile(source, target=GPUTarget("cuda", sm, 32), options={"num_warps": 8, **arguments.get("options", {})})
+    options = {"num_warps": 8, **arguments.get("options", {})}
+    return triton.compile(source, target=GPUTarget("cuda", sm, 32), options=options)
 
 
 def in_a_process(code: str, **environment: str) -> None:

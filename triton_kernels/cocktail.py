@@ -1,7 +1,7 @@
 """CocktailSGD's compression in Triton; the host waits for nothing, and every payload is the reference's to the bit.
 
-Three launches a payload: whether the numbers are finite, the blocks and their part of the checksum, the header. Masks are
-not validated here, for the host would have to wait: elements that one has too many of are left out.
+Zeros and three launches a payload: whether the numbers are finite, the blocks and their part of the checksum, the
+header. Masks are not validated, for the host would have to wait: elements that one has too many of are left out.
 """
 
 import ctypes

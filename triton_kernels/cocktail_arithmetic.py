@@ -1,4 +1,4 @@
-"""What compressed gradients are made of: sampling, selection, scales, codes and checksum; docs/wire-format.md in Triton.
+"""What compressed gradients are made of: sampling, selection, scales, codes, checksum; docs/wire-format.md in Triton.
 
 To be launched without fused multiply-adds: each operation is rounded. Halves of floats are integers here, because the
 interpreter neither rounds to bfloat16 nor knows its denormals.
@@ -43,7 +43,7 @@ def bfloat16_bits(value):
 
 @triton.jit
 def narrowed(value, DTYPE: tl.constexpr):
-    if DTYPE == tl.bfloat16:
+    if tl.bfloat16 == DTYPE:
         return bfloat16_bits(value).to(tl.uint16).to(tl.bfloat16, bitcast=True)
     else:
         return value.to(DTYPE)

@@ -57,9 +57,8 @@ def send(
 ):  # fmt: skip
     """Write a stratum's block, add its words to the checksum, and return what it decodes to."""
     begin = stratum * block_words
-    sent, added = put_block(
-        value, body_ptr + begin, moved_ptr + stratum * kept, begin + HEADER_WORDS, kept, group, BITS, SYMMETRIC, GROUP, FULL, BLOCK
-    )
+    body, moved, first = body_ptr + begin, moved_ptr + stratum * kept, begin + HEADER_WORDS
+    sent, added = put_block(value, body, moved, first, kept, group, BITS, SYMMETRIC, GROUP, FULL, BLOCK)
     tl.atomic_add(header_ptr + SUM, added.to(tl.int64, bitcast=True), sem="relaxed")
     return sent
 
@@ -113,8 +112,8 @@ def delta_kernel(
 
 @triton.jit(do_not_specialize=UNSPECIALIZED)
 def mean_kernel(
-    header_ptr, body_ptr, moved_ptr, payloads_ptr, residual_ptr, workers, payload_words, numel, blocks, sampled, seed, step, stream,
-    block_words, kept, group,
+    header_ptr, body_ptr, moved_ptr, payloads_ptr, residual_ptr, workers, payload_words, numel, blocks, sampled, seed,
+    step, stream, block_words, kept, group,
     BITS: tl.constexpr, SYMMETRIC: tl.constexpr, GROUP: tl.constexpr, FULL: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     if tl.load(header_ptr) == 0:

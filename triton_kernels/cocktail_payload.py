@@ -108,7 +108,7 @@ def put_block(
     value, body_ptr, moved_ptr, first, kept, group,
     BITS: tl.constexpr, SYMMETRIC: tl.constexpr, GROUP: tl.constexpr, FULL: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """Write a block, with room for `kept` numbers in moved_ptr; what it decodes to, and what it adds to the checksum."""
+    """Write a block, with room for what is kept in moved_ptr; what it decodes to, and what it adds to the checksum."""
     added = tl.full([], 0, tl.uint64)
     index = tl.arange(0, BLOCK)
     if FULL:
