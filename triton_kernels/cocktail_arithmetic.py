@@ -76,19 +76,12 @@ def sampled_block(stratum, blocks, sampled, seed, step, stream):
 
 
 @triton.jit
-def weight_of_word(index):
-    """Output index + 1 of splitmix64 seeded with 0."""
+def weighted(word, index):
+    """What words of 32 bits add to the sum: each times output index + 1 of splitmix64 seeded with 0."""
     z = (index.to(tl.uint64) + 1) * 0x9E3779B97F4A7C15
     z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9
     z = (z ^ (z >> 27)) * 0x94D049BB133111EB
-    return z ^ (z >> 31)
-
-
-@triton.jit
-def checksum_of(word, index, inside):
-    """What some words of 32 bits add to the sum."""
-    value = word.to(tl.uint32, bitcast=True).to(tl.uint64)
-    return tl.sum(tl.where(inside, value * weight_of_word(index), 0), 0)
+    return word.to(tl.uint32, bitcast=True).to(tl.uint64) * (z ^ (z >> 31))
 
 
 @triton.jit

@@ -4,8 +4,8 @@ import triton
 import triton.language as tl
 
 from .arithmetic import divide
-from .cocktail_arithmetic import checksum_of, narrowed, not_finite, sampled_block, widened
-from .cocktail_payload import get_block, put_block
+from .cocktail_arithmetic import narrowed, not_finite, sampled_block, weighted, widened
+from .cocktail_payload import checksum_of_block, get_block, put_block
 
 NOT_FINITE = tl.constexpr(1 << 40)  # the flag in the first 8 bytes of the header
 SUM = tl.constexpr(7)  # which 8 bytes of the header hold the sum, and then the checksum as their upper half
@@ -57,8 +57,10 @@ def send(
 ):  # fmt: skip
     """Write a stratum's block, add its words to the checksum, and return what it decodes to."""
     begin = stratum * block_words
-    body, moved, first = body_ptr + begin, moved_ptr + stratum * kept, begin + HEADER_WORDS
-    sent, added = put_block(value, body, moved, first, kept, group, BITS, SYMMETRIC, GROUP, FULL, BLOCK)
+    body = body_ptr + begin
+    sent = put_block(value, body, moved_ptr + stratum * kept, kept, group, BITS, SYMMETRIC, GROUP, FULL, BLOCK)
+    tl.debug_barrier()
+    added = checksum_of_block(body, begin + HEADER_WORDS, block_words, BLOCK // 8)
     tl.atomic_add(header_ptr + SUM, added.to(tl.int64, bitcast=True), sem="relaxed")
     return sent
 
@@ -150,9 +152,8 @@ def header_kernel(header_ptr, first, numel, seed, step, fourth, fifth, group):
     value = tl.where(index == 4, fourth, value)
     value = tl.where(index == 5, fifth, value)
     value = tl.where(index == 6, group, value)
-    added = checksum_of((value & 0xFFFFFFFF).to(tl.uint32), index * 2, index < 8)
-    added += checksum_of((value >> 32 & 0xFFFFFFFF).to(tl.uint32), index * 2 + 1, index < 8)
-    total = tl.sum(tl.where(index == SUM, held, 0), 0) + added.to(tl.int64, bitcast=True)
+    added = weighted(value.to(tl.uint32), index * 2) + weighted((value >> 32).to(tl.uint32), index * 2 + 1)
+    total = tl.sum(tl.where(index == SUM, held, added.to(tl.int64, bitcast=True)), 0)
     value = tl.where(index == SUM, total >> 32 << 32, value)
     tl.store(header_ptr + index, value)
 
@@ -182,6 +183,6 @@ def add_kernel(
 def checksum_kernel(words_ptr, sum_ptr, words, CHUNK: tl.constexpr):
     """Add up the words of a payload without the one that holds its checksum."""
     index, inside = own_elements(tl.program_id(0).to(tl.int64), words, CHUNK)
-    inside &= index != HEADER_WORDS - 1
-    added = checksum_of(tl.load(words_ptr + index, mask=inside, other=0), index, inside)
+    word = tl.load(words_ptr + index, mask=inside & (index != HEADER_WORDS - 1), other=0)
+    added = tl.sum(weighted(word, index), 0)
     tl.atomic_add(sum_ptr, added.to(tl.int64, bitcast=True), sem="relaxed")

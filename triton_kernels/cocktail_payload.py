@@ -9,7 +9,6 @@ import triton.language as tl
 
 from .cocktail_arithmetic import (
     INFINITY,
-    checksum_of,
     decode,
     encode,
     float_of,
@@ -17,6 +16,7 @@ from .cocktail_arithmetic import (
     largest,
     mean_scale,
     up_to_scale,
+    weighted,
 )
 
 
@@ -27,29 +27,20 @@ def scales_of(BITS: tl.constexpr, SYMMETRIC: tl.constexpr):
 
 
 @triton.jit
-def put_words(body_ptr, word, index, first, inside):
-    """Write words of a block whose first one is number `first` of the payload; what they add to the checksum."""
-    tl.store(body_ptr + index, word.to(tl.int32, bitcast=True), mask=inside)
-    return checksum_of(word, first + index, inside)
-
-
-@triton.jit
-def put_mask(body_ptr, mask, first, BLOCK: tl.constexpr):
+def put_mask(body_ptr, mask, BLOCK: tl.constexpr):
     bit = tl.reshape(mask.to(tl.uint32), [BLOCK // 32, 32]) << tl.arange(0, 32)[None, :].to(tl.uint32)
-    index = tl.arange(0, BLOCK // 32)
-    return put_words(body_ptr, tl.sum(bit, axis=1), index, first, index < BLOCK // 32)
+    tl.store(body_ptr + tl.arange(0, BLOCK // 32), tl.sum(bit, axis=1).to(tl.int32, bitcast=True))
 
 
 @triton.jit
 def put_scales(
-    body_ptr, moved_ptr, place, first, kept, group,
+    scales_ptr, moved_ptr, kept, group,
     BITS: tl.constexpr, SYMMETRIC: tl.constexpr, GROUP: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """The scales of all groups from the magnitudes, as many groups at once as make a block."""
     SCALES: tl.constexpr = scales_of(BITS, SYMMETRIC)
     GROUPS: tl.constexpr = BLOCK // GROUP if BLOCK // GROUP > 2 else 2
     groups = (kept + group - 1) // group
-    added = tl.full([], 0, tl.uint64)
     for begin in range(0, groups, GROUPS):
         g = begin + tl.arange(0, GROUPS)
         t = tl.arange(0, GROUP)
@@ -63,22 +54,20 @@ def put_scales(
             scale = up_to_scale(high)
         if SCALES == 2:
             low = tl.min(tl.where(inside, key, INFINITY), axis=1) >> 16
-            added += put_words(body_ptr, low | (scale << 16), place + g, first, g < groups)
+            tl.store(scales_ptr + g, low | (scale << 16), mask=g < groups)
         else:
             halves = tl.reshape(tl.where(g < groups, scale, 0), [GROUPS // 2, 2])
             word = tl.sum(halves << (tl.arange(0, 2) * 16)[None, :], axis=1)
             index = begin // 2 + tl.arange(0, GROUPS // 2)
-            added += put_words(body_ptr, word, place + index, first, index * 2 < groups)
-    return added
+            tl.store(scales_ptr + index, word, mask=index * 2 < groups)
 
 
 @triton.jit
-def put_codes(body_ptr, moved_ptr, place, first, kept, BITS: tl.constexpr, BLOCK: tl.constexpr):
+def put_codes(codes_ptr, moved_ptr, kept, BITS: tl.constexpr, BLOCK: tl.constexpr):
     """Each word adds up the codes, at most REACH, that lie in it, wholly or in part."""
     REACH: tl.constexpr = 32 if BITS == 1 else 16 if BITS < 4 else 8 if BITS < 8 else 4
     WORDS: tl.constexpr = BLOCK // REACH
     words = (kept * BITS + 31) // 32
-    added = tl.full([], 0, tl.uint64)
     for begin in range(0, words, WORDS):
         index = begin + tl.arange(0, WORDS)
         c = (index * 32 // BITS)[:, None] + tl.arange(0, REACH)[None, :]
@@ -86,8 +75,7 @@ def put_codes(body_ptr, moved_ptr, place, first, kept, BITS: tl.constexpr, BLOCK
         code = tl.load(moved_ptr + c, mask=(c < kept) & (shift < 32), other=0).to(tl.uint32)
         left, right = tl.maximum(tl.minimum(shift, 31), 0), tl.maximum(-shift, 0)
         part = (code << left.to(tl.uint32)) >> right.to(tl.uint32)
-        added += put_words(body_ptr, tl.sum(part, axis=1), place + index, first, index < words)
-    return added
+        tl.store(codes_ptr + index, tl.sum(part, axis=1).to(tl.int32, bitcast=True), mask=index < words)
 
 
 @triton.jit
@@ -105,11 +93,10 @@ def scales_at(scales_ptr, slot, group, inside, BITS: tl.constexpr, SYMMETRIC: tl
 
 @triton.jit
 def put_block(
-    value, body_ptr, moved_ptr, first, kept, group,
+    value, body_ptr, moved_ptr, kept, group,
     BITS: tl.constexpr, SYMMETRIC: tl.constexpr, GROUP: tl.constexpr, FULL: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """Write a block, with room for what is kept in moved_ptr; what it decodes to, and what it adds to the checksum."""
-    added = tl.full([], 0, tl.uint64)
+    """Write a block, with room for what is kept in moved_ptr, and return what it decodes to."""
     index = tl.arange(0, BLOCK)
     if FULL:
         mask = index < BLOCK
@@ -117,22 +104,34 @@ def put_block(
     else:
         mask = largest(key_of(value), kept)
         slot = tl.cumsum(mask.to(tl.int32), 0) - mask.to(tl.int32)
-        added += put_mask(body_ptr, mask, first, BLOCK)
+        put_mask(body_ptr, mask, BLOCK)
     MASK: tl.constexpr = 0 if FULL else BLOCK // 32
     if BITS == 32:
-        return tl.where(mask, value, 0.0), added + put_words(body_ptr, value, MASK + slot, first, mask)
+        tl.store(body_ptr + MASK + slot, value.to(tl.int32, bitcast=True), mask=mask)
+        return tl.where(mask, value, 0.0)
     else:
         tl.store(moved_ptr + slot, key_of(value), mask=mask)
         tl.debug_barrier()
-        place = MASK + (kept * BITS + 31) // 32
-        added += put_scales(body_ptr, moved_ptr, place, first, kept, group, BITS, SYMMETRIC, GROUP, BLOCK)
+        scales_ptr = body_ptr + MASK + (kept * BITS + 31) // 32
+        put_scales(scales_ptr, moved_ptr, kept, group, BITS, SYMMETRIC, GROUP, BLOCK)
         tl.debug_barrier()
-        low, high = scales_at(body_ptr + place, slot, group, mask, BITS, SYMMETRIC)
+        low, high = scales_at(scales_ptr, slot, group, mask, BITS, SYMMETRIC)
         code = encode(value, low, high, BITS, SYMMETRIC)
         tl.store(moved_ptr + slot, code, mask=mask)
         tl.debug_barrier()
-        added += put_codes(body_ptr, moved_ptr, MASK, first, kept, BITS, BLOCK)
-        return tl.where(mask, decode(code, low, high, BITS, SYMMETRIC), 0.0), added
+        put_codes(body_ptr + MASK, moved_ptr, kept, BITS, BLOCK)
+        return tl.where(mask, decode(code, low, high, BITS, SYMMETRIC), 0.0)
+
+
+@triton.jit
+def checksum_of_block(body_ptr, first, words, TILE: tl.constexpr):
+    """What the words of a block, whose first one is number `first` of the payload, add to the sum."""
+    added = tl.zeros([TILE], tl.uint64)
+    for begin in range(0, words, TILE):
+        index = begin + tl.arange(0, TILE)
+        word = tl.load(body_ptr + index, mask=index < words, other=0)
+        added += weighted(word, first + index)
+    return tl.sum(added, 0)
 
 
 @triton.jit
