@@ -167,7 +167,7 @@ def _of_cocktail(cocktail) -> dict:
         kernel = getattr(cocktail, f"{name}_kernel")
         for form in ("4 bits", "1") if name.startswith("finite") else forms:
             cases[f"cocktail {name} {form}"] = kernel, {**base, **forms[form]}
-    single_warp = {**base, "options": {"num_warps": 1}}
+    single_warp = {**base, "options": {**EXACT, "num_warps": 1}}
     return {
         **cases,
         "cocktail header": (cocktail.header_kernel, single_warp),

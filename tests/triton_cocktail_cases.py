@@ -112,20 +112,20 @@ def check_steps() -> None:
 
 
 @triton.jit
-def sample_kernel(out_ptr, blocks, sampled, seed, step, stream, SAMPLED: tl.constexpr):
-    stratum = tl.arange(0, SAMPLED).to(tl.int64)
+def sample_kernel(out_ptr, blocks, sampled, seed, step, stream, STRATA: tl.constexpr):
+    stratum = tl.program_id(0).to(tl.int64) * STRATA + tl.arange(0, STRATA)
     block = sampled_block(stratum, blocks, sampled, seed, step, stream)
     tl.store(out_ptr + stratum, block, mask=stratum < sampled)
 
 
-def check_sampling() -> None:
+def check_sampling(device: str = "cpu") -> None:
     """Tensors of more than 2^31 elements, whose strata are as large as can be."""
     for numel, sampled in (((1 << 38) + 1, (1 << 15) + 1), (1 << 31, 1000), ((1 << 31) + 777, (1 << 15))):
         layout = PLAIN._replace(step=(1 << 40) + 3, stream=(1 << 32) - 5, seed=(1 << 62) + 1, sampled=sampled)
-        blocks, out = -(-numel // layout.block), torch.empty(sampled, dtype=torch.int64)
+        blocks, out = -(-numel // layout.block), torch.empty(sampled, dtype=torch.int64, device=device)
         numbers = (blocks, sampled, layout.seed, layout.step, layout.stream)
-        sample_kernel[(1,)](out, *numbers, SAMPLED=triton.next_power_of_2(sampled))
-        assert torch.equal(out, sampled_blocks(numel, layout))
+        sample_kernel[(triton.cdiv(sampled, 1024),)](out, *numbers, STRATA=1024)
+        assert torch.equal(out.cpu(), sampled_blocks(numel, layout))
 
 
 def check_no_numbers() -> None:

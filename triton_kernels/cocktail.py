@@ -1,7 +1,8 @@
 """CocktailSGD's compression in Triton; the host waits for nothing, and every payload is the reference's to the bit.
 
 Zeros and three launches a payload: whether the numbers are finite, the blocks and their part of the checksum, the
-header. Masks are not validated, for the host would have to wait: elements that one has too many of are left out.
+header. What is kept changes places in memory of 4 bytes an element, allocated for the call. Masks are not validated,
+for the host would have to wait: elements that one has too many of are left out.
 """
 
 import ctypes
@@ -38,7 +39,8 @@ def meta(layout: Layout) -> dict[str, int | bool]:
 
 def _words(payload: Tensor) -> Tensor:
     """The bytes as words, copied if they do not begin at one."""
-    return (payload if payload.data_ptr() % 4 == 0 else payload.clone()).view(torch.int32)
+    aligned = payload.data_ptr() % 4 == 0 == payload.storage_offset() % 4
+    return (payload if aligned else payload.clone()).view(torch.int32)
 
 
 def _where(numel: int, layout: Layout) -> tuple[int, ...]:
@@ -70,7 +72,7 @@ class _Payload:
         first = int.from_bytes(b"FMCG", "little") | form << 32
         fourth, fifth = layout.stream | layout.block << 32, layout.sampled | layout.kept << 32
         numbers = (first, self.numel, layout.seed, layout.step, fourth, fifth, layout.group)
-        kernels.header_kernel[(1,)](self.header, *numbers, num_warps=1)
+        kernels.header_kernel[(1,)](self.header, *numbers, num_warps=1, **EXACT)
         return self.bytes
 
 
@@ -104,7 +106,7 @@ def compress_mean_(payloads: Tensor, residual: Tensor | None, numel: int, *layou
     with torch.cuda.device_of(payloads):
         payload = _Payload(numel, how, payloads.device)
         most = triton.next_power_of_2(workers)
-        kernels.finite_payloads_kernel[(1,)](payload.header, words, workers, width, WORKERS=most)
+        kernels.finite_payloads_kernel[(1,)](payload.header, words, workers, width, WORKERS=most, **EXACT)
         payload.write(kernels.mean_kernel, how.sampled, words, residual, workers, width)
         return payload.finish()
 
@@ -123,5 +125,5 @@ def payload_checksum(payload: Tensor) -> Tensor:
     words = _words(payload)
     total = torch.zeros(1, dtype=torch.int64, device=payload.device)
     with torch.cuda.device_of(payload):
-        kernels.checksum_kernel[(triton.cdiv(len(words), CHUNK),)](words, total, len(words), CHUNK=CHUNK)
+        kernels.checksum_kernel[(triton.cdiv(len(words), CHUNK),)](words, total, len(words), CHUNK=CHUNK, **EXACT)
     return total >> 32 & 0xFFFFFFFF

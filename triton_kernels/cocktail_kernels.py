@@ -140,7 +140,7 @@ def mean_kernel(
             tl.store(residual_ptr + place, narrowed(value, residual_ptr.dtype.element_ty), mask=inside)
 
 
-@triton.jit(do_not_specialize=UNSPECIALIZED)
+@triton.jit(do_not_specialize=["first", "numel", "seed", "step", "fourth", "fifth", "group"])
 def header_kernel(header_ptr, first, numel, seed, step, fourth, fifth, group):
     """Complete the header: beside the flag it holds the sum of the body's words until now."""
     index = tl.arange(0, 8)
