@@ -9,6 +9,7 @@ torch.use_deterministic_algorithms(True)  # fills new_empty with NaN or the larg
 _init_arguments = interpreter.GridExecutor._init_args_hst
 _load = interpreter.InterpreterBuilder.create_masked_load
 _store = interpreter.InterpreterBuilder.create_masked_store
+_atomic = interpreter.InterpreterBuilder.create_atomic_rmw
 _bounds: list[tuple[int, int]] = []
 
 
@@ -38,6 +39,12 @@ def _store_inside(self, pointers, value, mask, *rest):
     return _store(self, pointers, value, mask, *rest)
 
 
+def _atomic_inside(self, operation, pointers, value, mask, *rest):
+    _check(pointers, mask)
+    return _atomic(self, operation, pointers, value, mask, *rest)
+
+
 interpreter.GridExecutor._init_args_hst = _init_and_remember
 interpreter.InterpreterBuilder.create_masked_load = _load_inside
 interpreter.InterpreterBuilder.create_masked_store = _store_inside
+interpreter.InterpreterBuilder.create_atomic_rmw = _atomic_inside

@@ -21,9 +21,9 @@ import packed_cases
 def modules() -> list:
     """The modules that hold kernels."""
     pytest.importorskip("triton", reason="triton is not installed")
-    from fmcompress_triton import grid, pack, packed_linear, select, sweep
+    from fmcompress_triton import cocktail_kernels, grid, pack, packed_linear, select, sweep
 
-    return [grid, pack, packed_linear, select, sweep]
+    return [cocktail_kernels, grid, pack, packed_linear, select, sweep]
 
 
 def kernels() -> dict:
@@ -31,8 +31,9 @@ def kernels() -> dict:
 
     Triton makes constants of None and of the number 1.
     """
-    grid, pack, packed, select, sweep = modules()
-    return {**_of_select(select), **_of_sweep(sweep), **_of_grid(grid), **_of_pack(pack), **_of_packed(packed)}
+    cocktail, grid, pack, packed, select, sweep = modules()
+    others = {**_of_grid(grid), **_of_pack(pack), **_of_packed(packed), **_of_cocktail(cocktail)}
+    return {**_of_select(select), **_of_sweep(sweep), **others}
 
 
 def _of_select(select) -> dict:
@@ -139,6 +140,42 @@ def _of_packed(packed) -> dict:
     return cases
 
 
+def _of_cocktail(cocktail) -> dict:
+    from fmcompress_triton.cocktail import EXACT
+
+    blocks = dict.fromkeys(("numel", "blocks", "sampled", "seed", "step", "stream"), "i64")
+    parts = dict.fromkeys(("block_words", "kept", "group", "workers", "payload_words"), "i32")
+    base = {**blocks, **parts, "header_ptr": "*i64", "body_ptr": "*i32", "moved_ptr": "*i32", "scale": "fp32"}
+    base |= {"gradient_ptr": "*bf16", "local_ptr": "*bf16", "shared_ptr": "*fp16", "payloads_ptr": "*i32"}
+    base |= {"words_ptr": "*i32", "sum_ptr": "*i64", "out_ptr": "*bf16", "residual_ptr": "*fp32", "words": "i32"}
+    base |= {"first": "i64", "fourth": "i64", "fifth": "i64", "CHUNK": 4096, "WORKERS": 4, "BITS": 4, "GROUP": 64}
+    base |= {"SYMMETRIC": True, "FULL": False, "BLOCK": 2048, "options": EXACT}
+    small = {"BLOCK": 128, "GROUP": 1, "options": {**EXACT, "num_warps": 1}}
+    large = {"BLOCK": 8192, "GROUP": 8192, "options": {**EXACT, "num_warps": 16}}
+    ones = dict.fromkeys(("numel", "blocks", "sampled", "kept", "group", "workers"), 1)
+    one = {**small, **ones, "residual_ptr": None}
+    forms = {
+        "4 bits": {},
+        "3 bits": {"BITS": 3, "SYMMETRIC": False, "residual_ptr": "*bf16", "gradient_ptr": "*fp32", **large},
+        "1 bit, all": {"BITS": 1, "FULL": True, "gradient_ptr": "*fp16", "out_ptr": "*fp32", **small},
+        "values": {"BITS": 32, "out_ptr": "*fp16", **large},
+        "1": {**one, "BITS": 7},
+    }
+    names = ("gradient", "delta", "mean", "add", "finite_gradient", "finite_delta", "finite_payloads")
+    cases = {}
+    for name in names:
+        kernel = getattr(cocktail, f"{name}_kernel")
+        for form in ("4 bits", "1") if name.startswith("finite") else forms:
+            cases[f"cocktail {name} {form}"] = kernel, {**base, **forms[form]}
+    single_warp = {**base, "options": {**EXACT, "num_warps": 1}}
+    return {
+        **cases,
+        "cocktail header": (cocktail.header_kernel, single_warp),
+        "cocktail header 1": (cocktail.header_kernel, {**single_warp, "numel": 1, "group": 1}),
+        "cocktail checksum": (cocktail.checksum_kernel, base),
+    }
+
+
 def compile_kernel(kernel, arguments: dict, scalar: str, sm: int):
     """Compile one kernel to a cubin, as a launch on that GPU would."""
     import triton
@@ -151,7 +188,8 @@ def compile_kernel(kernel, arguments: dict, scalar: str, sm: int):
     constants = {n: dtype.get(n, a) for n, a in given.items() if not isinstance(a, str)}
     types = {n: a.replace("SCALAR", scalar) if n not in constants else "constexpr" for n, a in given.items()}
     source = triton.compiler.ASTSource(kernel, types, constants)
-    return triton.compile(source, target=GPUTarget("cuda", sm, 32), options={"num_warps": 8})
+    options = {"num_warps": 8, **arguments.get("options", {})}
+    return triton.compile(source, target=GPUTarget("cuda", sm, 32), options=options)
 
 
 def in_a_process(code: str, **environment: str) -> None:

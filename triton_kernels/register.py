@@ -2,6 +2,7 @@
 
 import torch
 
+from .cocktail import add_payload_, compress_delta_, compress_gradient_, compress_mean_, payload_checksum
 from .grid import dequantize, quantize, search_grid
 from .pack import pack_bitmask, pack_codes, unpack_bitmask, unpack_codes
 from .packed_linear import packed_linear
@@ -9,12 +10,17 @@ from .select import nm_mask, select_smallest
 from .sweep import joint_sweep_block_, sweep_block_
 
 __all__ = [
+    "add_payload_",
+    "compress_delta_",
+    "compress_gradient_",
+    "compress_mean_",
     "dequantize",
     "joint_sweep_block_",
     "nm_mask",
     "pack_bitmask",
     "pack_codes",
     "packed_linear",
+    "payload_checksum",
     "quantize",
     "register_on_cuda",
     "search_grid",
