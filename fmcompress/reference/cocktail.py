@@ -65,6 +65,11 @@ def _finite_or_zero(factor: Tensor) -> Tensor:
     return torch.where(factor.isfinite(), factor, 0.0)
 
 
+def _rounded(values: Tensor) -> Tensor:
+    """To the next integers; NaN, as an overflown sum of gradients and residuals leaves it, becomes 0."""
+    return torch.where(values.isnan(), 0.0, torch.floor(values + 0.5))
+
+
 def _like(tensor: Tensor, number: float) -> Tensor:
     """The number in every place, for quotients that are rounded once: PyTorch makes a number over a tensor, and on a
     GPU a tensor over a number, a product with the reciprocal."""
@@ -78,7 +83,7 @@ def _up_to_scale(values: Tensor) -> Tensor:
 
 def _mean(magnitudes: Tensor, layout: Layout) -> Tensor:
     high = magnitudes.amax(2, keepdim=True)
-    units = torch.floor(magnitudes * _finite_or_zero(_like(high, 65535.0) / high) + 0.5).to(torch.int64).sum(2)
+    units = _rounded(magnitudes * _finite_or_zero(_like(high, 65535.0) / high)).to(torch.int64).sum(2)
     counts = torch.full((layout.groups,), layout.group, device=units.device)
     counts[-1] = layout.kept - (layout.groups - 1) * layout.group
     mean = units.float() / (counts * 65535).float() * high[:, :, 0]
@@ -117,7 +122,7 @@ def _encode(kept: Tensor, scales: Tensor, layout: Layout) -> Tensor:
     if layout.bits == 1:
         return negative.to(torch.uint8)
     low, width, levels = _grid(scales, layout)
-    quotient = torch.floor((kept.abs() - low) * _finite_or_zero(_like(width, levels) / width) + 0.5)
+    quotient = _rounded((kept.abs() - low) * _finite_or_zero(_like(width, levels) / width))
     code = quotient.clamp(max=levels).to(torch.int32)
     middle = 1 << (layout.bits - 1)
     signed = middle + torch.where(negative == 1, -code, code) if layout.symmetric else code + negative * middle
