@@ -37,6 +37,7 @@ bench: setup
 	$(BIN)/python -m pytest bench -q --benchmark-json=bench-results.json
 	$(BIN)/python bench/solve.py
 	$(BIN)/python bench/packing.py
+	$(BIN)/python bench/cocktail.py
 	$(BIN)/python bench/decode.py
 
 clean:

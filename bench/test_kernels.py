@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from fmcompress import ops, reference
+from fmcompress import ops, reference, use
+from fmcompress._ops import Layout
 from fmcompress.calibration import accumulate_hessian_
 
 ROWS, COLS = 4096, 128
@@ -55,3 +56,22 @@ def test_accumulate_hessian(benchmark, implementation, cols):
     benchmark.extra_info["GFLOP/s of x^T x"] = 2 * 2048 * cols**2 / benchmark.stats["median"] / 1e9
     fresh = accumulate_hessian_(torch.zeros(cols, cols), inputs)
     torch.testing.assert_close(fresh.triu(), (inputs.T @ inputs).triu(), rtol=1e-3, atol=1e-2)
+
+
+@pytest.mark.parametrize("implementation", ["native", "reference"])
+@pytest.mark.parametrize("sampled", [0.1, 1.0])
+def test_compress_gradient(benchmark, implementation, sampled):
+    numel, block = 1 << 22, 4096
+    benchmark.group = f"compress_gradient_ of {numel}, {sampled:.0%} of the blocks"
+    layout = Layout(0, 0, 0, block, round(sampled * numel / block), 768, 4, 128, True)
+    generator = torch.Generator().manual_seed(0)
+    gradient, residual = (torch.randn(numel, generator=generator) for _ in range(2))
+
+    def run(left):
+        with use(implementation):
+            return ops.compress_gradient_(gradient, left, layout)
+
+    payload = benchmark.pedantic(run, setup=lambda: ((residual.clone(),), {}), rounds=5, warmup_rounds=1)
+    benchmark.extra_info["GB/s"] = 12 * numel / benchmark.stats["median"] / 1e9
+    with use("reference"):
+        assert torch.equal(payload, ops.compress_gradient_(gradient, residual, layout))

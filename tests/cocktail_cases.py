@@ -218,6 +218,20 @@ def check_damaged(mean: Callable[..., Tensor], add: Callable[..., None]) -> None
         assert len(outs) < 2 or all(map(same_bytes, *outs)), case
 
 
+def check_overflow(op: Callable[..., Tensor]) -> None:
+    """The sum of a gradient and a residual may be infinite though both are not; what then stays may be any NaN."""
+    for bits in (1, 2, 4, 8, 32):
+        for symmetric in (True, False):
+            layout = BASE._replace(bits=bits, symmetric=symmetric, sampled=3)
+            huge, left = values("huge", 1000), values("huge", 1000, seed=1)
+            expected, actual = left.clone(), left.clone()
+            payload = reference.compress_gradient_(huge, expected, 1.0, *layout)
+            assert same_bytes(op(huge, actual, 1.0, *layout), payload), layout
+            assert not expected.isfinite().all()
+            assert torch.equal(actual.isnan(), expected.isnan())
+            assert torch.equal(actual[~actual.isnan()], expected[~expected.isnan()]), layout
+
+
 def check_checksum(op: Callable[[Tensor], Tensor]) -> None:
     """Any bytes from a bare header to some 100 KB."""
     for words in (16, 17, 1000, 25_001):

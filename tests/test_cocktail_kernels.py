@@ -27,6 +27,9 @@ class TestEmulatedCuda:
         cases = cocktail_cases.CASES[:: 3 if backwards else 1]
         cocktail_cases.check_op(name, getattr(cocktail_emulation.Ops(library, backwards), name), cases)
 
+    def test_overflow(self, library, backwards):
+        cocktail_cases.check_overflow(cocktail_emulation.Ops(library, backwards).compress_gradient_)
+
     def test_checksum(self, library, backwards):
         cocktail_cases.check_checksum(cocktail_emulation.Ops(library, backwards).payload_checksum)
 
@@ -39,3 +42,8 @@ class TestEmulatedCuda:
 def test_damaged_payloads_lead_nowhere_on_the_cpu():
     ops = torch.ops.fmcompress
     cocktail_cases.check_damaged(ops.compress_mean_, ops.add_payload_)
+
+
+@needs_native
+def test_overflow_on_the_cpu():
+    cocktail_cases.check_overflow(torch.ops.fmcompress.compress_gradient_)

@@ -31,6 +31,7 @@ CHECKS = {
     "packed_linear": packed_cases.check_packed_linear,
     "packed_linear contradictions": packed_cases.check_contradictions,
     "payload_checksum": cocktail_cases.check_checksum,
+    "compress_gradient_ overflow": cocktail_cases.check_overflow,
     **{op: partial(cocktail_cases.check_op, op) for op in cocktail_cases.ARGUMENTS},
 }
 

@@ -1,6 +1,6 @@
 // The instruction set that the CPU kernels use, chosen once at import; each kernel has one body compiled for each.
-// AVX-512 serves packed_linear and bitmasks of bytes. It was tried for the sweep: 2.06 against 2.43 ms with a given
-// mask, but 5.9 against 2.6 ms for 2:4.
+// AVX-512 serves packed_linear, bitmasks of bytes and cocktail payloads. It was tried for the sweep: 2.06 against 2.43
+// ms with a given mask, but 5.9 against 2.6 ms for 2:4.
 #pragma once
 
 enum class Isa { baseline, avx2, avx512, avx512bf16 }; // each has what those before it have

@@ -8,8 +8,9 @@ inline Tensor new_empty(const Tensor& like, std::vector<int64_t> sizes) {
 }
 
 inline Tensor new_empty(const Tensor&, std::vector<int64_t> sizes, torch::headeronly::ScalarType type) {
-    if (type != torch::headeronly::ScalarType::Byte) abort(); // no other is asked for
-    return {std::move(sizes), 1};
+    using torch::headeronly::ScalarType;
+    if (type != ScalarType::Byte && type != ScalarType::Long) abort(); // no other is asked for
+    return {std::move(sizes), type == ScalarType::Byte ? size_t(1) : size_t(8)};
 }
 
 // Backwards and one at a time: no part may rely on those before it.

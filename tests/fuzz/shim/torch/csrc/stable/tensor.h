@@ -1,11 +1,12 @@
-// As much of LibTorch's stable ABI as csrc/cpu/codes.cpp and bitmask.cpp use, with tensors that end where their bytes
-// end, so that the address sanitizer sees the first byte beyond.
+// As much of LibTorch's stable ABI as codes.cpp, bitmask.cpp and cocktail.cpp in csrc/cpu use, with tensors that end
+// where their bytes end, so that the address sanitizer sees the first byte beyond.
 #pragma once
 #include <algorithm>
 #include <cstdint>
 #include <cstdlib>
 #include <initializer_list>
 #include <memory>
+#include <optional>
 #include <sstream>
 #include <stdexcept>
 #include <vector>
@@ -33,9 +34,11 @@ class Tensor {
     int get_device() const { return -1; }
     torch::headeronly::ScalarType scalar_type() const {
         using torch::headeronly::ScalarType;
+        if (type) return *type;
         return truth ? ScalarType::Bool : element_size_ == 1 ? ScalarType::Byte : ScalarType::Float;
     }
-    bool truth = false; // whether its bytes are bools
+    bool truth = false;                                // whether its bytes are bools
+    std::optional<torch::headeronly::ScalarType> type; // where the size of an element does not tell
 
     int64_t numel() const {
         int64_t count = 1;

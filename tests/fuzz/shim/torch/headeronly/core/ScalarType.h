@@ -2,5 +2,5 @@
 #pragma once
 
 namespace torch::headeronly {
-enum class ScalarType { Byte, Bool, Float, Double };
+enum class ScalarType { Byte, Bool, Long, Half, BFloat16, Float, Double };
 }
