@@ -103,6 +103,7 @@ def check_layouts() -> None:
 
 def check_steps() -> None:
     """Steps and streams, keys and counters beyond 32 bits, a residual that is carried on, a scale."""
+    changed("compress_gradient_", [smooth(5, 0), None], -2.0, *PLAIN._replace(sampled=1, kept=100, bits=32))
     residual = smooth(1000, 0)
     for step in (0, 1, 2, 15, (1 << 31) - 1, (1 << 35) + 5, (1 << 63) - 1):
         for stream, seed in ((0, 0), ((1 << 32) - 1, (1 << 63) - 1), (1 << 31, 1)):

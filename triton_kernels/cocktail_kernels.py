@@ -22,7 +22,8 @@ def own_elements(block, numel, BLOCK: tl.constexpr):
 
 @triton.jit
 def scaled(pointer, scale, inside):
-    return widened(tl.load(pointer, mask=inside, other=0)) * tl.full([], scale, tl.float32)
+    value = widened(tl.load(pointer, mask=inside, other=0)) * tl.full([], scale, tl.float32)
+    return tl.where(inside, value, 0.0)  # not -0
 
 
 @triton.jit
