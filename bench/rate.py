@@ -2,9 +2,8 @@
 
 f(x) = mean of a_j (x_j - c_j)^2 / 2 over 16384 coordinates, a_j from 0.1 to 1, minimum 0 at c. N workers draw noisy
 gradients of it and run the whole algorithm: local step, compressed change to the server, compressed mean back, error
-feedback on both sides. The step is sqrt(N / T), as in the theorem; then the mean over T steps of the squared gradient norm at
-the shared model falls like 1 / sqrt(N T) (Wang et al., ICML 2023; the generic result for error feedback). The slope is
-fitted in the logarithms of both.
+feedback on both sides. The step is in proportion to sqrt(N / T), as the theorem has it; then the mean over T steps of
+the squared gradient norm at the shared model falls like 1 / sqrt(N T). The slope is fitted in the logarithms of both.
 """
 
 import argparse
@@ -12,7 +11,6 @@ import json
 import math
 
 import torch
-from torch import Tensor
 
 from fmcompress import ops
 from fmcompress.gradients import CocktailConfig
