@@ -17,39 +17,11 @@
 
 #include "cocktail_checks.h"
 #include "cocktail_isa.h"
+#include "cocktail_jobs.h"
 #include "codes.h"
 #include "isa.h"
 
 using torch::headeronly::ScalarType;
-
-static constexpr int SLACK_FLOATS = 64;
-
-// A tensor's numbers; null: there is none.
-struct Numbers {
-    void* data;
-    Number number;
-};
-
-struct GradientJob {
-    CocktailLayout layout;
-    Numbers gradient, residual;
-    float scale;
-    uint8_t* body; // the payload after its header
-};
-
-struct DeltaJob {
-    CocktailLayout layout;
-    Numbers local, shared;
-    uint8_t* body;
-};
-
-struct MeanJob {
-    CocktailLayout layout;
-    const uint8_t* bodies; // the first payload after its header
-    int64_t workers;
-    Numbers residual;
-    uint8_t* body;
-};
 
 namespace baseline {
 #include "cocktail_select-inl.h"
@@ -80,7 +52,8 @@ namespace avx512 {
 #pragma GCC pop_options
 #endif
 
-static constexpr int64_t WORTH_A_THREAD = 1 << 15; // elements
+// Of elements, and of bytes that are only read. Where cores are busy elsewhere, to wait for threads costs milliseconds.
+static constexpr int64_t WORTH_A_THREAD = 1 << 15, BYTES_WORTH_A_THREAD = 1 << 21;
 
 static Numbers numbers_of(const Tensor& tensor, const char* name) {
     return {tensor.data_ptr(), number_of(tensor, name)};
@@ -143,12 +116,13 @@ static bool deltas_finite(const DeltaJob& job) {
     return finite;
 }
 
-static void check_masks(const CocktailLayout& layout, const uint8_t* body) {
+static void check_masks(const CocktailLayout& layout, const uint8_t* bodies, int64_t payloads) {
     std::atomic<bool> fit{true};
     const auto masks_fit = WIDEST_FOR_THIS_CPU(masks_fit);
-    for_blocks(layout.sampled, layout, [&](int64_t begin, int64_t end) {
-        if (!masks_fit(layout, body, begin, end)) fit = false;
-    });
+    torch::stable::parallel_for(0, payloads * layout.sampled, BYTES_WORTH_A_THREAD / layout.block * 8,
+                                [&](int64_t begin, int64_t end) {
+                                    if (!masks_fit(layout, bodies, begin, end)) fit = false;
+                                });
     require(fit, "mask: expected ", layout.kept, " bits in every block. The payload is damaged.");
 }
 
@@ -201,7 +175,7 @@ Tensor compress_mean_(const Tensor& payloads, std::optional<Tensor> residual, in
         const uint8_t* body = job.bodies + i * layout.payload_bytes();
         finite = finite && !(body[COCKTAIL_FLAGS_AT - COCKTAIL_HEADER_BYTES] & COCKTAIL_NOT_FINITE);
     }
-    for (int64_t i = 0; finite && i < job.workers; ++i) check_masks(layout, job.bodies + i * layout.payload_bytes());
+    if (finite) check_masks(layout, job.bodies, job.workers);
     const auto compress_mean = WIDEST_FOR_THIS_CPU(compress_mean);
     if (finite) for_blocks(layout.sampled, layout, [&](int64_t begin, int64_t end) { compress_mean(job, begin, end); });
     finish(layout, payload, finite);
@@ -224,7 +198,7 @@ void add_payload_(const Tensor& payload, const Tensor& out, double scale, int64_
     const Numbers to = numbers_of(out, "out");
     const uint8_t* body = body_of(payload);
     if (body[COCKTAIL_FLAGS_AT - COCKTAIL_HEADER_BYTES] & COCKTAIL_NOT_FINITE) return fill_with_nan(out);
-    check_masks(layout, body);
+    check_masks(layout, body, 1);
     const float factor = -static_cast<float>(scale); // changes the signs of all products, and nothing else
     const auto subtract_body = WIDEST_FOR_THIS_CPU(subtract_body);
     for_blocks(layout.sampled, layout,

@@ -148,10 +148,13 @@ static void subtract_body(const CocktailLayout& layout, const uint8_t* body, flo
     for_strata(layout, begin, end, subtract, out);
 }
 
-static bool masks_fit(const CocktailLayout& layout, const uint8_t* body, int64_t begin, int64_t end) {
+// The blocks begin .. end of payloads one after the other.
+static bool masks_fit(const CocktailLayout& layout, const uint8_t* bodies, int64_t begin, int64_t end) {
     bool fit = true;
-    for (int64_t stratum = begin; stratum < end && fit; ++stratum)
-        fit = mask_fits(layout, body + stratum * layout.block_bytes());
+    for (int64_t i = begin; i < end && fit; ++i) {
+        const int64_t payload = i / layout.sampled, stratum = i % layout.sampled;
+        fit = mask_fits(layout, bodies + payload * layout.payload_bytes() + stratum * layout.block_bytes());
+    }
     return fit;
 }
 
