@@ -3,7 +3,8 @@
 import torch
 
 from .._ops import CHECKS
-from .cocktail import add_payload_, compress_delta_, compress_gradient_, compress_mean_, payload_checksum
+from .cocktail import add_payload_, compress_delta_, compress_gradient_, compress_mean_
+from .cocktail_payload import payload_checksum
 from .packed_linear import dense_weight, packed_linear
 from .packing import pack_bitmask, pack_codes, unpack_bitmask, unpack_codes
 from .pruning import nm_mask, select_smallest, sweep_block_
