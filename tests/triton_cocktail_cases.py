@@ -141,6 +141,9 @@ def check_no_numbers() -> None:
             changed("compress_delta_", [values, smooth(NUMEL, 1)], *PLAIN)
             every = PLAIN._replace(sampled=6)
             assert changed("compress_delta_", [smooth(NUMEL, 1), values], *every)[2][5] == 1
+        for group in (1, 16):  # in what is carried on, they are sent as well as can be
+            layout = PLAIN._replace(group=group, bits=3, symmetric=False)
+            changed("compress_gradient_", [smooth(NUMEL, 0), values], 1.0, *layout)
     good = reference.compress_gradient_(smooth(NUMEL, 2), None, 1.0, *PLAIN)
     assert changed("compress_mean_", [torch.stack([good, good, payload]), smooth(NUMEL, 0)], NUMEL, *PLAIN)[2][5] == 1
     for dtype in INPUTS:

@@ -123,6 +123,7 @@ def encode(value, low, high, BITS: tl.constexpr, SYMMETRIC: tl.constexpr):
     else:
         LEVELS: tl.constexpr = (1 << (BITS - 1)) - 1
         steps = (tl.abs(value) - low) * finite_quotient(LEVELS, high - low)
+        steps = tl.where(steps == steps, steps, 0.0)  # NaN where a sum overflowed
         code = tl.minimum(steps + 0.5, LEVELS).to(tl.int32)  # the floor, for nothing is below 0
         if SYMMETRIC:
             return tl.where(negative == 1, -code, code) + (1 << (BITS - 1))

@@ -54,6 +54,7 @@ def put_scales(
             scale = up_to_scale(high)
         if SCALES == 2:
             low = tl.min(tl.where(inside, key, INFINITY), axis=1) >> 16
+            low = tl.where(high > INFINITY, 0x7FC0, low)  # what has a NaN decodes to NaN
             tl.store(scales_ptr + g, low | (scale << 16), mask=g < groups)
         else:
             halves = tl.reshape(tl.where(g < groups, scale, 0), [GROUPS // 2, 2])
