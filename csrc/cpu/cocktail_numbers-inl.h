@@ -46,14 +46,24 @@ static void add(const float* __restrict from, float* __restrict to, int count) {
     for (int i = 0; i < count; ++i) to[i] += from[i];
 }
 
-// Returns whether all differences are numbers.
-static bool subtract(const float* __restrict from, float* __restrict to, int count) {
+template <Number FROM, Number WHAT>
+static bool subtract(const void* from, const void* what, int64_t first, int count, float* __restrict to) {
     uint32_t worst = 0;
     for (int i = 0; i < count; ++i) {
-        to[i] -= from[i];
+        to[i] = number_at(from, FROM, first + i) - number_at(what, WHAT, first + i);
         worst = std::max(worst, magnitude_bits(to[i]));
     }
     return worst < INFINITY_BITS;
+}
+
+// to = from - what; returns whether all of it are numbers.
+static bool subtract(const Numbers& from, const Numbers& what, int64_t first, int count, float* to) {
+    bool finite = true;
+    for_number(from.number, [&](auto one) {
+        for_number(what.number,
+                   [&](auto other) { finite = subtract<one, other>(from.data, what.data, first, count, to); });
+    });
+    return finite;
 }
 
 template <Number NUMBER> static void store_difference(void* __restrict to, int64_t first, int count,

@@ -71,11 +71,7 @@ static void compress_gradient(const GradientJob& job, int64_t begin, int64_t end
 
 // Returns whether all of local - shared are numbers.
 static bool load_delta(const DeltaJob& job, int64_t block, Workspace& work) {
-    const int64_t first = block * job.layout.block;
-    const int count = job.layout.inside(block);
-    load(job.local, first, count, work.values);
-    load(job.shared, first, count, work.sent);
-    return subtract(work.sent, work.values, count);
+    return subtract(job.local, job.shared, block * job.layout.block, job.layout.inside(block), work.values);
 }
 
 static bool deltas_finite(const DeltaJob& job, int64_t begin, int64_t end) {
