@@ -7,7 +7,7 @@ python bench/finetune.py CHECKPOINT --text TEXT [--out FOLDER] [--steps 300] [--
            way (needs root, ip and tc); without it they talk over the loopback interface.
 
 The seed, the batches and the steps are the same for all. Bytes are what the kernel counts on a worker's interface,
-protocol and barriers included; the median step counts.
+protocol and barriers included: the mean of the steps after the dense ones; of seconds the median.
 """
 
 import argparse
@@ -37,6 +37,7 @@ class Bridge:
 
     def __init__(self, workers: int, rate: str) -> None:
         self.names = [f"fmc{i}" for i in range(workers)]
+        self.close()  # what a killed run has left
         self._run("ip link add fmcbr type bridge", "ip link set fmcbr up")
         for i, name in enumerate(self.names):
             self._run(
@@ -52,9 +53,10 @@ class Bridge:
 
     def close(self) -> None:
         """Take everything down again."""
-        for name in self.names:
-            subprocess.run(["ip", "netns", "del", name], check=False)
-        subprocess.run(["ip", "link", "del", "fmcbr"], check=False)
+        for name in self.names:  # the link first: with its namespace it would go only later
+            for what in (["link", "del", f"{name}h"], ["netns", "del", name]):
+                subprocess.run(["ip", *what], check=False, stderr=subprocess.DEVNULL)
+        subprocess.run(["ip", "link", "del", "fmcbr"], check=False, stderr=subprocess.DEVNULL)
 
     def _run(self, *commands: str) -> None:
         for command in commands:

@@ -126,29 +126,31 @@ def main() -> None:
     before = held_out(model, windows[-HELD_OUT:])
     called, step, finish = exchange_by(args, model, optimizer)
     order = torch.randperm(len(windows) - HELD_OUT, generator=torch.Generator().manual_seed(0))
-    losses, seconds, sent = [], [], []
+    losses, seconds, counts = [], [], []
     for i in range(args.steps):
         first = (i * workers + rank) * args.batch
         part = windows[order[torch.arange(first, first + args.batch) % len(order)]]
         dist.barrier()
-        begin, out = time.perf_counter(), bytes_out(args.interface)
+        begin = time.perf_counter()
+        counts.append(bytes_out(args.interface))
         optimizer.zero_grad()
         loss = called(input_ids=part, labels=part).loss
         loss.backward()
         step()
         seconds.append(time.perf_counter() - begin)
-        dist.barrier()
-        sent.append(bytes_out(args.interface) - out)
         mean = loss.detach().clone()
         dist.all_reduce(mean)
         losses.append(float(mean) / workers)
     finish()
     after = held_out(model, windows[-HELD_OUT:])
     if rank == 0:
-        late = slice(min(args.warmup + 2, args.steps - 1), None)
-        middle = {"seconds_a_step": sorted(seconds[late])[len(seconds[late]) // 2]}
-        middle["bytes_a_step"] = sorted(sent[late])[len(sent[late]) // 2] / (workers if args.interface == "lo" else 1)
-        print(json.dumps({"exchange": args.exchange, "before": before, "after": after, **middle, "losses": losses}))
+        first = min(args.warmup + 2, args.steps - 2)  # all of what is compressed
+        late, sent = sorted(seconds[first:]), counts[-1] - counts[first]
+        facts = {
+            "seconds_a_step": late[len(late) // 2],
+            "bytes_a_step": sent / (args.steps - 1 - first) / (workers if args.interface == "lo" else 1),
+        }
+        print(json.dumps({"exchange": args.exchange, "before": before, "after": after, **facts, "losses": losses}))
     dist.destroy_process_group()
 
 
