@@ -1,6 +1,6 @@
 """Fine-tuning with every exchange of examples/finetune_ddp.py in turn: losses, bytes really sent, and a plot.
 
-python bench/finetune.py CHECKPOINT --text TEXT [--out FOLDER] [--steps 300] [--workers 2] [--only fp16,cocktail]
+python bench/finetune.py CHECKPOINT --text TEXT [--out FOLDER] [--steps 300] [--workers 2] [--only "fp16;cocktail"]
     [--network 500mbit]
 
 --network  puts every worker into a network namespace of its own, joined by links with a token bucket of that rate each

@@ -57,6 +57,9 @@ def windows_of(args: argparse.Namespace) -> Tensor:
 def topk_hook(state: dict, bucket: dist.GradBucket) -> torch.futures.Future[Tensor]:
     """The largest elements of each bucket as float16 with int32 places, gathered; the rest stays for later."""
     buffer = bucket.buffer()
+    state["left"] -= bucket.is_last()
+    if state["left"] >= 0:
+        return default_hooks.allreduce_hook(None, bucket)
     residual = state["residual"].setdefault(bucket.index(), torch.zeros_like(buffer))
     if len(residual) != len(buffer):  # DDP has built its buckets anew
         residual = state["residual"][bucket.index()] = torch.zeros_like(buffer)
@@ -99,7 +102,7 @@ def exchange_by(args: argparse.Namespace, model: nn.Module, optimizer: torch.opt
     elif args.exchange == "topk":
         # 48 bits an element, gathered from all: as many bytes as to the servers and back
         fraction = 2 * config.bits_per_parameter / dist.get_world_size() / 48
-        ddp.register_comm_hook({"residual": {}, "fraction": fraction}, topk_hook)
+        ddp.register_comm_hook({"residual": {}, "fraction": fraction, "left": args.warmup}, topk_hook)
     elif args.exchange != "dense":
         raise SystemExit(f"--exchange: {args.exchange!r} is none of those that --help lists.")
     return ddp, optimizer.step, lambda: None

@@ -5,6 +5,7 @@ from typing import Any
 import torch.distributed as dist
 from torch import Tensor
 
+from ..errors import ConfigError
 from .collectives import Workers
 from .compressed_gradient import CompressedGradient, average_
 from .config import CocktailConfig
@@ -24,8 +25,10 @@ class CocktailAllReduce:
     With FSDP2 on a one-dimensional mesh, whose reduce-scatter stays inside a fast network, the hook is the exchange
     between the replicas:
 
-        for i, block in enumerate(model.layers):
-            block.set_all_reduce_hook(CocktailAllReduce(config, group=replicas, stream=i))
+        shared = CocktailAllReduce(config, group=replicas)
+        model.set_all_reduce_hook(shared)  # what is in no block: embeddings, norm, head
+        for i, block in enumerate(model.layers, 1):
+            block.set_all_reduce_hook(CocktailAllReduce(config, stream=i, workers=shared.workers))
 
     On a CUDA device the hook runs on FSDP's stream; it has not run on a GPU yet.
     """
@@ -49,6 +52,8 @@ class CocktailAllReduce:
     def __call__(self, tensor: Tensor) -> None:
         """Raises CommunicationError where another rank has gone."""
         flat = tensor.view(-1)
+        if self._gradient is not None and len(flat) != self._gradient.mean.numel:
+            raise ConfigError(f"tensor: expected {self._gradient.mean.numel} elements as before, got {len(flat)}.")
         if self.iteration < self.start_iteration:
             self.workers.mean_(flat)
         elif len(flat):

@@ -21,7 +21,8 @@ _ALIGNMENT = 16  # elements; every parameter begins where vectors do
 class CocktailSGD:
     """Local steps, and after each one the compressed mean of the models' changes (Wang et al., ICML 2023, algorithm 1).
 
-    model            its trainable parameters are moved into one flat tensor; all of one dtype and on one device
+    model            its trainable parameters are moved into one flat tensor; all float32 and on one device, and so
+                     they must stay
     optimizer        steps on them locally, any of torch's
     config           how changes are compressed
     group            whose ranks train together; None: all
@@ -35,8 +36,10 @@ class CocktailSGD:
     error feedback, and what the server of a shard could not send stays in its residual. Memory: g, and the residual of
     a shard, beside the model.
 
-    Call step() instead of optimizer.step(); buffers such as running means are not exchanged. Save state_dict() on every
-    rank, since models differ: that and the optimizer's go on bit for bit. average_() ends a training with one model.
+    Call step() instead of optimizer.step(); buffers such as running means and frozen parameters are not exchanged. Save
+    state_dict() on every rank, since models differ: that and the optimizer's go on bit for bit. average_() ends a
+    training with one model. There is no step to skip for a GradScaler: train in float32 or under bfloat16 autocast.
+    Not yet run on a GPU.
     """
 
     def __init__(
@@ -62,7 +65,8 @@ class CocktailSGD:
         self.mean = ShardedMean(self.local.numel(), self.config, self.workers, self.local.device)
         self.iteration = 0
         self._thread = ThreadPoolExecutor(1, "fmcompress-gradients")
-        self._sent: Tensor | None = None  # rows on their way, and what will come back
+        self._sent: Tensor | None = None  # rows on their way, of which step, and what will come back
+        self._sent_step = 0
         self._coming: Future[Tensor] | None = None
 
     @property
@@ -74,6 +78,7 @@ class CocktailSGD:
     def step(self) -> None:
         """Take the optimizer's step, and exchange. Raises CommunicationError where another rank has gone, and
         FmcompressError on all of them where one's model has an infinity or NaN."""
+        self._check_views()
         self._receive()
         if self.iteration < self.start_iteration:
             self._dense_step()
@@ -84,24 +89,36 @@ class CocktailSGD:
                 self._receive()
         self.iteration += 1
 
+    def _check_views(self) -> None:
+        at = self.local.data_ptr()
+        for parameter, size in zip(self.parameters, _sizes(self.parameters), strict=True):
+            if parameter.data_ptr() != at and parameter.numel():
+                raise ConfigError("model: was moved or converted after CocktailSGD was made. Do that before.")
+            at += size * parameter.element_size()
+
     def _dense_step(self) -> None:
-        for parameter in self.parameters:
-            if parameter.grad is None:
-                parameter.grad = torch.zeros_like(parameter)
+        missing = [parameter for parameter in self.parameters if parameter.grad is None]
+        for parameter in missing:
+            parameter.grad = torch.zeros_like(parameter)
         flat = torch.cat([parameter.grad.reshape(-1) for parameter in self.parameters])  # type: ignore[union-attr]
         self.workers.mean_(flat)
         for parameter, mean in zip(self.parameters, flat.split([p.numel() for p in self.parameters]), strict=True):
             parameter.grad.copy_(mean.view_as(parameter))  # type: ignore[union-attr]
+        for parameter in missing:
+            if not parameter.grad.any():  # type: ignore[union-attr]
+                parameter.grad = None  # which no worker has: weight decay shall not move it
         self.optimizer.step()
+        if self.iteration + 1 == self.start_iteration:
+            self.workers.broadcast_(self.local)  # other processors may have rounded otherwise
         self.shared.copy_(self.local)
 
     def _send(self) -> None:
         def compress(shard: slice, layout: ops.Layout) -> Tensor:
             return ops.compress_delta_(self.local[shard], self.shared[shard], layout)
 
-        step = self.iteration
+        step = self._sent_step = self.iteration
         self._sent = self.mean.compress(step, compress)
-        if self.delay:  # the passes until it arrives run on the model as it is
+        if self.delay and all(self.mean.finite(self._sent)):  # until it arrives the model stays as it is
             self.mean.add_(self._sent, self.local, step)
         self._coming = self._thread.submit(self._exchange, self._sent, step)
 
@@ -113,7 +130,7 @@ class CocktailSGD:
         if self._coming is None or self._sent is None:
             return
         means = self._coming.result()
-        step = self.iteration - self.delay
+        step = self._sent_step
         if not all(self.mean.finite(means)):
             raise FmcompressError(f"model: has an infinity or NaN on some worker after step {step}. Train more gently.")
         if self.delay:
@@ -147,6 +164,9 @@ class CocktailSGD:
         return {
             "iteration": self.iteration,
             **self.workers.place,
+            "delay": self.delay,
+            "config": repr(self.config),
+            "sent_step": self._sent_step,
             "local": self.local.clone(),
             "shared": self.shared.clone(),
             "server": None if self.mean.server is None else self.mean.server.clone(),
@@ -158,6 +178,11 @@ class CocktailSGD:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a state_dict of the same rank among as many workers. Raises ConfigError for another one's."""
         self.workers.check(state)
+        for key, now in (("delay", self.delay), ("config", repr(self.config))):
+            if state[key] != now:
+                raise ConfigError(f"{key}: expected {now}, got a state of {state[key]}. Go on with the same options.")
+        if self._coming is not None:
+            self._coming.exception()  # waits: it changes the server's residual
         if state["local"].shape != self.local.shape:
             raise ConfigError(f"model: expected {self.local.numel()} elements, got {state['local'].numel()}.")
         self.iteration = state["iteration"]
@@ -165,10 +190,10 @@ class CocktailSGD:
         self.shared.copy_(state["shared"])
         if self.mean.server is not None and state["server"] is not None:
             self.mean.server.copy_(state["server"])
-        self._sent, self._coming = state["sent"], None
+        self._sent, self._coming, self._sent_step = None, None, state["sent_step"]
         if state["coming"] is not None:
-            self._coming = Future()
-            self._coming.set_result(state["coming"])
+            self._sent, self._coming = state["sent"].to(self.local.device), Future()
+            self._coming.set_result(state["coming"].to(self.local.device))
 
 
 @torch.no_grad()
@@ -178,10 +203,19 @@ def _flatten(parameters: list[nn.Parameter]) -> Tensor:
     if len(kinds) != 1:
         found = ", ".join(sorted(f"{dtype} on {device}" for dtype, device in kinds)) or "none"
         raise ConfigError(f"model: expected trainable parameters of one dtype on one device, got {found}.")
-    sizes = [-(-parameter.numel() // _ALIGNMENT) * _ALIGNMENT for parameter in parameters]
+    if parameters[0].dtype != torch.float32:  # small changes would be lost between local and shared copies
+        raise ConfigError(
+            f"model: expected float32 parameters, got {parameters[0].dtype}. Use autocast for the passes."
+        )
+    sizes = _sizes(parameters)
     flat = torch.zeros(sum(sizes), dtype=parameters[0].dtype, device=parameters[0].device)
     for parameter, part in zip(parameters, flat.split(sizes), strict=True):
         view = part[: parameter.numel()].view(parameter.shape)
         view.copy_(parameter)
         parameter.data = view
     return flat
+
+
+def _sizes(parameters: list[nn.Parameter]) -> list[int]:
+    """Elements that each parameter takes in the flat tensor."""
+    return [-(-parameter.numel() // _ALIGNMENT) * _ALIGNMENT for parameter in parameters]

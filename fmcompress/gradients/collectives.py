@@ -20,7 +20,7 @@ class Workers:
     group      whose ranks take part; None: all
     timeout_s  after which a worker that does not answer is taken for gone
 
-    Every rank must build it, at the same point of the program.
+    Every rank of the group must build it, at the same point of the program.
     """
 
     def __init__(self, group: dist.ProcessGroup | None = None, timeout_s: float = 300.0) -> None:
@@ -28,7 +28,8 @@ class Workers:
             raise CommunicationError("torch.distributed: is not initialized. Call init_process_group() first.")
         ranks = None if group is None else dist.get_process_group_ranks(group)
         backend = dist.get_backend(group)
-        self.group = dist.new_group(ranks, timeout=timedelta(seconds=timeout_s), backend=backend)
+        limit = timedelta(seconds=timeout_s)  # each group of ranks by itself, where there are several
+        self.group = dist.new_group(ranks, limit, backend, use_local_synchronization=ranks is not None)
         self.rank, self.count = dist.get_rank(self.group), dist.get_world_size(self.group)
         self.bytes_sent = 0
 
@@ -59,11 +60,7 @@ class Workers:
 
     def mean_(self, tensor: Tensor) -> None:
         """The mean over the workers, in place."""
-        self.sum_(tensor)
-        tensor.div_(self.count)
-
-    def sum_(self, tensor: Tensor) -> None:
-        """The sum over the workers, in place."""
+        tensor.div_(self.count)  # first, so that halves do not overflow
         self._run("all-reduce", dist.all_reduce, tensor)
         self.bytes_sent += 2 * tensor.nbytes * (self.count - 1) // self.count  # a ring's
 
@@ -71,10 +68,10 @@ class Workers:
         """The mean over the workers, summed in their order wherever an element stands, unlike a ring's. [n] -> [n]"""
         each = -(-len(tensor) // self.count)
         rows = torch.nn.functional.pad(tensor, (0, each * self.count - len(tensor))).view(self.count, each)
-        total = torch.zeros_like(rows[0])
+        total = torch.zeros_like(rows[0], dtype=torch.float32)
         for part in self.exchange(rows):
             total += part
-        return self.gather(total / self.count).view(-1)[: len(tensor)]
+        return self.gather((total / self.count).to(tensor.dtype)).view(-1)[: len(tensor)]
 
     def broadcast_(self, tensor: Tensor) -> None:
         """The first worker's to all, in place."""

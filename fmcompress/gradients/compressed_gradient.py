@@ -36,13 +36,13 @@ class CompressedGradient:
         return self.mean.compress(step, shard)
 
     def take_back(self, rows: Tensor, gradient: Tensor, step: int, scale: float) -> None:
-        """Undo compress() in the residual, within rounding."""
+        """Undo compress() in the residual, within the rounding of the largest number that was added to it."""
         for i, finite in enumerate(self.mean.finite(rows)):
             part = self.mean.shards[i]
             if self.residual is not None and finite and part.stop > part.start:
                 layout = self.mean.layout(i, step)
                 ops.add_payload_(rows[i, : layout.payload_bytes].contiguous(), self.residual[part], layout)
-                self.residual[part] -= gradient[part] * scale
+                self.residual[part] -= gradient[part].float() * scale
 
     def state_dict(self) -> dict[str, Tensor | None]:
         """Copies of both residuals."""

@@ -43,9 +43,13 @@ class Compressor:
         state["step"] += 1
         return payload
 
-    def decompress(self, payload: Tensor) -> Tensor:
-        """The tensor that a payload holds, [numel] float32. Raises PayloadError."""
+    def decompress(self, payload: Tensor, max_numel: int = 1 << 28) -> Tensor:
+        """The tensor that a payload holds, [numel] float32. Raises PayloadError, also if it has more elements than
+        max_numel: a few bytes may ask for gigabytes.
+        """
         header = PayloadHeader.parse(payload)
+        if header.numel > max_numel:
+            raise PayloadError(f"payload: has {header.numel} elements, more than max_numel = {max_numel}.")
         try:
             out = torch.zeros(header.numel, device=payload.device)
         except RuntimeError:

@@ -33,9 +33,15 @@ class CocktailState:
     state_dict() is this rank's own: save it on every rank, and training goes on bit for bit. Exchanges run in a thread
     of their own, in the order in which DDP hands over the buckets, while the backward pass goes on.
 
-    A bucket with an infinity or NaN on any rank comes back as NaN on all of them, as from a dense all-reduce, so that a
-    GradScaler skips the step; its residuals are taken back to what they were, within rounding. What other buckets of a
-    skipped step sent is lost, as their gradients are.
+    Where the compressed tensors of a bucket have an infinity or NaN on any rank, they come back as NaN on all of them,
+    as from a dense all-reduce, so that a GradScaler skips the step; their residuals are taken back to what they were,
+    within rounding. What other buckets of a skipped step delivered is lost, including what residuals held from earlier
+    steps.
+
+    A failed exchange reaches the training thread through DDP as a RuntimeError with the message of the first error.
+    A checkpoint taken during the dense steps goes on within rounding with three or more workers, since DDP fills its
+    buckets in another order at first. Not yet run on a GPU. Parameters that get no gradient on any rank must not be
+    among DDP's: it would not copy what they exchange.
     """
 
     def __init__(
@@ -50,14 +56,17 @@ class CocktailState:
         timeout_s: float = 300.0,
     ) -> None:
         self.config = config or CocktailConfig()
-        self._names = [(name.removeprefix("module."), id(parameter)) for name, parameter in named_parameters]
-        self._index = {key: i for i, (_, key) in enumerate(self._names)}
+        held = list(named_parameters)
+        wrapped = all(name.startswith("module.") for name, _ in held)  # by DistributedDataParallel
+        self._held = [(name.removeprefix("module.") if wrapped else name, parameter) for name, parameter in held]
+        self._index = {id(parameter): i for i, (_, parameter) in enumerate(self._held)}
         self._group, self._timeout_s = group, timeout_s
         self.start_iteration, self.min_numel, self.loss_scale = start_iteration, min_numel, loss_scale
         self.iteration = 0
         self._parameters: dict[str, CompressedGradient] = {}
         self._loaded: dict[str, dict[str, Tensor | None]] = {}  # of parameters that no bucket has brought yet
         self._thread = ThreadPoolExecutor(1, "fmcompress-gradients")
+        self._failed: Exception | None = None  # the first error, after which nothing is exchanged any more
 
     @cached_property
     def workers(self) -> Workers:
@@ -67,7 +76,7 @@ class CocktailState:
     @property
     def bytes_sent(self) -> int:
         """By this rank so far, dense and compressed."""
-        return self.workers.bytes_sent
+        return self.workers.bytes_sent if "workers" in self.__dict__ else 0
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that a restart needs to go on bit for bit, as numbers and tensors; differs from rank to rank."""
@@ -86,7 +95,7 @@ class CocktailState:
         if id(tensor) not in self._index:
             raise ConfigError("parameter: the model has one that CocktailState was not given. Pass all of them.")
         index = self._index[id(tensor)]
-        name = self._names[index][0]
+        name = self._held[index][0]
         if name not in self._parameters:
             mean = ShardedMean(tensor.numel(), self.config, self.workers, tensor.device, stream=index)
             self._parameters[name] = CompressedGradient(mean)
@@ -108,6 +117,8 @@ def cocktail_hook(state: CocktailState, bucket: GradBucket) -> torch.futures.Fut
 
     def run() -> None:
         try:
+            if state._failed is not None:  # other ranks would take this bucket for the one that failed
+                raise state._failed
             if ready is not None:
                 torch.cuda.current_stream(buffer.device).wait_event(ready)
             if iteration < state.start_iteration:
@@ -115,8 +126,9 @@ def cocktail_hook(state: CocktailState, bucket: GradBucket) -> torch.futures.Fut
             else:
                 _exchange(state, buffer, parameters, iteration)
             future.set_result(buffer)
-        except BaseException as error:  # DDP raises it in the training thread
-            future.set_exception(error)  # type: ignore[arg-type]
+        except BaseException as error:  # DDP raises its text in the training thread, as a RuntimeError
+            state._failed = error if isinstance(error, Exception) else RuntimeError(repr(error))
+            future.set_exception(state._failed)  # type: ignore[arg-type]
 
     state._thread.submit(run)
     return future

@@ -10,12 +10,13 @@ import torch
 from torch import Tensor
 
 from .. import ops
-from ..errors import ConfigError
+from ..errors import CommunicationError, ConfigError
 from .collectives import Workers
 from .config import CocktailConfig
 from .payload import NOT_FINITE
 
 _UNIT = 128  # elements, of which a shard has a multiple
+_SAME = slice(6, 56)  # of a header: everything but version, flags and checksum
 MAX_WORKERS = 1 << 12  # so that a stream's number has room for the shard's
 
 
@@ -69,11 +70,19 @@ class ShardedMean:
         return rows
 
     def serve(self, received: Tensor, step: int) -> Tensor:
-        """The compressed mean of this worker's shard from what all sent, [workers, row_bytes] -> [row_bytes] uint8."""
+        """The compressed mean of this worker's shard from what all sent, [workers, row_bytes] -> [row_bytes] uint8.
+
+        Raises CommunicationError where another worker is at another step or has another configuration.
+        """
         mean = torch.zeros(self.row_bytes, dtype=torch.uint8, device=self.device)
         size = self.own.stop - self.own.start
         if size:
             layout = self.layout(self.workers.rank, step)
+            own = received[self.workers.rank]
+            if not torch.equal(received[:, _SAME], own[_SAME].expand(self.workers.count, -1)):
+                raise CommunicationError(
+                    "workers: differ in step, seed or options of the compression. Start all from the same checkpoint."
+                )
             payloads = received[:, : layout.payload_bytes].contiguous()
             mean[: layout.payload_bytes] = ops.compress_mean_(payloads, self.server, size, layout)
         return mean

@@ -26,7 +26,7 @@ class CocktailKwargs(DistributedDataParallelKwargs):  # type: ignore[misc]
 
     def __init__(self, config: CocktailConfig | None = None, state_options: dict[str, Any] | None = None) -> None:
         super().__init__()
-        self._config, self._state_options = config, state_options or {}
+        self._config, self._state_options = config, dict(state_options or {})
         self.state: CocktailState | None = None
 
     def attach(self, accelerator: Any) -> "CocktailKwargs":
@@ -35,6 +35,11 @@ class CocktailKwargs(DistributedDataParallelKwargs):  # type: ignore[misc]
             for name, value in accelerator.ddp_handler.to_dict().items():
                 setattr(self, name, value)
         accelerator.ddp_handler = self
+
+        def loss_scale() -> float:
+            return 1.0 if accelerator.scaler is None else accelerator.scaler.get_scale()
+
+        self._state_options.setdefault("loss_scale", loss_scale)
         return self
 
     def to_dict(self) -> dict[str, Any]:
@@ -52,8 +57,8 @@ class CocktailKwargs(DistributedDataParallelKwargs):  # type: ignore[misc]
 class CocktailCallback(TrainerCallback):  # type: ignore[misc]
     """For the transformers Trainer: CocktailCallback(config).attach(trainer) before trainer.train().
 
-    Every checkpoint gets cocktail-RANK.pt beside its other files, from which a resumed training goes on. Arguments as
-    for CocktailKwargs.
+    Every checkpoint gets cocktail-RANK.pt beside its other files, from which a training goes on that resumes from a
+    checkpoint in its own output_dir. Arguments as for CocktailKwargs.
     """
 
     def __init__(self, config: CocktailConfig | None = None, state_options: dict[str, Any] | None = None) -> None:

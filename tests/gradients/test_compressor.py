@@ -115,6 +115,8 @@ def test_a_forged_payload_is_refused_without_touching_anything():
         forged[60:64] = torch.tensor(list(struct.pack("<I", int(ops.payload_checksum(forged)))), dtype=torch.uint8)
         with pytest.raises(PayloadError):
             compressor.decompress(forged)
+    with pytest.raises(PayloadError, match="more than max_numel = 699"):
+        compressor.decompress(payload, max_numel=699)
     with pytest.raises(PayloadError, match="another tensor's"):
         compressor.decompress_into_(torch.zeros(701), payload)
 

@@ -145,10 +145,18 @@ def refuse(rank: int, count: int) -> list[str]:
             held.load_state_dict({**held.state_dict(), **change})
         except ConfigError as error:
             said.append(str(error))
-    try:
-        CocktailSGD(model, torch.optim.SGD(model.parameters(), lr=0.1), delay=2)
-    except ConfigError as error:
-        said.append(str(error))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    attempts = [
+        lambda: CocktailSGD(model, optimizer, delay=2),
+        lambda: CocktailSGD(model, optimizer, delay=1).load_state_dict(sgd.state_dict()),
+        lambda: CocktailSGD(toy().bfloat16(), optimizer),
+        lambda: [model.double().float(), sgd.step()],
+    ]
+    for attempt in attempts:
+        try:
+            attempt()
+        except ConfigError as error:
+            said.append(str(error))
     return [*said, str(len(flat(model)))]
 
 
@@ -157,3 +165,23 @@ def test_states_of_others_are_refused(tmp_path):
     assert said[0].startswith("workers: expected a state saved with workers 1, got 7")
     assert said[1].startswith("rank: expected a state saved with rank 0, got 5")
     assert said[2].startswith("delay: expected 0 or 1, got 2")
+    assert said[3].startswith("delay: expected 1, got a state of 0")
+    assert said[4].startswith("model: expected float32 parameters, got torch.bfloat16")
+    assert said[5].startswith("model: was moved or converted")
+
+
+def at_another_step(rank: int, count: int) -> str:
+    model = toy()
+    sgd = CocktailSGD(model, torch.optim.SGD(model.parameters(), lr=0.1), CocktailConfig(**SMALL), start_iteration=0)
+    sgd.iteration += rank
+    loss_of(model, rank, 0).backward()
+    try:
+        sgd.step()
+    except CommunicationError as error:
+        return str(error)
+    return "nothing"
+
+
+def test_workers_at_different_steps_are_told(tmp_path):
+    for message in run(at_another_step, 2, tmp_path / "run"):
+        assert message.startswith("workers: differ in step")

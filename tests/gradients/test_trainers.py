@@ -86,16 +86,18 @@ def test_transformers_trainer_and_its_checkpoints(tmp_path):
             assert torch.equal(held["residual"], second["state"]["parameters"][name]["residual"]), name
 
 
-def fsdp2(rank: int, count: int) -> dict:
-    """Two replicas of a model that is sharded over one worker each."""
+def fsdp2(rank: int, count: int, shards: int) -> dict:
+    """Replicas of a model, each sharded over some workers; its first layer is a group of its own."""
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard
 
-    mesh = init_device_mesh("cpu", (count, 1), mesh_dim_names=("replica", "shard"))
+    mesh = init_device_mesh("cpu", (count // shards, shards), mesh_dim_names=("replica", "shard"))
     model = toy()
+    fully_shard(model[0], mesh=mesh["shard"])
     fully_shard(model, mesh=mesh["shard"])
     reduce = CocktailAllReduce(CONFIG, group=mesh.get_group("replica"), start_iteration=1)
     model.set_all_reduce_hook(reduce)
+    model[0].set_all_reduce_hook(CocktailAllReduce(CONFIG, stream=1, start_iteration=1, workers=reduce.workers))
     optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
     losses = []
     for step in range(40):
@@ -109,8 +111,9 @@ def fsdp2(rank: int, count: int) -> dict:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="gloo there has no reduce-scatter")
-def test_fsdp2(tmp_path):
-    results = run(fsdp2, 2, tmp_path / "run")
-    assert torch.equal(results[0]["flat"], results[1]["flat"])
+@pytest.mark.parametrize(("count", "shards"), [(2, 1), (4, 2)])
+def test_fsdp2(tmp_path, count, shards):
+    results = run(fsdp2, count, tmp_path / "run", shards)
+    assert all(torch.equal(result["flat"], results[0]["flat"]) for result in results)
     assert results[0]["iteration"] == 40
     assert sum(results[0]["losses"][-10:]) < 0.9 * sum(results[0]["losses"][:10])
