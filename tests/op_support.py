@@ -1,9 +1,14 @@
 """What the tests of ops share: inputs, layouts, the back-ends side by side, and a sample call of every op."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 
-from fmcompress import available, ops, reference, use
+from fmcompress import _backends, available, ops, reference, use
 
 DTYPES = [torch.float32, torch.float64]
 # rtol, atol of a sweep of 128 columns: other orders of summation and fused products, grown through the feedback
@@ -127,3 +132,13 @@ def results(weight, factor, prune, codes):
         out[f"bitmask {name}"], kept = ops.pack_bitmask(values, prune)
         out |= {f"kept {name}": kept, f"dense {name}": ops.unpack_bitmask(out[f"bitmask {name}"], kept, cols)}
     return out
+
+
+def run_on_instruction_set(asked, runs, code):
+    """Run code, which gets `runs` as its argument, in a process where ATEN_CPU_CAPABILITY asks for fewer instructions."""
+    here = _backends._C.cpu_capability()
+    if here == runs or (here == "baseline" and runs == "AVX2"):
+        pytest.skip(f"this process runs {here} itself, or the CPU has no more")
+    environment = {**os.environ, "ATEN_CPU_CAPABILITY": asked, "PYTHONPATH": str(Path(__file__).parent)}
+    done = subprocess.run([sys.executable, "-c", code, runs], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

@@ -1,17 +1,12 @@
 """The native kernels of cocktail payloads: the reference's bits on every instruction set, and nothing out of bounds."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 from cocktail_native_cases import FLOATS, any_body, cases, check_all, check_case, same_numbers, values
 from emulation import fenced
-from op_support import needs_native
+from op_support import needs_native, run_on_instruction_set
 
-from fmcompress import _backends, reference
+from fmcompress import reference
 from fmcompress._ops import HEADER_BYTES, Layout
 
 pytestmark = needs_native
@@ -37,12 +32,7 @@ def test_every_case():
 
 @pytest.mark.parametrize(("asked", "runs"), [("default", "baseline"), ("avx2", "AVX2")])
 def test_lesser_instruction_sets(asked, runs):
-    here = _backends._C.cpu_capability()
-    if here == runs or (here == "baseline" and runs == "AVX2"):
-        pytest.skip(f"this process runs {here} itself, or the CPU has no more")
-    environment = {**os.environ, "ATEN_CPU_CAPABILITY": asked, "PYTHONPATH": str(Path(__file__).parent)}
-    done = subprocess.run([sys.executable, "-c", OTHER_PROCESS, runs], env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    run_on_instruction_set(asked, runs, OTHER_PROCESS)
 
 
 def test_many_blocks_on_several_threads():

@@ -1,17 +1,12 @@
 """packed_linear: reference against the float64 truth, native against the reference on every instruction set."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import numpy as np
 import packed_cases
 import pytest
 import torch
 from emulation import fenced
 from golden import packed_linear as golden
-from op_support import needs_native, on_devices
+from op_support import needs_native, on_devices, run_on_instruction_set
 from packed_cases import Form, forms, packed
 
 from fmcompress import _backends, ops, reference, use
@@ -64,12 +59,7 @@ packed_cases.check_packed_linear(torch.ops.fmcompress.packed_linear)
 @needs_native
 @pytest.mark.parametrize(("asked", "runs"), [("default", "baseline"), ("avx2", "AVX2")])
 def test_native_on_lesser_instruction_sets(asked, runs):
-    here = _backends._C.cpu_capability()
-    if here == runs or (here == "baseline" and runs == "AVX2"):
-        pytest.skip(f"this process runs {here} itself, or the CPU has no more")
-    environment = {**os.environ, "ATEN_CPU_CAPABILITY": asked, "PYTHONPATH": str(Path(__file__).parent)}
-    done = subprocess.run([sys.executable, "-c", OTHER_PROCESS, runs], env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    run_on_instruction_set(asked, runs, OTHER_PROCESS)
 
 
 def sample(form, dtype=torch.float32, bias=True):

@@ -4,8 +4,10 @@ from collections.abc import Callable
 
 from .checks import BITS, VALUE_BYTES
 from .cocktail import (
+    HEADER,
     HEADER_BYTES,
     MAX_STRATUM,
+    NOT_FINITE,
     Layout,
     check_add_payload_,
     check_compress_delta_,
@@ -22,9 +24,11 @@ from .quantization import check_dequantize, check_joint_sweep_block_, check_quan
 __all__ = [
     "BITS",
     "CHECKS",
+    "HEADER",
     "HEADER_BYTES",
     "MAX_BLOCK_COLS",
     "MAX_STRATUM",
+    "NOT_FINITE",
     "VALUE_BYTES",
     "Layout",
     "check_layout",

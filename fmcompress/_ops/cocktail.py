@@ -1,5 +1,6 @@
 """The contracts of CocktailSGD's compression: sample, keep the largest, quantize; docs/wire-format.md has the bytes."""
 
+import struct
 from typing import NamedTuple
 
 import torch
@@ -8,7 +9,9 @@ from torch import Tensor
 from .checks import require
 from .packing import packed_bytes
 
-HEADER_BYTES = 64
+HEADER = struct.Struct("<4sBBBBQQQIIIIIIII")  # the fields of docs/wire-format.md in their order
+HEADER_BYTES = HEADER.size
+NOT_FINITE = 1  # the flag
 BLOCKS = tuple(1 << i for i in range(7, 14))
 CODE_BITS = (*range(1, 9), 32)
 MAX_STRATUM = 1 << 16  # blocks of which one is sampled, at most

@@ -1,6 +1,5 @@
 """Payloads from elsewhere: checked from the first byte to the checksum before anything is made of them."""
 
-import struct
 from dataclasses import dataclass
 
 import torch
@@ -8,9 +7,6 @@ from torch import Tensor
 
 from .. import ops
 from ..errors import PayloadError
-
-_FORMAT = struct.Struct("<4sBBBBQQQIIIIIIII")
-NOT_FINITE = 1  # the flag
 
 
 @dataclass(frozen=True)
@@ -34,14 +30,14 @@ class PayloadHeader:
                 f"payload: expected a row of at least {ops.HEADER_BYTES} bytes (uint8), "
                 f"got {list(payload.shape)} {payload.dtype}."
             )
-        fields = _FORMAT.unpack(bytes(payload[: ops.HEADER_BYTES].tolist()))
+        fields = ops.HEADER.unpack(bytes(payload[: ops.HEADER_BYTES].tolist()))
         magic, version, flags, bits, quantizer, numel, *sizes = fields
         seed, step, stream, block, sampled, kept, group, *zeros, checksum = sizes
         if magic != b"FMCG":
             raise PayloadError(f"payload: expected to begin with FMCG, got {magic!r}. These are other bytes.")
         if version != 1:
             raise PayloadError(f"payload: expected version 1, got {version}. Use the same fmcompress on all sides.")
-        if flags > NOT_FINITE or quantizer > 1 or any(zeros):
+        if flags > ops.NOT_FINITE or quantizer > 1 or any(zeros):
             raise PayloadError("payload: the header has fields that no version 1 writes. The bytes are damaged.")
         layout = ops.Layout(seed, step, stream, block, sampled, kept, bits, group, quantizer == 0)
         try:

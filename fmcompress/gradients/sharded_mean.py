@@ -13,7 +13,6 @@ from .. import ops
 from ..errors import CommunicationError, ConfigError
 from .collectives import Workers
 from .config import CocktailConfig
-from .payload import NOT_FINITE
 
 _UNIT = 128  # elements, of which a shard has a multiple
 _SAME = slice(6, 56)  # of a header: everything but version, flags and checksum
@@ -96,4 +95,4 @@ class ShardedMean:
 
     def finite(self, rows: Tensor) -> list[bool]:
         """For every shard, whether its payload holds numbers; an empty one does."""
-        return [not flag & NOT_FINITE for flag in rows[:, 5].tolist()]
+        return [not flag & ops.NOT_FINITE for flag in rows[:, 5].tolist()]

@@ -1,6 +1,17 @@
 """Public functions over torch.ops.fmcompress: typed, checked; inputs made contiguous here and nowhere else."""
 
-from .._ops import BITS, HEADER_BYTES, MAX_BLOCK_COLS, MAX_STRATUM, Layout, check_layout, index_bits, packed_bytes
+from .._ops import (
+    BITS,
+    HEADER,
+    HEADER_BYTES,
+    MAX_BLOCK_COLS,
+    MAX_STRATUM,
+    NOT_FINITE,
+    Layout,
+    check_layout,
+    index_bits,
+    packed_bytes,
+)
 from .cocktail import add_payload_, compress_delta_, compress_gradient_, compress_mean_, payload_checksum
 from .packed_linear import check_packed, packed_linear, row_starts
 from .packing import pack_bitmask, pack_codes, unpack_bitmask, unpack_codes
@@ -9,9 +20,11 @@ from .quantization import dequantize, joint_sweep_block_, quantize, search_grid
 
 __all__ = [
     "BITS",
+    "HEADER",
     "HEADER_BYTES",
     "MAX_BLOCK_COLS",
     "MAX_STRATUM",
+    "NOT_FINITE",
     "Layout",
     "add_payload_",
     "check_layout",

@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-from .._ops import Layout
-from .cocktail_payload import NOT_FINITE, finish, largest, like, read_body, without_numbers, write_body
+from .._ops import NOT_FINITE, Layout
+from .cocktail_payload import finish, largest, like, read_body, without_numbers, write_body
 
 _WORD = 0xFFFFFFFF
 

@@ -1,16 +1,13 @@
 """What a payload holds, in plain PyTorch: kept elements, codes, scales, header, checksum; docs/wire-format.md."""
 
-import struct
-
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from .._ops import HEADER_BYTES, Layout
+from .._ops import HEADER, HEADER_BYTES, NOT_FINITE, Layout
 from .packing import pack_codes, to_bits, to_bytes, unpack_codes
 
 _WORD = 0xFFFFFFFF
-NOT_FINITE = 1  # the flag
 _LARGEST_SCALE = 0x7F7F  # the largest finite bfloat16
 
 
@@ -157,8 +154,8 @@ def payload_checksum(payload: Tensor) -> Tensor:
 
 
 def _header(numel: int, layout: Layout, flags: int) -> bytes:
-    return struct.pack(
-        "<4sBBBBQQQIIIIIIII", b"FMCG", 1, flags, layout.bits, 0 if layout.symmetric else 1, numel, layout.seed,
+    return HEADER.pack(
+        b"FMCG", 1, flags, layout.bits, 0 if layout.symmetric else 1, numel, layout.seed,
         layout.step, layout.stream, layout.block, layout.sampled, layout.kept, layout.group, 0, 0, 0,
     )  # fmt: skip
 
