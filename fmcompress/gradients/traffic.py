@@ -71,7 +71,10 @@ def parameters_of(model: str) -> list[int]:
     """
     folder = Path(model)
     if not folder.exists():
-        return [int(parse_number(model))]
+        try:
+            return [max(1, int(parse_number(model)))]
+        except ConfigError:
+            raise ConfigError(f"{model}: no such folder, and no number of parameters such as 1.3B.") from None
     tensors = open_checkpoint(folder).tensors.values()
     numels = [math.prod(tensor.shape) for tensor in tensors if tensor.dtype.is_floating_point]
     return [numel for numel in numels if numel]
