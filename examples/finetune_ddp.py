@@ -3,7 +3,10 @@
 torchrun --nproc-per-node 2 examples/finetune_ddp.py CHECKPOINT --text TEXT [--exchange cocktail] [--steps 300]
 
 --exchange  dense (float32), fp16, cocktail, cocktail-no-feedback, cocktail-sgd, cocktail-sgd-delayed; and to compare
-            with: powersgd, topk (the largest of every tensor, with error feedback, gathered from all)
+            with: powersgd, topk (the largest of every bucket, with error feedback, gathered from all), none (every
+            worker for itself; the models are averaged at the end)
+
+The learning rate falls linearly to zero, as in transformers' Trainer.
 
 Prints one line of JSON: the losses, held-out loss before and after, seconds and bytes a step. bench/finetune.py runs
 all of them.
@@ -81,6 +84,13 @@ def topk_hook(state: dict, bucket: dist.GradBucket) -> torch.futures.Future[Tens
     return future
 
 
+def average(model: nn.Module) -> None:
+    """Give every worker the mean of all models."""
+    for parameter in model.parameters():
+        dist.all_reduce(parameter.detach())
+        parameter.detach().div_(dist.get_world_size())
+
+
 def exchange_by(args: argparse.Namespace, model: nn.Module, optimizer: torch.optim.Optimizer) -> tuple:
     """The model to call, and what takes a step."""
     feedback = args.exchange != "cocktail-no-feedback"
@@ -89,6 +99,8 @@ def exchange_by(args: argparse.Namespace, model: nn.Module, optimizer: torch.opt
         delay = int(args.exchange == "cocktail-sgd-delayed")
         sgd = CocktailSGD(model, optimizer, config, delay=delay, start_iteration=args.warmup)
         return model, sgd.step, sgd.average_
+    if args.exchange == "none":
+        return model, optimizer.step, lambda: average(model)
     ddp = nn.parallel.DistributedDataParallel(model)
     if args.exchange.startswith("cocktail"):
         state = CocktailState(model.named_parameters(), config, start_iteration=args.warmup)
@@ -127,6 +139,7 @@ def main() -> None:
     model = AutoModelForCausalLM.from_pretrained(args.checkpoint, dtype=torch.float32)
     optimizer = torch.optim.AdamW(model.parameters(), lr=args.lr)
     before = held_out(model, windows[-HELD_OUT:])
+    decay = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, args.steps)
     called, step, finish = exchange_by(args, model, optimizer)
     order = torch.randperm(len(windows) - HELD_OUT, generator=torch.Generator().manual_seed(0))
     losses, seconds, counts = [], [], []
@@ -140,6 +153,7 @@ def main() -> None:
         loss = called(input_ids=part, labels=part).loss
         loss.backward()
         step()
+        decay.step()
         seconds.append(time.perf_counter() - begin)
         mean = loss.detach().clone()
         dist.all_reduce(mean)

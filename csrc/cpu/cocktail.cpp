@@ -107,13 +107,10 @@ static bool all_finite(const GradientJob& job) {
     return finite;
 }
 
-static bool deltas_finite(const DeltaJob& job) {
-    std::atomic<bool> finite{true};
-    const auto deltas_finite = WIDEST_FOR_THIS_CPU(deltas_finite);
-    for_blocks(job.layout.sampled, job.layout, [&](int64_t begin, int64_t end) {
-        if (!deltas_finite(job, begin, end)) finite = false;
-    });
-    return finite;
+static void subtract_body(const CocktailLayout& layout, const uint8_t* body, float factor, const Numbers& from) {
+    const auto subtract_body = WIDEST_FOR_THIS_CPU(subtract_body);
+    for_blocks(layout.sampled, layout,
+               [&](int64_t begin, int64_t end) { subtract_body(layout, body, factor, from, begin, end); });
 }
 
 static void check_masks(const CocktailLayout& layout, const uint8_t* bodies, int64_t payloads) {
@@ -152,10 +149,12 @@ Tensor compress_delta_(const Tensor& local, const Tensor& shared, int64_t seed, 
     check_tensor(shared, "shared", shared.scalar_type(), {layout.numel}, local);
     const Tensor payload = new_payload(local, layout);
     const DeltaJob job{layout, numbers_of(local, "local"), numbers_of(shared, "shared"), body_of(payload)};
-    const bool finite = deltas_finite(job);
-    const auto compress_delta = WIDEST_FOR_THIS_CPU(compress_delta);
-    if (finite)
-        for_blocks(layout.sampled, layout, [&](int64_t begin, int64_t end) { compress_delta(job, begin, end); });
+    std::atomic<bool> finite{true};
+    const auto encode_delta = WIDEST_FOR_THIS_CPU(encode_delta);
+    for_blocks(layout.sampled, layout, [&](int64_t begin, int64_t end) {
+        if (!encode_delta(job, begin, end)) finite = false;
+    });
+    if (finite) subtract_body(layout, job.body, 1.0f, job.local);
     finish(layout, payload, finite);
     return payload;
 }
@@ -200,9 +199,7 @@ void add_payload_(const Tensor& payload, const Tensor& out, double scale, int64_
     if (body[COCKTAIL_FLAGS_AT - COCKTAIL_HEADER_BYTES] & COCKTAIL_NOT_FINITE) return fill_with_nan(out);
     check_masks(layout, body, 1);
     const float factor = -static_cast<float>(scale); // changes the signs of all products, and nothing else
-    const auto subtract_body = WIDEST_FOR_THIS_CPU(subtract_body);
-    for_blocks(layout.sampled, layout,
-               [&](int64_t begin, int64_t end) { subtract_body(layout, body, factor, to, begin, end); });
+    subtract_body(layout, body, factor, to);
 }
 
 Tensor payload_checksum(const Tensor& payload) {

@@ -1,14 +1,22 @@
 // One block of a payload: values to bytes, and bytes to values.
 // Included once per instruction set, after cocktail_select-inl.h (see cocktail.cpp); no include guard on purpose.
 
+// What the kept elements of a block decode to, and which ones they are; without a mask it is all of them.
+struct Decoded {
+    alignas(64) float values[COCKTAIL_LARGEST_BLOCK + SLACK_FLOATS];
+    alignas(64) uint64_t mask[COCKTAIL_LARGEST_BLOCK / 64];
+};
+
+inline constexpr int AT_ONCE = 4; // payloads
+
 // Of one thread. Vectors reach up to SLACK_FLOATS beyond the last value.
 struct Workspace {
-    alignas(64) float values[COCKTAIL_LARGEST_BLOCK + SLACK_FLOATS];  // of the block
-    alignas(64) float kept[COCKTAIL_LARGEST_BLOCK + SLACK_FLOATS];    // of these the kept ones
-    alignas(64) float decoded[COCKTAIL_LARGEST_BLOCK + SLACK_FLOATS]; // what they decode to
-    alignas(64) float sent[COCKTAIL_LARGEST_BLOCK + SLACK_FLOATS];    // the same in their places, 0 elsewhere
+    alignas(64) float values[COCKTAIL_LARGEST_BLOCK + SLACK_FLOATS]; // of the block
+    alignas(64) float kept[COCKTAIL_LARGEST_BLOCK + SLACK_FLOATS];   // of these the kept ones
+    alignas(64) float other[COCKTAIL_LARGEST_BLOCK];                 // what is added to the values
     alignas(64) uint8_t codes[COCKTAIL_LARGEST_BLOCK + SLACK_FLOATS];
-    alignas(64) uint64_t mask[COCKTAIL_LARGEST_BLOCK / 64];
+    Decoded decoded, others[AT_ONCE - 1]; // of this worker, or of several
+    Ahead ahead{};
 };
 
 // The scales of one group.
@@ -55,17 +63,17 @@ template <Coding CODING> static void quantize_kept(const CocktailLayout& layout,
         const CocktailGrid grid = cocktail_grid(CODING, layout.bits, scales.first, scales.second);
         memcpy(stored + 2 * scale, &scales, 2 * layout.scales());
         encode_group<CODING>(grid, work.kept + first, count, work.codes + first);
-        decode_group<CODING>(grid, work.codes + first, count, work.decoded + first);
+        decode_group<CODING>(grid, work.codes + first, count, work.decoded.values + first);
     });
 }
 
 template <Coding CODING>
-static void dequantize_kept(const CocktailLayout& layout, const uint8_t* stored, Workspace& work) {
+static void dequantize_kept(const CocktailLayout& layout, const uint8_t* stored, const uint8_t* codes, float* to) {
     for_groups(layout, [&](int first, int count, int scale) {
         Scales scales{};
         memcpy(&scales, stored + 2 * scale, 2 * layout.scales());
         const CocktailGrid grid = cocktail_grid(CODING, layout.bits, scales.first, scales.second);
-        decode_group<CODING>(grid, work.codes + first, count, work.decoded + first);
+        decode_group<CODING>(grid, codes + first, count, to + first);
     });
 }
 
@@ -83,30 +91,38 @@ template <int BITS = 1, class Body> static void for_width(int bits, const Body& 
     if constexpr (BITS < 8) for_width<BITS + 1>(bits, body);
 }
 
-// What was decoded goes to its places.
-static void place_decoded(const CocktailLayout& layout, Workspace& work) {
-    if (!layout.mask_bytes()) {
-        memcpy(work.sent, work.decoded, layout.block * sizeof *work.sent);
-        return;
+// body(first, number, sent) of 64 elements each, as many as there are: what was decoded in its places, 0 elsewhere.
+template <class Body> static void for_sent(const CocktailLayout& layout, Workspace& work, int count, const Body& body) {
+    alignas(64) float sent[64];
+    const float* from = work.decoded.values;
+    for (int i = 0; i < count; i += 64) {
+        if (layout.mask_bytes())
+            from = expand64(sent, from, work.decoded.mask[i / 64]);
+        else
+            memcpy(sent, from + i, sizeof sent);
+        if (count - i >= 64)
+            body(i, std::integral_constant<int, 64>(), sent);
+        else
+            body(i, count - i, sent);
+        work.ahead.some();
     }
-    const float* from = work.decoded;
-    for (int i = 0; i < layout.block; i += 64) from = expand64(work.sent + i, from, work.mask[i / 64]);
 }
 
-// The bytes of work.values; what they decode to is work.decoded.
+// The bytes of work.values, and what they decode to in work.decoded.
 static void encode_block(const CocktailLayout& layout, Workspace& work, uint8_t* body) {
     if (layout.mask_bytes()) {
-        select_largest(work.values, layout.block, layout.kept, work.decoded, work.mask);
-        memcpy(body, work.mask, layout.mask_bytes());
+        const uint64_t* mask = work.decoded.mask;
+        select_largest(work.values, layout.block, layout.kept, work.decoded.values, work.decoded.mask, work.ahead);
+        memcpy(body, mask, layout.mask_bytes());
         float* to = work.kept;
-        for (int i = 0; i < layout.block; i += 64) to = compact64(to, work.values + i, work.mask[i / 64]);
+        for (int i = 0; i < layout.block; i += 64) to = compact64(to, work.values + i, mask[i / 64]);
     } else {
         memcpy(work.kept, work.values, layout.block * sizeof *work.kept);
     }
     uint8_t *codes = body + layout.mask_bytes(), *scales = codes + layout.code_bytes();
     if (layout.bits == 32) {
         memcpy(codes, work.kept, layout.code_bytes());
-        memcpy(work.decoded, work.kept, layout.code_bytes());
+        memcpy(work.decoded.values, work.kept, layout.code_bytes());
         return;
     }
     for_coding(layout, [&](auto coding) { quantize_kept<coding>(layout, work, scales); });
@@ -124,14 +140,14 @@ static bool mask_fits(const CocktailLayout& layout, const uint8_t* body) {
     return !layout.mask_bytes() || bits == layout.kept;
 }
 
-// The bytes of a block whose mask fits become work.mask and work.decoded.
-static void decode_block(const CocktailLayout& layout, const uint8_t* body, Workspace& work) {
-    memcpy(work.mask, body, layout.mask_bytes());
+// The bytes of a block whose mask fits.
+static void decode_block(const CocktailLayout& layout, const uint8_t* body, Workspace& work, Decoded& to) {
+    memcpy(to.mask, body, layout.mask_bytes());
     const uint8_t *codes = body + layout.mask_bytes(), *scales = codes + layout.code_bytes();
     if (layout.bits == 32) {
-        memcpy(work.decoded, codes, layout.code_bytes());
+        memcpy(to.values, codes, layout.code_bytes());
         return;
     }
     for_width(layout.bits, [&](auto bits) { unpack_part<bits>(codes, layout.code_bytes(), work.codes, layout.kept); });
-    for_coding(layout, [&](auto coding) { dequantize_kept<coding>(layout, scales, work); });
+    for_coding(layout, [&](auto coding) { dequantize_kept<coding>(layout, scales, work.codes, to.values); });
 }

@@ -1,6 +1,6 @@
 // What the kernels of cocktail payloads do differently on each instruction set: 64 neighbours against a threshold, and
 // their move between dense places and those that a mask keeps. Up to 16 floats after the last one may be written by
-// compact64 and read by expand64.
+// compact64 and read by expand64 and add_expanded64, which adds what several keep, one after the other.
 #pragma once
 #include <bit>
 
@@ -41,6 +41,13 @@ inline uint64_t above64(const float* values, int32_t bound) {
             kept += __builtin_popcount(eight);                                                                         \
         }                                                                                                              \
         return kept;                                                                                                   \
+    }                                                                                                                  \
+    inline void add_expanded64(float* to, const float** kept, const uint64_t* words, int count) {                      \
+        float one[64];                                                                                                 \
+        for (int k = 0; k < count; ++k) {                                                                              \
+            kept[k] = expand64(one, kept[k], words[k]);                                                                \
+            for (int i = 0; i < 64; ++i) to[i] += one[i];                                                              \
+        }                                                                                                              \
     }
 BY_EIGHTS
 } // namespace baseline
@@ -93,6 +100,21 @@ inline const float* expand64(float* to, const float* kept, uint64_t word) {
         kept += __builtin_popcount(mask);
     }
     return kept;
+}
+
+inline void add_expanded64(float* to, const float** kept, const uint64_t* words, int count) {
+    __m512 sums[4];
+    for (int i = 0; i < 4; ++i) sums[i] = _mm512_loadu_ps(to + 16 * i);
+    for (int k = 0; k < count; ++k) {
+        const float* from = kept[k];
+        for (int i = 0; i < 4; ++i) {
+            const auto mask = static_cast<__mmask16>(words[k] >> 16 * i);
+            sums[i] = _mm512_add_ps(sums[i], _mm512_maskz_expand_ps(mask, _mm512_loadu_ps(from)));
+            from += __builtin_popcount(mask);
+        }
+        kept[k] = from;
+    }
+    for (int i = 0; i < 4; ++i) _mm512_storeu_ps(to + 16 * i, sums[i]);
 }
 } // namespace avx512
 #pragma GCC pop_options

@@ -71,9 +71,13 @@ template <Number NUMBER> static void store_difference(void* __restrict to, int64
     for (int i = 0; i < count; ++i) put_number(to, NUMBER, first + i, values[i] - sent[i]);
 }
 
-static void store_difference(const Numbers& to, int64_t first, int count, const Workspace& work) {
-    for_number(to.number,
-               [&](auto number) { store_difference<number>(to.data, first, count, work.values, work.sent); });
+// What is left of a block's values goes to elements first .. first + count.
+static void store_rest(const CocktailLayout& layout, const Numbers& to, int64_t first, int count, Workspace& work) {
+    for_number(to.number, [&](auto number) {
+        for_sent(layout, work, count, [&](int i, auto some, const float* sent) {
+            store_difference<number>(to.data, first + i, some, work.values + i, sent);
+        });
+    });
 }
 
 template <Number NUMBER> static auto bits_in(float value) {
@@ -95,8 +99,11 @@ static void take_sent(void* __restrict from, int64_t first, int count, const flo
     }
 }
 
-static void take_sent(const Numbers& from, int64_t first, int count, const float* sent) {
-    for_number(from.number, [&](auto number) { take_sent<number>(from.data, first, count, sent); });
+static void take_sent(const CocktailLayout& layout, const Numbers& from, int64_t first, int count, Workspace& work) {
+    for_number(from.number, [&](auto number) {
+        for_sent(layout, work, count,
+                 [&](int i, auto some, const float* sent) { take_sent<number>(from.data, first + i, some, sent); });
+    });
 }
 
 // Whether all of gradient * scale are numbers.
