@@ -154,6 +154,7 @@ class CocktailSGD:
     @torch.no_grad()
     def average_(self) -> None:
         """Give every worker the mean of all models, dense, such as at the end."""
+        self.workers.check_open()
         self._receive()
         self.workers.mean_(self.local)
         self.shared.copy_(self.local)

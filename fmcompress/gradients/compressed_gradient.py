@@ -40,6 +40,8 @@ class CompressedGradient:
             if values.shape != to.shape:
                 raise ConfigError(f"{key}: expected {to.numel()} elements, got {values.numel()} of another model.")
             to.copy_(values)
+            if values.is_cuda:  # of another stream, which may have no more use for it
+                values.record_stream(torch.cuda.current_stream(values.device))
 
 
 def average_(

@@ -119,7 +119,7 @@ def balance(
     return result, compared, lost
 
 
-EXACTLY, HALF = 1e-5, 0.03  # rounding of sums of float32, and of numbers of 8 bits
+EXACTLY, HALF = 1e-6, 0.01  # rounding of sums of float32, and of numbers of 8 bits
 KINDS = {  # kind: (model, options of the configuration, passes, options of DDP, tensors that are compressed, tolerance)
     "plain": (toy, {}, 1, {}, 3, EXACTLY),
     "bucket views": (toy, {}, 1, {"gradient_as_bucket_view": True}, 3, EXACTLY),

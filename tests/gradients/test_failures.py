@@ -131,6 +131,39 @@ def test_a_worker_that_dies_is_noticed_and_nobody_hangs(tmp_path, how):
     assert "failed on rank 0" in message
 
 
+def stumble(rank: int, count: int, how: str) -> str:
+    """The last rank's own code raises in the middle of a step; its process lives on."""
+    model = toy()
+    if how == "ddp":
+        ddp = nn.parallel.DistributedDataParallel(model, bucket_cap_mb=0.01)
+        ddp.register_comm_hook(CocktailState(model.named_parameters(), timeout_s=2.0, **OPTIONS), cocktail_hook)
+    else:
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        sgd = CocktailSGD(model, optimizer, CocktailConfig(**SMALL), timeout_s=2.0, start_iteration=0)
+
+    def stumbles(gradient: torch.Tensor) -> None:
+        if rank == 1 and step == 3:
+            raise ValueError("a user's own")
+
+    model[2].weight.register_hook(stumbles)  # when one bucket is on its way
+    try:
+        for step in range(5):
+            loss_of(ddp if how == "ddp" else model, rank, step).backward()
+            if how != "ddp":
+                sgd.step()
+    except (ValueError, RuntimeError) as error:
+        return f"{type(error).__name__}: {error}"
+    return "nothing"
+
+
+@pytest.mark.parametrize("how", ["ddp", "sgd"])
+def test_a_worker_that_raises_is_noticed_and_nobody_hangs(tmp_path, how):
+    others, own = run(stumble, 2, tmp_path / "run", how)
+    assert own == "ValueError: a user's own"
+    assert "Another one has stopped or cannot be reached" in others
+    assert "failed on rank 0" in others
+
+
 def test_without_a_process_group():
     with pytest.raises(CommunicationError, match="is not initialized"):
         Workers()
@@ -151,6 +184,10 @@ def refuse(rank: int, count: int) -> list[str]:
         lambda: CocktailSGD(model, optimizer, delay=2),
         lambda: CocktailSGD(model, optimizer, delay=1).load_state_dict(sgd.state_dict()),
         lambda: CocktailSGD(toy().bfloat16(), optimizer),
+        lambda: state.load_state_dict({**state.state_dict(), "parameters": {"8.weight": {}, "0.weight": {}, "7": {}}}),
+        lambda: CocktailState(toy().double().named_parameters()),
+        lambda: CocktailState([("phase", nn.Parameter(torch.zeros(3, dtype=torch.complex64)))]),
+        lambda: CocktailState([("frozen", nn.Parameter(torch.zeros(3, dtype=torch.int8), requires_grad=False))]),
         lambda: [model.double().float(), sgd.step()],
     ]
     for attempt in attempts:
@@ -168,7 +205,10 @@ def test_states_of_others_are_refused(tmp_path):
     assert said[2].startswith("delay: expected 0 or 1, got 2")
     assert said[3].startswith("delay: expected 1, got a state of 0")
     assert said[4].startswith("model: expected float32 parameters, got torch.bfloat16")
-    assert said[5].startswith("model: was moved or converted")
+    assert said[5] == "parameters: the saved state has 7, 8.weight, which the model lacks. Load its own."
+    assert said[6].startswith("0.weight: expected float32, bfloat16 or float16, got torch.float64")
+    assert said[7].startswith("phase: expected float32, bfloat16 or float16, got torch.complex64")
+    assert said[8].startswith("model: was moved or converted")
 
 
 def at_another_step(rank: int, count: int) -> str:
