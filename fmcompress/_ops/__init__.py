@@ -6,6 +6,7 @@ from .checks import BITS, VALUE_BYTES
 from .cocktail import (
     HEADER,
     HEADER_BYTES,
+    INPUTS,
     MAX_STRATUM,
     NOT_FINITE,
     Layout,
@@ -26,6 +27,7 @@ __all__ = [
     "CHECKS",
     "HEADER",
     "HEADER_BYTES",
+    "INPUTS",
     "MAX_BLOCK_COLS",
     "MAX_STRATUM",
     "NOT_FINITE",

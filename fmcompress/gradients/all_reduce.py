@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import torch
 import torch.distributed as dist
 from torch import Tensor
 
@@ -9,6 +10,7 @@ from ..errors import ConfigError
 from .collectives import Workers
 from .compressed_gradient import CompressedGradient, average_
 from .config import CocktailConfig
+from .finite import finite
 from .sharded_mean import ShardedMean
 
 
@@ -21,6 +23,9 @@ class CocktailAllReduce:
     start_iteration  steps before it are dense
     workers          of another CocktailAllReduce, to share its process group
     timeout_s        after which a silent rank is taken for gone
+
+    Where a worker's tensor has an infinity, a NaN or a number above 2^100 in magnitude, it becomes NaN on all of them,
+    and nothing else changes.
 
     With FSDP2 on a one-dimensional mesh, whose reduce-scatter stays inside a fast network, the hook is the exchange
     between the replicas:
@@ -44,21 +49,35 @@ class CocktailAllReduce:
         timeout_s: float = 300.0,
     ) -> None:
         self.config, self.stream, self.start_iteration = config or CocktailConfig(), stream, start_iteration
-        self.workers = workers or Workers(group, timeout_s)
+        self.workers, self._owned = workers or Workers(group, timeout_s), workers is None
         self.iteration = 0
         self._gradient: CompressedGradient | None = None
         self._loaded: dict[str, Any] = {}
 
     def __call__(self, tensor: Tensor) -> None:
-        """Raises CommunicationError where another rank has gone."""
+        """tensor: float32, bfloat16 or float16, neighbours in memory, changed. Raises CommunicationError where another
+        rank has gone, ConfigError for a tensor of another size than before.
+        """
         flat = tensor.view(-1)
         if self._gradient is not None and len(flat) != self._gradient.mean.numel:
             raise ConfigError(f"tensor: expected {self._gradient.mean.numel} elements as before, got {len(flat)}.")
         if self.iteration < self.start_iteration:
             self.workers.mean_(flat)
         elif len(flat):
-            average_(self.workers, [(self._of(flat), flat)], self.iteration)
+            self._average_(flat)
         self.iteration += 1
+
+    def _average_(self, flat: Tensor) -> None:
+        gradient = self._of(flat)
+        if self.workers.agree(finite([flat])):
+            average_(self.workers, [(gradient, flat)], self.iteration)
+        else:
+            flat.fill_(torch.nan)
+
+    def close(self) -> None:
+        """Destroy the process group, unless it is that of the `workers` given. Every rank should; again: nothing."""
+        if self._owned:
+            self.workers.close()
 
     def _of(self, flat: Tensor) -> CompressedGradient:
         if self._gradient is None:

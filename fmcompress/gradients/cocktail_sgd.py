@@ -1,8 +1,8 @@
 """The paper's algorithm for custom training loops: workers train apart and exchange what their models have learnt."""
 
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from concurrent.futures import Future
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import torch
@@ -11,8 +11,10 @@ from torch import Tensor, nn
 
 from .. import ops
 from ..errors import ConfigError, FmcompressError
+from .background import Background
 from .collectives import Workers
 from .config import CocktailConfig
+from .finite import finite
 from .sharded_mean import ShardedMean
 
 _ALIGNMENT = 16  # elements; every parameter begins where vectors do
@@ -38,8 +40,8 @@ class CocktailSGD:
 
     Call step() instead of optimizer.step(); buffers such as running means and frozen parameters are not exchanged. Save
     state_dict() on every rank, since models differ: that and the optimizer's go on bit for bit. average_() ends a
-    training with one model. There is no step to skip for a GradScaler: train in float32 or under bfloat16 autocast.
-    Not yet run on a GPU.
+    training with one model; close() gives back thread and process group. There is no step to skip for a GradScaler:
+    train in float32 or under bfloat16 autocast. Not yet run on a GPU.
     """
 
     def __init__(
@@ -64,7 +66,7 @@ class CocktailSGD:
         self.shared = self.local.clone()
         self.mean = ShardedMean(self.local.numel(), self.config, self.workers, self.local.device)
         self.iteration = 0
-        self._thread = ThreadPoolExecutor(1, "fmcompress-gradients")
+        self._background = Background()
         self._sent: Tensor | None = None  # rows on their way, of which step, and what will come back
         self._sent_step = 0
         self._coming: Future[Tensor] | None = None
@@ -76,8 +78,11 @@ class CocktailSGD:
 
     @torch.no_grad()
     def step(self) -> None:
-        """Take the optimizer's step, and exchange. Raises CommunicationError where another rank has gone, and
-        FmcompressError on all of them where one's model has an infinity or NaN."""
+        """Take the optimizer's step, and exchange. Raises CommunicationError where another rank has gone and after
+        close(); and FmcompressError on all of them where one's model has an infinity or NaN: in this step, with
+        delay=1 at the beginning of the next. Restart from a checkpoint then.
+        """
+        self.workers.check_open()
         self._check_views()
         self._receive()
         if self.iteration < self.start_iteration:
@@ -117,13 +122,20 @@ class CocktailSGD:
             return ops.compress_delta_(self.local[shard], self.shared[shard], layout)
 
         step = self._sent_step = self.iteration
-        self._sent = self.mean.compress(step, compress)
+        # all of the model, or a NaN would be noticed only when its block is sampled
+        self._sent = self.mean.compress(step, compress) if finite([self.local]) else self.mean.refuse(step)
         if self.delay and all(self.mean.finite(self._sent)):  # until it arrives the model stays as it is
             self.mean.add_(self._sent, self.local, step)
-        self._coming = self._thread.submit(self._exchange, self._sent, step)
+        rows, after = self._sent, self._background.after(self.local.device)
+        self._coming = self._background.submit(lambda: self._exchange(rows, step, after))
 
-    def _exchange(self, rows: Tensor, step: int) -> Tensor:
-        return self.workers.gather(self.mean.serve(self.workers.exchange(rows), step))
+    def _exchange(self, rows: Tensor, step: int, after: AbstractContextManager[None]) -> Tensor:
+        """In the thread, which touches nothing of the training's but these rows and the server's residual."""
+        with after:
+            means = self.workers.gather(self.mean.serve(self.workers.exchange(rows), step))
+            if means.is_cuda:  # so that what is done can be used in any stream
+                torch.cuda.current_stream().synchronize()
+        return means
 
     def _receive(self) -> None:
         """Wait for what is on its way, and apply it."""
@@ -142,6 +154,7 @@ class CocktailSGD:
     @torch.no_grad()
     def average_(self) -> None:
         """Give every worker the mean of all models, dense, such as at the end."""
+        self.workers.check_open()
         self._receive()
         self.workers.mean_(self.local)
         self.shared.copy_(self.local)
@@ -157,6 +170,14 @@ class CocktailSGD:
             yield
         finally:
             self.local.copy_(own)
+
+    def close(self) -> None:
+        """Stop the thread after what is on its way, and destroy the process group. Every rank should; again: nothing.
+
+        state_dict() still works afterwards, nothing that sends does.
+        """
+        self._background.close()
+        self.workers.close()
 
     def state_dict(self) -> dict[str, Any]:
         """Everything of this rank that a restart needs beside the optimizer's state, as numbers and tensors."""

@@ -1,6 +1,7 @@
 """Bytes between the workers of a group, with an error that a person can act on when one of them is gone."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
@@ -20,7 +21,8 @@ class Workers:
     group      whose ranks take part; None: all
     timeout_s  after which a worker that does not answer is taken for gone
 
-    Every rank of the group must build it, at the same point of the program.
+    Every rank of the group must build it, at the same point of the program. All methods that send raise
+    CommunicationError where another worker has gone, and after close().
     """
 
     def __init__(self, group: dist.ProcessGroup | None = None, timeout_s: float = 300.0) -> None:
@@ -32,6 +34,19 @@ class Workers:
         self.group = dist.new_group(ranks, limit, backend, use_local_synchronization=ranks is not None)
         self.rank, self.count = dist.get_rank(self.group), dist.get_world_size(self.group)
         self.bytes_sent = 0
+        self._closed = False
+
+    def close(self) -> None:
+        """Destroy the process group; every rank should, at the same point. Again: nothing."""
+        if not self._closed and dist.is_initialized():
+            with suppress(ValueError):  # the trainer has destroyed all groups before
+                dist.destroy_process_group(self.group)
+        self._closed = True
+
+    def check_open(self) -> None:
+        """Raise CommunicationError after close()."""
+        if self._closed:
+            raise CommunicationError("workers: close() was called. Make a new object, from a state_dict, to go on.")
 
     @property
     def place(self) -> dict[str, int]:
@@ -73,12 +88,17 @@ class Workers:
             total += part
         return self.gather((total / self.count).to(tensor.dtype)).view(-1)[: len(tensor)]
 
+    def agree(self, flag: Tensor) -> bool:
+        """Whether a flag holds on all workers. flag [] bool"""
+        return bool(self.gather(flag.view(1).to(torch.uint8)).all())
+
     def broadcast_(self, tensor: Tensor) -> None:
         """The first worker's to all, in place."""
         first = dist.get_global_rank(self.group, 0)
         self._run("broadcast", dist.broadcast, tensor, first)
 
     def _run(self, name: str, collective: Callable[..., Any], *tensors: Any) -> None:
+        self.check_open()
         try:
             collective(*tensors, group=self.group)
         except RuntimeError as error:

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from .. import ops
-from ..errors import ConfigError
+from ..errors import ConfigError, FmcompressError
 from .collectives import Workers
 from .sharded_mean import ShardedMean
 
@@ -26,24 +26,6 @@ class CompressedGradient:
 
         return self.mean.compress(step, shard)
 
-    def refuse(self, step: int) -> Tensor:
-        """Rows that say that there are no numbers in this step."""
-
-        def shard(part: slice, layout: ops.Layout) -> Tensor:
-            nothing = torch.full((part.stop - part.start,), torch.nan, device=self.mean.device)
-            return ops.compress_gradient_(nothing, None, layout)
-
-        return self.mean.compress(step, shard)
-
-    def take_back(self, rows: Tensor, gradient: Tensor, step: int, scale: float) -> None:
-        """Undo compress() in the residual, within the rounding of the largest number that was added to it."""
-        for i, finite in enumerate(self.mean.finite(rows)):
-            part = self.mean.shards[i]
-            if self.residual is not None and finite and part.stop > part.start:
-                layout = self.mean.layout(i, step)
-                ops.add_payload_(rows[i, : layout.payload_bytes].contiguous(), self.residual[part], layout)
-                self.residual[part] -= gradient[part].float() * scale
-
     def state_dict(self) -> dict[str, Tensor | None]:
         """Copies of both residuals."""
         held = {"residual": self.residual, "server": self.mean.server}
@@ -58,26 +40,29 @@ class CompressedGradient:
             if values.shape != to.shape:
                 raise ConfigError(f"{key}: expected {to.numel()} elements, got {values.numel()} of another model.")
             to.copy_(values)
+            if values.is_cuda:  # of another stream, which may have no more use for it
+                values.record_stream(torch.cuda.current_stream(values.device))
 
 
-def average_(workers: Workers, large: list[tuple[CompressedGradient, Tensor]], step: int, scale: float = 1.0) -> None:
-    """The means of gradients [numel] over the workers, in place, all in one exchange; NaN where one holds no numbers.
+def average_(
+    workers: Workers, large: list[tuple[CompressedGradient, Tensor]], step: int, scale: float = 1.0
+) -> list[Tensor]:
+    """The means of gradients [numel] over the workers, in place, all in one exchange.
 
-    scale  that the gradients are multiplied by; residuals are kept without it
+    scale    that the gradients are multiplied by; residuals are kept without it
+    returns  what this worker has sent of each mean as the server of a shard, [row_bytes] uint8
+
+    All workers must have agreed that their gradients are finite(..., 1 / scale): compression changes residuals, which
+    is not undone. Raises FmcompressError on all of them if they are not.
     """
     rows = [parameter.compress(gradient, step, 1 / scale) for parameter, gradient in large]
-    sent = rows
-    if not all(all(parameter.mean.finite(row)) for (parameter, _), row in zip(large, rows, strict=True)):
-        sent = [parameter.refuse(step) for parameter, _ in large]  # then nothing shall be averaged, on no worker
     sizes = [parameter.mean.row_bytes for parameter, _ in large]
-    received = workers.exchange(torch.cat(sent, 1)).split(sizes, 1)
+    received = workers.exchange(torch.cat(rows, 1)).split(sizes, 1)
     served = [parameter.mean.serve(part, step) for (parameter, _), part in zip(large, received, strict=True)]
     means = workers.gather(torch.cat(served)).split(sizes, 1)
-    finite = all(all(parameter.mean.finite(mean)) for (parameter, _), mean in zip(large, means, strict=True))
-    for (parameter, gradient), row, mean in zip(large, rows, means, strict=True):
-        if finite:
-            gradient.zero_()
-            parameter.mean.add_(mean, gradient, step, scale)
-        else:
-            parameter.take_back(row, gradient, step, 1 / scale)
-            gradient.fill_(torch.nan)
+    for (parameter, gradient), mean in zip(large, means, strict=True):
+        if not all(parameter.mean.finite(mean)):
+            raise FmcompressError(f"gradient: got an infinity or NaN while step {step} sent it. Do not write to it.")
+        gradient.zero_()
+        parameter.mean.add_(mean, gradient, step, scale)
+    return served

@@ -68,6 +68,15 @@ class ShardedMean:
                 rows[i, : len(payload)] = payload
         return rows
 
+    def refuse(self, step: int) -> Tensor:
+        """Rows that say that this worker has no numbers to send, as compress() gives them."""
+
+        def shard(part: slice, layout: ops.Layout) -> Tensor:
+            nothing = torch.full((part.stop - part.start,), torch.nan, device=self.device)
+            return ops.compress_gradient_(nothing, None, layout)
+
+        return self.compress(step, shard)
+
     def serve(self, received: Tensor, step: int) -> Tensor:
         """The compressed mean of this worker's shard from what all sent, [workers, row_bytes] -> [row_bytes] uint8.
 
@@ -85,6 +94,12 @@ class ShardedMean:
             payloads = received[:, : layout.payload_bytes].contiguous()
             mean[: layout.payload_bytes] = ops.compress_mean_(payloads, self.server, size, layout)
         return mean
+
+    def take_back_(self, row: Tensor, step: int) -> None:
+        """Put what serve() has sent into the server's residual again, since nobody has used it. row [row_bytes]"""
+        if self.server is not None and len(self.server):
+            layout = self.layout(self.workers.rank, step)
+            ops.add_payload_(row[: layout.payload_bytes].contiguous(), self.server, layout)
 
     def add_(self, rows: Tensor, out: Tensor, step: int, scale: float = 1.0) -> None:
         """out += scale * what rows of payloads decode to, one for each shard. out [numel]"""

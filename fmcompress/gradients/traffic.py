@@ -17,7 +17,8 @@ class Traffic:
     parameters        of the model
     workers           of them
     dense_bytes       by a ring's all-reduce of dense gradients, 2 (N - 1) / N of them
-    compressed_bytes  by cocktail_hook: to the servers of the shards and back, headers and small dense tensors counted
+    compressed_bytes  by cocktail_hook: to the servers of the shards and back, headers and small dense tensors counted,
+                      but not the number in every bucket that says whether all others are finite
     """
 
     parameters: int

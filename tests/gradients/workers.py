@@ -25,10 +25,20 @@ def _enter(rank: int, task: Any, count: int, folder: str, args: tuple) -> None:
     dist.destroy_process_group()
 
 
+def start(task: Any, args: tuple, count: int) -> Any:
+    """task(rank, *args) in processes; where the system can fork, from one that has imported torch once for all."""
+    if "forkserver" not in mp.get_all_start_methods():
+        return mp.start_processes(task, args, count, join=False, start_method="spawn")
+    mp.set_forkserver_preload(["torch._dynamo", "torch.distributed", "fmcompress.gradients"])  # DDP needs the first
+    return mp.start_processes(task, args, count, join=False, start_method="forkserver")
+
+
 def run(task: Any, count: int, folder: Path, *args: Any) -> list[Any]:
     """What task(rank, count, *args) returns on each of `count` ranks."""
     folder.mkdir(parents=True)
-    mp.spawn(_enter, (task, count, str(folder), args), count)
+    started = start(_enter, (task, count, str(folder), args), count)
+    while not started.join():
+        pass
     return [torch.load(folder / f"{rank}.pt") for rank in range(count)]
 
 
