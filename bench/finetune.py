@@ -1,13 +1,14 @@
 """Fine-tuning with every exchange of examples/finetune_ddp.py in turn: losses, bytes really sent, and a plot.
 
-python bench/finetune.py CHECKPOINT --text TEXT [--out FOLDER] [--steps 300] [--workers 2] [--only "fp16;cocktail"]
-    [--network 500mbit]
+python bench/finetune.py CHECKPOINT --text TEXT [--out FOLDER] [--workers 2] [--only "fp16;cocktail"]
+    [--network 500mbit] [-- OPTIONS OF THE EXAMPLE, such as --steps 600 --lr 1e-3]
 
 --network  puts every worker into a network namespace of its own, joined by links with a token bucket of that rate each
            way (needs root, ip and tc); without it they talk over the loopback interface.
 
 The seed, the batches and the steps are the same for all. Bytes are what the kernel counts on a worker's interface,
-protocol and barriers included: the mean of the steps after the dense ones; of seconds the median.
+protocol and barriers included, those of anything else on that interface too: the mean of the steps after the dense
+ones; of seconds the median.
 """
 
 import argparse
@@ -29,6 +30,7 @@ RUNS = {  # name: (exchange, options)
     "CocktailSGD k=0.08": ("cocktail-sgd", AT_117),
     "PowerSGD rank 1": ("powersgd", []),
     "top-k": ("topk", []),
+    "none": ("none", []),
 }
 
 
@@ -66,7 +68,7 @@ class Bridge:
 def train(args: argparse.Namespace, exchange: str, more: list[str]) -> dict:
     """One training, and the line that it prints."""
     command = [str(EXAMPLE), str(args.checkpoint), "--text", str(args.text), "--exchange", exchange]
-    command += ["--steps", str(args.steps), "--batch", str(args.batch), *more]
+    command += [*args.options, *more]
     if args.network is None:
         launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(args.workers), *command]
         done = subprocess.run(launch, stdout=subprocess.PIPE, text=True, check=True)
@@ -96,7 +98,7 @@ def table(results: dict[str, dict]) -> str:
     ]
     for name, result in results.items():
         worse = f"{100 * (result['after'] / base['after'] - 1):+.2f} %" if base else ""
-        fewer = f"{base['bytes_a_step'] / result['bytes_a_step']:.1f}" if base else ""
+        fewer = f"{base['bytes_a_step'] / result['bytes_a_step']:.1f}" if base and name != "none" else ""
         lines.append(
             f"| {name} | {result['after']:.4f} | {worse} | {result['bytes_a_step']:,.0f} | {fewer} "
             f"| {result['seconds_a_step']:.3f} |"
@@ -118,7 +120,7 @@ def plot(results: dict[str, dict], file: Path) -> None:
             for i in range(len(losses))
         ]
         axes.plot(means, label=f"{name} ({result['after']:.3f})", linewidth=1)
-    axes.set(xlabel="step", ylabel=f"training loss, mean of {15} steps", yscale="log")
+    axes.set(xlabel="step", ylabel="training loss, mean of 15 steps", yscale="log")
     axes.legend(title="exchange (held-out loss)")
     figure.tight_layout()
     figure.savefig(file, dpi=120)
@@ -129,11 +131,10 @@ def main() -> None:
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("--text", type=Path, required=True)
     parser.add_argument("--out", type=Path, default=Path("finetune-output"))
-    parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--network", help="such as 500mbit")
     parser.add_argument("--only", help="names of runs, separated by semicolons")
+    parser.add_argument("options", nargs="*", help="after --, of the example")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     names = args.only.split(";") if args.only else list(RUNS)
