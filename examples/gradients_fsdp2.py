@@ -47,6 +47,7 @@ def main() -> None:
     if dist.get_rank() == 0:
         print(f"loss {losses[0]:.3f} before, {losses[-1]:.3f} after {args.steps} steps")
         print(f"sent {shared.workers.bytes_sent:,} bytes; dense fp16: {dense:,.0f}")
+    dist.barrier()  # nobody leaves while another one is still at work
     dist.destroy_process_group()
 
 

@@ -20,6 +20,7 @@ def test_example_trains_on_two_workers(tmp_path, name, needs):
     script, out = ROOT / "examples" / f"gradients_{name}.py", [str(tmp_path)] if name == "trainer" else []
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo", "CUDA_VISIBLE_DEVICES": ""}
+    environment["PYTHONFAULTHANDLER"] = "1"  # says where, if torch aborts while a process ends
     done = subprocess.run(
         [*command, *out, "--steps", "30"], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300
     )
