@@ -2,14 +2,8 @@
 
 python bench/cocktail.py [--numel 25000000] [--threads 2] [--runs 15] [--json FILE]
 
-float32 with a float32 residual, whole blocks, 4 bits in groups of 128. Bytes that have to move, each counted once:
-
-- copy: 8 for an element, read and written
-- compress_gradient_: 12 for an element: gradient read, residual read and written. The pass before it that looks for
-  infinities reads 4 more; they are not counted
-- compress_delta_: 12 for a sampled element: two read, one written; what is read twice counts once
-- compress_mean_: the payloads and 8 for a sampled element, its residual
-- add_payload_: the payload, and 8 for each of the 16 elements of a cache line of the output that has a kept one
+float32 with a float32 residual, whole blocks, 4 bits in groups of 128; compress_mean_ on the whole tensor. Which bytes
+have to move says fmcompress.gradients.op_speeds; `fmcompress gradients bench` measures the ops of a training step.
 
 A clone of an array takes fresh pages; the copy here goes into one that is there, as the ops do.
 """
@@ -17,10 +11,6 @@ A clone of an array takes fresh pages; the copy here goes into one that is there
 import argparse
 import json
 import platform
-import statistics
-import time
-from collections.abc import Callable
-from typing import Any
 
 import torch
 from eager_cocktail import EagerCocktail
@@ -29,27 +19,10 @@ from torch import Tensor
 from fmcompress import ops
 from fmcompress._backends import explain
 from fmcompress._ops import HEADER_BYTES, Layout
+from fmcompress.gradients.op_speeds import in_turn, mean_bytes, moved_bytes
 from fmcompress.reference.cocktail import sampled_blocks
 
 WORKERS = 4
-
-
-def touched_elements(payload: Tensor, layout: Layout) -> int:
-    """Of the cache lines of float32 that have a kept element."""
-    bodies = payload[HEADER_BYTES:].view(layout.sampled, layout.block_bytes)
-    lines = bodies[:, : layout.mask_bytes].contiguous().view(torch.int16)
-    return 16 * int((lines != 0).sum()) if layout.mask_bytes else layout.sampled * layout.block
-
-
-def in_turn(runs: dict[str, Callable[[], Any]], rounds: int) -> dict[str, float]:
-    """Median seconds of each, every round running all of them; the first round does not count."""
-    times: dict[str, list[float]] = {name: [] for name in runs}
-    for _ in range(rounds + 1):
-        for name, run in runs.items():
-            begin = time.perf_counter()
-            run()
-            times[name].append(time.perf_counter() - begin)
-    return {name: statistics.median(values[1:]) for name, values in times.items()}
 
 
 def check(payload: Tensor, body: Tensor, layout: Layout) -> None:
@@ -89,14 +62,7 @@ def measure(args: argparse.Namespace) -> dict[str, dict[str, float]]:
         },
         args.runs,
     )
-    elements, size = sampled * args.block, layout.payload_bytes
-    moved = {
-        "copy": 8 * numel,
-        "compress_gradient_": 12 * numel,
-        "compress_delta_": 12 * elements,
-        "compress_mean_": WORKERS * size + 8 * elements,
-        "add_payload_": size + 8 * touched_elements(payload, layout),
-    }
+    moved = moved_bytes(numel, payload, layout) | {"compress_mean_": mean_bytes(numel, layout, WORKERS)}
     copy_rate = moved["copy"] / times["copy"]
     return {
         name: {
@@ -105,7 +71,8 @@ def measure(args: argparse.Namespace) -> dict[str, dict[str, float]]:
             "share of copy": count / times[name] / copy_rate,
             "eager ms": 1e3 * times.get(f"eager {name}", float("nan")),
         }
-        for name, count in moved.items()
+        for name in times
+        if (count := moved.get(name))
     }
 
 

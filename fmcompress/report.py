@@ -14,6 +14,7 @@ from rich.text import Text
 from .plan import Plan
 
 if TYPE_CHECKING:
+    from .gradients.op_speeds import OpSpeeds
     from .gradients.traffic import Traffic
     from .runtime.generation import DecodeSpeed
 
@@ -180,6 +181,29 @@ def decode_table(speeds: "Sequence[DecodeSpeed]", copy_bytes_per_second: float) 
             f"{rate / 1e9:.1f}",
             f"{100 * rate / copy_bytes_per_second:.0f} %",
         )
+    return table
+
+
+def op_speed_table(speeds: "OpSpeeds") -> Table:
+    """What `gradients bench` prints first: each op beside a copy."""
+    table = Table(box=None, pad_edge=False)
+    for title in ("op", "median ms", "GB/s", "of copy"):
+        table.add_column(title, justify="right" if table.columns else "left")
+    for name, seconds in speeds.seconds.items():
+        label = f"{name} ({speeds.workers} workers, a shard)" if name == "compress_mean_" else name
+        table.add_row(
+            label, f"{1e3 * seconds:.3f}", f"{speeds.rate(name) / 1e9:.1f}", f"{100 * speeds.share(name):.0f} %"
+        )
+    return table
+
+
+def break_even_table(facts: "Traffic", versus: str, steps: "Sequence[tuple[str, float, float]]") -> Table:
+    """What `gradients bench` prints below: (what, seconds of compression in a step, bits a second to break even)."""
+    table = Table(box=None, pad_edge=False)
+    for title in (f"a step of {facts.parameters:,} parameters", "compression", f"pays against {versus} on links below"):
+        table.add_column(title, justify="right" if table.columns else "left")
+    for name, seconds, speed in steps:
+        table.add_row(name, f"{1e3 * seconds:.2f} ms", f"{speed / 1e6:,.0f} Mbit/s" if speed else "none")
     return table
 
 

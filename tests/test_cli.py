@@ -500,3 +500,43 @@ def test_gradients_ratio(capsys):
         refused = invoke(capsys, "gradients", "ratio", *args)
         assert refused.code == 2
         assert len(refused.stderr.strip().splitlines()) == 1
+
+
+def test_gradients_bench(capsys):
+    small = ["gradients", "bench", "--numel", "20K", "--runs", 2, "--threads", 1]
+    told = json.loads(invoke(capsys, *small, "--model", "1.3B", "--workers", 8, "--json").stdout)
+    names = ["copy", "compress_gradient_", "compress_delta_", "compress_mean_", "zero_", "add_payload_"]
+    assert list(told["ops"]) == names
+    assert all(row["seconds"] > 0 and row["bytes"] > 0 for row in told["ops"].values())
+    assert (told["numel"], told["threads"], told["parameters"]) == (20_000, 1, 1_300_000_000)
+    assert told["dense_bytes"] > 88 * told["compressed_bytes"]
+    for step in told["steps"].values():
+        saved = told["dense_bytes"] - told["compressed_bytes"]
+        assert step["break_even_bits_per_second"] * step["seconds"] == pytest.approx(8 * saved)
+    shown = invoke(capsys, *small).stdout
+    assert all(re.search(rf"^{name}\b.* %$", shown, re.MULTILINE) for name in names)
+    assert "a step of 20,000 parameters" in shown
+    assert re.search(r"^cocktail_hook .* Mbit/s$", shown, re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["--numel", "many"], "a number such as 1.3B"),
+        (["--numel", "0.1"], "numel: expected 1 to"),
+        (["--numel", "1000B"], "numel: .* free. Lower it"),
+        (["--runs", 0], "runs: expected 1 to"),
+        (["--threads", 0], "threads: expected 1 to"),
+        (["--workers", 5000], "workers: expected 1 to"),
+        (["--bits", 9], "bits"),
+        (["--block", 100], "block"),
+        (["--random-fraction", 0], "random_fraction"),
+        (["--vs", "int8"], "vs: expected"),
+        (["--model", "nowhere"], "no such folder"),
+        (["--device", "nonsense"], "device: 'nonsense'"),
+    ],
+)
+def test_gradients_bench_refuses_in_one_line(capsys, args, message):
+    before = torch.get_num_threads()
+    assert_refused(invoke(capsys, "gradients", "bench", "--numel", "20K", *args), message)
+    assert torch.get_num_threads() == before

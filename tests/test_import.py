@@ -3,11 +3,12 @@
 import ast
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
-HEAVY = ("transformers", "triton", "sklearn", "scipy", "matplotlib")
+HEAVY = ("transformers", "accelerate", "lightning", "triton", "sklearn", "scipy", "matplotlib")
 REPORT = f"""
 import sys
 found = [name for name in {HEAVY!r} if name in sys.modules]
@@ -24,11 +25,19 @@ assert torch is None or not torch.cuda.is_initialized()
         "import fmcompress; fmcompress.sparsegpt; fmcompress.magnitude; fmcompress.NM; fmcompress.Unstructured",
         "import torch, fmcompress.ops; fmcompress.ops.select_smallest(torch.ones(2, 4), 2)",
         "import fmcompress.cli",
+        "import fmcompress.gradients",
     ],
 )
 def test_import_is_silent_and_light(code):
     done = subprocess.run([sys.executable, "-c", code + REPORT], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_the_hook_of_accelerate_needs_no_lightning():
+    if not find_spec("accelerate"):
+        pytest.skip("accelerate is not installed")
+    code = "import sys, fmcompress.gradients.trainers; assert 'fmcompress.gradients.lightning' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code + "; assert 'lightning' not in sys.modules"], check=True)
 
 
 def test_bare_import_needs_no_torch():

@@ -35,6 +35,15 @@ class Traffic:
         """On a link of that speed each way, dense and compressed, without delays and protocol."""
         return 8 * self.dense_bytes / bits_per_second, 8 * self.compressed_bytes / bits_per_second
 
+    def break_even(self, compression_s: float) -> float:
+        """Bits a second of a link below which compressing pays that takes a worker so many seconds a step; 0: never.
+
+        There a step takes as long either way, 8 dense_bytes / B = 8 compressed_bytes / B + compression_s, so
+        B = 8 (dense_bytes - compressed_bytes) / compression_s. Neither overlaps with anything, delays are left out,
+        and the sums and conversions of the dense all-reduce, which are not counted, would raise B.
+        """
+        return 8 * max(0.0, self.dense_bytes - self.compressed_bytes) / compression_s
+
 
 def traffic(
     numels: list[int], config: CocktailConfig, workers: int, *, vs: str = "fp16", min_numel: int = 4096

@@ -2,13 +2,15 @@
 
 import os
 import sys
+from importlib.util import find_spec
 
 import pytest
 import torch
 from gradients.workers import SMALL, batch, flat, loss_of, run, toy
 from torch import nn
 
-from fmcompress.gradients import CocktailAllReduce, CocktailConfig
+from fmcompress.errors import ConfigError
+from fmcompress.gradients import CocktailAllReduce, CocktailConfig, CocktailState
 
 CONFIG = CocktailConfig(**SMALL)
 OPTIONS = {"start_iteration": 1, "min_numel": 100}
@@ -84,6 +86,78 @@ def test_transformers_trainer_and_its_checkpoints(tmp_path):
         assert torch.equal(first["flat"], second["flat"])
         for name, held in first["state"]["parameters"].items():
             assert torch.equal(held["residual"], second["state"]["parameters"][name]["residual"]), name
+
+
+def lightning(rank: int, count: int, folder: str, steps: int, resume: str | None) -> dict:
+    as_torchrun(rank, count)
+    os.environ.update(TORCHELASTIC_RUN_ID="test", GROUP_RANK="0", LOCAL_WORLD_SIZE=str(count))
+    from lightning.pytorch import LightningModule, Trainer
+    from lightning.pytorch.callbacks import ModelCheckpoint
+
+    from fmcompress.gradients.lightning import CocktailStrategy
+
+    class Module(LightningModule):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net, self.losses = toy(), []
+
+        def training_step(self, _):
+            loss = loss_of(self.net, rank, self.global_step)
+            self.losses.append(loss.item())
+            return loss
+
+        def on_train_batch_end(self, *_):
+            if self.global_step == 10:
+                self.trainer.save_checkpoint(f"{folder}/tenth.ckpt")
+
+        def configure_optimizers(self):
+            return torch.optim.SGD(self.parameters(), lr=0.05)
+
+    strategy = CocktailStrategy(CONFIG, OPTIONS, bucket_cap_mb=0.01)
+    trainer = Trainer(
+        accelerator="cpu", devices=count, strategy=strategy, max_steps=steps, logger=False, enable_progress_bar=False,
+        enable_model_summary=False, use_distributed_sampler=False,
+        callbacks=[ModelCheckpoint(folder, every_n_train_steps=15)],
+    )  # fmt: skip
+    module = Module()
+    trainer.fit(module, torch.utils.data.DataLoader(range(40), batch_size=None), ckpt_path=resume)
+    return {"flat": flat(module.net), "losses": module.losses, "state": strategy.state.state_dict()}
+
+
+ENDS = ("", ".cocktail-0", ".cocktail-1")
+NO_LIGHTNING = pytest.mark.skipif(not find_spec("lightning"), reason="lightning is not installed")
+
+
+@NO_LIGHTNING
+def test_lightning_and_its_checkpoints(tmp_path):
+    folder, link = tmp_path / "checkpoints", tmp_path / "last.ckpt"
+    whole = run(lightning, 2, tmp_path / "whole", str(folder), 40, None)
+    link.symlink_to(folder / "tenth.ckpt")
+    resumed = run(lightning, 2, tmp_path / "resumed", str(tmp_path / "other"), 40, str(link))
+    assert torch.equal(whole[0]["flat"], whole[1]["flat"])
+    assert whole[0]["state"]["iteration"] == 40
+    assert sum(whole[0]["losses"][-10:]) < 0.9 * sum(whole[0]["losses"][:10])
+    for first, second in zip(whole, resumed, strict=True):
+        assert second["losses"] == first["losses"][10:]
+        assert torch.equal(first["flat"], second["flat"])
+        for name, held in first["state"]["parameters"].items():
+            assert held["residual"].any()
+            assert torch.equal(held["residual"], second["state"]["parameters"][name]["residual"]), name
+    names = {path.name for path in folder.iterdir()}  # that of step 15 is removed
+    assert names == {f"{name}.ckpt{end}" for name in ("tenth", "epoch=0-step=30") for end in ENDS}
+
+
+@NO_LIGHTNING
+def test_lightning_says_what_is_missing_and_takes_one_hook(tmp_path):
+    from fmcompress.gradients.lightning import CocktailStrategy
+
+    with pytest.raises(ConfigError, match="one hook"):
+        CocktailStrategy(ddp_comm_hook=print)
+    strategy, checkpoint = CocktailStrategy(), tmp_path / "dense.ckpt"
+    torch.save({"optimizer_states": []}, checkpoint)
+    strategy.state = CocktailState(toy().named_parameters())
+    with pytest.raises(ConfigError, match="cocktail-0: is missing"):
+        strategy.load_optimizer_state_dict(strategy.load_checkpoint(checkpoint))
 
 
 def fsdp2(rank: int, count: int, shards: int) -> dict:
