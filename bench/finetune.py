@@ -8,6 +8,7 @@ python bench/finetune.py CHECKPOINT --text TEXT [--out FOLDER] [--workers 2] [--
 
 --network  puts every worker into a network namespace of its own, joined by links with a token bucket of that rate each
            way (needs root, ip and tc); without it they talk over the loopback interface.
+--out      what results.json there holds already is not trained again: empty it after a change of options
 
 The seed, the batches and the steps are the same for all. Bytes are what the kernel counts on a worker's interface,
 protocol and barriers included, those of anything else on that interface too: the mean of the steps after the dense
@@ -23,6 +24,7 @@ from pathlib import Path
 
 EXAMPLE = Path(__file__).resolve().parent.parent / "examples" / "finetune_ddp.py"
 AT_117 = ["--topk-fraction", "0.08"]  # 120 times fewer bits than fp16
+EXACT = ["--random-fraction", "1", "--topk-fraction", "1", "--bits", "32"]
 RUNS = {  # name: (exchange, options)
     "fp16": ("fp16", []),
     "cocktail": ("cocktail", []),
@@ -31,6 +33,7 @@ RUNS = {  # name: (exchange, options)
     "CocktailSGD": ("cocktail-sgd", []),
     "CocktailSGD, delay 1": ("cocktail-sgd-delayed", []),
     "CocktailSGD k=0.08": ("cocktail-sgd", AT_117),
+    "CocktailSGD, nothing compressed": ("cocktail-sgd", EXACT),  # what local steps cost by themselves
     "PowerSGD rank 1": ("powersgd", []),
     "top-k": ("topk", []),
     "none": ("none", []),
@@ -149,10 +152,13 @@ def main() -> None:
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     names = args.only.split(";") if args.only else list(RUNS)
-    results: dict[str, dict] = {}
+    held = args.out / "results.json"
+    results: dict[str, dict] = json.loads(held.read_text()) if held.exists() else {}
     for name in names:
+        if name in results:
+            continue
         results[name] = best_of(args, *RUNS[name])
-        (args.out / "results.json").write_text(json.dumps(results))
+        held.write_text(json.dumps(results))
         print(f"{name}: held-out loss {results[name]['after_by_lr']}", file=sys.stderr, flush=True)
     print(table(results))
     plot(results, args.out / "losses.png")
