@@ -1,7 +1,7 @@
 """Fine-tuning with every exchange of examples/finetune_ddp.py in turn: losses, bytes really sent, and a plot.
 
 python bench/finetune.py CHECKPOINT --text TEXT [--out FOLDER] [--workers 2] [--only "fp16;cocktail"]
-    [--network 500mbit] [--lr 1e-3,2e-3] [-- OPTIONS OF THE EXAMPLE, such as --steps 600]
+    [--network 500mbit] [--lr 1e-3,2e-3] [options of the example, such as --steps 600]
 
 --lr       every exchange is trained with each of these learning rates, and the best is reported: what workers that
            train apart need is not what one optimizer needs that sees the mean gradient
@@ -148,8 +148,7 @@ def main() -> None:
     parser.add_argument("--network", help="such as 500mbit")
     parser.add_argument("--lr", default="3e-4", help="separated by commas")
     parser.add_argument("--only", help="names of runs, separated by semicolons")
-    parser.add_argument("options", nargs="*", help="after --, of the example")
-    args = parser.parse_args()
+    args, args.options = parser.parse_known_args()
     args.out.mkdir(parents=True, exist_ok=True)
     names = args.only.split(";") if args.only else list(RUNS)
     held = args.out / "results.json"
