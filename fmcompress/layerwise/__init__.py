@@ -2,9 +2,10 @@
 
 from .factor import FACTOR_COLS, all_finite, factor_hessian
 from .grid import MAX_GROUP_COLS, Grid, QuantizedWeight, quantize
+from .masks import lowest_scores
 from .patterns import NM, Pattern, Unstructured, parse_pattern
 from .result import OFF_THE_GRID, Clock, LayerResult, count_zeros, finished, losses
-from .solver import check_grid, check_options, check_pattern, check_weight, solve
+from .solver import check_grid, check_hessian, check_options, check_pattern, check_weight, solve
 
 __all__ = [
     "FACTOR_COLS",
@@ -19,6 +20,7 @@ __all__ = [
     "Unstructured",
     "all_finite",
     "check_grid",
+    "check_hessian",
     "check_options",
     "check_pattern",
     "check_weight",
@@ -26,6 +28,7 @@ __all__ = [
     "factor_hessian",
     "finished",
     "losses",
+    "lowest_scores",
     "parse_pattern",
     "quantize",
     "solve",

@@ -107,6 +107,16 @@ def check_weight(weight: Tensor) -> None:
         raise ConfigError(f"weight: expected a 2-D float tensor, got {weight.dtype} {list(weight.shape)}.")
 
 
+def check_hessian(hessian: Tensor, weight: Tensor) -> None:
+    """Raise ConfigError unless it is a square matrix of floats, of as many columns as the weight."""
+    check_weight(hessian)
+    cols = weight.shape[1]
+    if tuple(hessian.shape) != (cols, cols):
+        raise ConfigError(
+            f"hessian: expected [{cols}, {cols}], as the weight has {cols} columns, got {list(hessian.shape)}."
+        )
+
+
 def check_pattern(pattern: Pattern) -> None:
     """Raise ConfigError unless it is one."""
     if not isinstance(pattern, Pattern):
@@ -121,16 +131,11 @@ def check_grid(grid: Grid) -> None:
 
 def _check(weight: Tensor, hessian: Tensor, pattern: Pattern | None, grid: Grid | None, damping: float) -> None:
     check_weight(weight)
-    check_weight(hessian)
     if pattern is not None:
         check_pattern(pattern)
     if grid is not None:
         check_grid(grid)
-    cols = weight.shape[1]
-    if tuple(hessian.shape) != (cols, cols):
-        raise ConfigError(
-            f"hessian: expected [{cols}, {cols}], as the weight has {cols} columns, got {list(hessian.shape)}."
-        )
+    check_hessian(hessian, weight)
     if not 0 <= damping <= MAX_DAMPING:
         raise ConfigError(f"damping: expected 0 to {MAX_DAMPING:g}, a share of the mean diagonal, got {damping}.")
 

@@ -1,7 +1,21 @@
 """Pruning methods: functions from a weight and its Hessian to a LayerResult."""
 
 from ..layerwise import NM, LayerResult, Pattern, Unstructured, parse_pattern
+from .admm import admm
 from .magnitude import magnitude
+from .refit import refit
 from .sparsegpt import sparsegpt
+from .wanda import wanda
 
-__all__ = ["NM", "LayerResult", "Pattern", "Unstructured", "magnitude", "parse_pattern", "sparsegpt"]
+__all__ = [
+    "NM",
+    "LayerResult",
+    "Pattern",
+    "Unstructured",
+    "admm",
+    "magnitude",
+    "parse_pattern",
+    "refit",
+    "sparsegpt",
+    "wanda",
+]

@@ -3,10 +3,8 @@
 import torch
 from torch import Tensor
 
-from .. import ops
 from ..errors import CalibrationError
 from ..layerwise import (
-    NM,
     Clock,
     LayerResult,
     Pattern,
@@ -16,6 +14,7 @@ from ..layerwise import (
     count_zeros,
     finished,
     losses,
+    lowest_scores,
 )
 
 
@@ -37,13 +36,7 @@ def magnitude(weight: Tensor, pattern: Pattern, hessian: Tensor | None = None, *
     if not all_finite(weight):
         raise CalibrationError(f"{name}: the weight holds inf or NaN. The checkpoint is damaged.")
     original = weight.to(torch.promote_types(weight.dtype, torch.float32))
-    scores = original.abs()
-    if isinstance(pattern, NM):
-        prune = ops.nm_mask(scores, pattern.keep, pattern.group)
-    else:
-        segments = scores if pattern.scope == "row" else scores.reshape(1, -1)
-        count = pattern.zeros(*weight.shape) // max(1, len(segments))
-        prune = ops.select_smallest(segments, count).view(weight.shape)
+    prune = lowest_scores(original.abs(), pattern, getattr(pattern, "scope", "layer"))
     solved = original.masked_fill(prune, 0.0)
     clock.lap("solve")
     loss, relative = losses(original, solved, hessian)
