@@ -11,9 +11,9 @@ from .checkpoint import Checkpoint
 from .config import PruneConfig, QuantizeConfig, RunConfig
 from .errors import CalibrationError
 from .layers import Chosen, Layer
-from .layerwise import NM, LayerResult, solve
+from .layerwise import NM, LayerResult, Pattern, solve
 from .plan import Plan
-from .pruning import magnitude
+from .pruning import admm, magnitude, refit, wanda
 from .quantization import round_to_nearest
 
 
@@ -106,6 +106,29 @@ def _solve_layer(job: Job, index: int, name: str, group: Group | None, observer:
 
 
 def _with_data(config: RunConfig, layer: Layer, weight: Tensor, group: Group, energy: float) -> LayerResult:
+    target = config.target()
+    if not isinstance(config, PruneConfig) or target is None:
+        return _swept(config, layer, weight, group, energy)
+    if config.method == "admm":
+        return admm(weight, group.hessian, target, name=layer.tensor)
+    result = (
+        _swept(config, layer, weight, group, energy)
+        if config.method == "sparsegpt"
+        else _scored(config.method, layer, weight, group, target)
+    )
+    if not config.refit:
+        return result
+    fitted = refit(weight, result.weight, group.hessian, name=layer.tensor)
+    return replace(fitted, damping=result.damping, seconds={**result.seconds, **fitted.seconds})
+
+
+def _scored(method: str, layer: Layer, weight: Tensor, group: Group, target: Pattern) -> LayerResult:
+    if method == "wanda":
+        return wanda(weight, group.hessian, target, name=layer.tensor)
+    return magnitude(weight, target, group.hessian, name=layer.tensor)
+
+
+def _swept(config: RunConfig, layer: Layer, weight: Tensor, group: Group, energy: float) -> LayerResult:
     block_size = config.block_size if isinstance(config, PruneConfig) else 128
     keep_zeros = isinstance(config, QuantizeConfig) and config.keep_zeros
     return solve(

@@ -115,11 +115,12 @@ class RunConfig(BaseModel):
 class PruneConfig(RunConfig):
     """Everything that decides what `fmcompress prune` writes."""
 
-    method: Literal["sparsegpt", "magnitude"] = "sparsegpt"
+    method: Literal["sparsegpt", "magnitude", "wanda", "admm"] = "sparsegpt"
     sparsity: float | None = Field(None, ge=0, le=1)
     pattern: str | None = None
     mask_scope: Literal["block", "row", "layer"] = "block"
     block_size: int = Field(128, ge=1)
+    refit: bool = False  # admm always does
 
     @field_validator("pattern", mode="before")
     @classmethod
@@ -135,19 +136,27 @@ class PruneConfig(RunConfig):
         if self.sparsity is not None and self.pattern is not None:
             raise ValueError("give either --sparsity 0.5 or --pattern 2:4, not both")
         target = self.target()
-        if self.needs_data:
+        if self.bits is not None and (self.refit or self.method in ("wanda", "admm")):
+            what = "refit" if self.refit else f"method {self.method}"
+            raise ValueError(f"bits: {what} only prunes. Quantize what it writes: fmcompress quantize --keep-zeros")
+        if self.method == "sparsegpt":
             check_options(target, self.grid(), block_size=self.block_size, activation_order=self.activation_order)
         return self
 
     @property
     def needs_data(self) -> bool:
-        """SparseGPT does."""
-        return self.method == "sparsegpt"
+        """All but magnitude do, and the refit does."""
+        return self.method != "magnitude" or self.refit
 
     def without_effect(self) -> list[str]:
         """See RunConfig."""
         scope = self.pattern is not None and self._differs("mask_scope")
         notes = ["without effect, since groups are chosen one by one: --mask-scope"] if scope else []
+        swept = ("damping", "block_size", "activation_order")
+        unused = [] if self.method == "sparsegpt" or not self.needs_data else [n for n in swept if self._differs(n)]
+        if unused:
+            flags = ", ".join(f"--{name.replace('_', '-')}" for name in unused)
+            notes.append(f"without effect, since only sparsegpt sweeps over columns: {flags}")
         return super().without_effect() + notes
 
     def target(self) -> Pattern:
@@ -155,7 +164,8 @@ class PruneConfig(RunConfig):
         if self.pattern is not None:
             return parse_pattern(self.pattern)
         assert self.sparsity is not None
-        return Unstructured(self.sparsity, self.mask_scope)
+        rows_compete = self.method == "wanda" and self.mask_scope == "block"
+        return Unstructured(self.sparsity, "row" if rows_compete else self.mask_scope)
 
 
 class QuantizeConfig(RunConfig):

@@ -14,6 +14,7 @@ from .config import RunConfig
 from .layers import Chosen, Layer
 from .layerwise import FACTOR_COLS
 from .memory import resident_bytes
+from .pruning import ADMM_STEPS, REFIT_STEPS
 
 START_SECONDS = 5  # Python and its libraries, the tokenizer and the model's definition
 DISK_BYTES_PER_SECOND = 300e6  # a guess, for runs that only read, write and sort
@@ -64,7 +65,7 @@ def make_plan(
         "weights": sum(layer.rows * layer.cols for layer in layers),
         "zeros": 0 if target is None else sum(target.zeros(layer.rows, layer.cols) for layer in layers),
         "bits": None if grid is None else grid.bits,
-        "solve_bytes": max(_solve_bytes(layer.rows, layer.cols, config.needs_data) for layer in layers),
+        "solve_bytes": max(_solve_bytes(layer.rows, layer.cols, config) for layer in layers),
         "output_bytes": output_bytes,
         "process_bytes": resident_bytes(),
     }
@@ -79,7 +80,7 @@ def make_plan(
     groups = [_group_cols(streamed, index, some, batch) for index, some in enumerate(chosen)]
     at_once = [max(cols, default=0) ** 2 if config.true_sequential else sum(c * c for c in cols) for cols in groups]
     flops = 4 * inside * tokens + sum(tokens * c * c for cols in groups for c in cols)
-    flops += sum(layer.rows * layer.cols**2 + layer.cols**3 // 3 for layer in layers)
+    flops += sum(_solve_flops(layer.rows, layer.cols, config) for layer in layers)
     itemsize = streamed.dtype.itemsize
     return Plan(
         **counted,
@@ -106,9 +107,24 @@ def _change_of_bytes(source: Checkpoint, layer: Layer, config: RunConfig) -> int
     return entries + weights // 8 * packs + scales - weights * size
 
 
-def _solve_bytes(rows: int, cols: int, needs_data: bool) -> int:
-    """The weight, what is solved and the difference, and the factor with some panels of it."""
-    return 4 * (3 * rows * cols + needs_data * cols * (cols + 4 * FACTOR_COLS))
+def _solve_bytes(rows: int, cols: int, config: RunConfig) -> int:
+    """The weight, what is solved and the difference, and the factor with some panels of it; or what else is largest."""
+    weights, swept = rows * cols, 3 * rows * cols + config.needs_data * cols * (cols + 4 * FACTOR_COLS)
+    searched = 9 * weights + 5 * cols * cols if _is(config, "admm") else 0  # eigenvectors, and the solver's copies
+    fitted = 8 * weights + 2 * cols * cols if getattr(config, "refit", False) else 0
+    return 4 * max(swept, searched, fitted)
+
+
+def _solve_flops(rows: int, cols: int, config: RunConfig) -> int:
+    product = 2 * rows * cols * cols
+    if _is(config, "admm"):
+        return (2 * ADMM_STEPS + REFIT_STEPS) * product + 10 * cols**3  # and the eigendecomposition
+    swept = product // 2 + cols**3 // 3 if not _is(config, "wanda", "magnitude") else 0
+    return swept + (REFIT_STEPS * product if getattr(config, "refit", False) else 0)
+
+
+def _is(config: RunConfig, *methods: str) -> bool:
+    return getattr(config, "method", "") in methods
 
 
 def _group_cols(streamed: StreamedModel, index: int, layers: dict[str, Layer], batch: Batch) -> list[int]:

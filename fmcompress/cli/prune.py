@@ -16,7 +16,13 @@ def prune(
     pattern: Annotated[str | None, typer.Option(help="N:M, e.g. 2:4 to keep 2 of every 4.")] = None,
     bits: Annotated[int | None, typer.Option(help="Also quantize what is kept, in the same sweep: 2, 3, 4, 8.")] = None,
     calibration: opt.Calibration = None,
-    method: Annotated[str | None, typer.Option(help="sparsegpt (default) or magnitude, which needs no data.")] = None,
+    method: Annotated[
+        str | None,
+        typer.Option(help="sparsegpt (default), admm (better, slower), wanda, or magnitude (without data)."),
+    ] = None,
+    refit: Annotated[
+        bool | None, typer.Option("--refit", help="Then fit the kept weights again by least squares.")
+    ] = None,
     group_size: opt.GroupSize = None,
     symmetric: opt.Symmetric = None,
     clip_search: opt.ClipSearch = None,
@@ -48,7 +54,7 @@ def prune(
         PruneConfig, config, method=method, sparsity=sparsity, pattern=pattern, mask_scope=mask_scope, damping=damping,
         block_size=block_size, true_sequential=true_sequential, include=include, exclude=exclude, samples=samples,
         sequence_length=sequence_length, seed=seed, dtype=dtype, bits=bits, group_size=group_size, symmetric=symmetric,
-        clip_search=clip_search, activation_order=activation_order, format=format,
+        clip_search=clip_search, activation_order=activation_order, format=format, refit=refit,
     )  # fmt: skip
     run(
         model, out, chosen, calibration, device,

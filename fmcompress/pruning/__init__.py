@@ -1,14 +1,16 @@
 """Pruning methods: functions from a weight and its Hessian to a LayerResult."""
 
 from ..layerwise import NM, LayerResult, Pattern, Unstructured, parse_pattern
-from .admm import admm
+from .admm import ADMM_STEPS, admm
 from .magnitude import magnitude
-from .refit import refit
+from .refit import REFIT_STEPS, refit
 from .sparsegpt import sparsegpt
 from .wanda import wanda
 
 __all__ = [
+    "ADMM_STEPS",
     "NM",
+    "REFIT_STEPS",
     "LayerResult",
     "Pattern",
     "Unstructured",

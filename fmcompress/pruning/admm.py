@@ -21,8 +21,9 @@ from ..layerwise import (
     losses,
     lowest_scores,
 )
-from .refit import refit
+from .refit import REFIT_STEPS, refit
 
+ADMM_STEPS = 80
 FIRST_PENALTY = 0.1  # of the mean eigenvalue
 GROW_EVERY = 3  # steps between rises of the penalty
 SETTLED = 3  # checks in a row without a change of the support end the search
@@ -34,10 +35,10 @@ def admm(
     hessian: Tensor,
     pattern: Pattern,
     *,
-    steps: int = 80,
+    steps: int = ADMM_STEPS,
     growth: float = 1.15,
     damping: float = 0.001,
-    refit_steps: int = 30,
+    refit_steps: int = REFIT_STEPS,
     name: str = "layer",
 ) -> LayerResult:
     """Prune one linear layer by looking for the support and the weights together.

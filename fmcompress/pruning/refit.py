@@ -6,6 +6,8 @@ from torch import Tensor
 from ..errors import CalibrationError, ConfigError
 from ..layerwise import Clock, LayerResult, all_finite, check_hessian, check_weight, count_zeros, finished, losses
 
+REFIT_STEPS = 30
+
 
 @torch.no_grad()
 def refit(
@@ -13,7 +15,7 @@ def refit(
     pruned: Tensor,
     hessian: Tensor,
     *,
-    steps: int = 30,
+    steps: int = REFIT_STEPS,
     damping: float = 0.001,
     tolerance: float = 1e-6,
     name: str = "layer",

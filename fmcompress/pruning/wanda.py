@@ -1,5 +1,7 @@
 """Wanda (Sun et al. 2023, arXiv 2306.11695): weights times the norms of their inputs, and nothing compensates."""
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
@@ -8,6 +10,7 @@ from ..layerwise import (
     Clock,
     LayerResult,
     Pattern,
+    Unstructured,
     all_finite,
     check_hessian,
     check_pattern,
@@ -32,6 +35,8 @@ def wanda(weight: Tensor, hessian: Tensor, pattern: Pattern, *, name: str = "lay
     """
     check_weight(weight)
     check_pattern(pattern)
+    if isinstance(pattern, Unstructured) and pattern.scope == "block":
+        pattern = replace(pattern, scope="row")
     check_hessian(hessian, weight)
     pattern.check(*weight.shape)
     clock = Clock()
@@ -39,8 +44,7 @@ def wanda(weight: Tensor, hessian: Tensor, pattern: Pattern, *, name: str = "lay
         raise CalibrationError(f"{name}: the weight or the Hessian holds inf or NaN. The checkpoint is damaged.")
     original = weight.to(torch.promote_types(weight.dtype, torch.float32))
     scores = original.abs() * hessian.diagonal().to(original.dtype).clamp(min=0).sqrt()
-    scope = getattr(pattern, "scope", "row")
-    prune = lowest_scores(scores, pattern, "layer" if scope == "layer" else "row")
+    prune = lowest_scores(scores, pattern, getattr(pattern, "scope", "row"))
     solved = original.masked_fill(prune, 0.0)
     clock.lap("solve")
     loss, relative = losses(original, solved, hessian)
