@@ -1,5 +1,7 @@
 """The refit against the normal equations, solved row by row in float64."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -68,7 +70,7 @@ def test_more_steps_are_not_worse_and_it_improves_every_method(make_weight, make
     weight, hessian = make_weight(16, 128, torch.float32), make_hessian(128, torch.float32)
     for pruned in (magnitude(weight, NM(2, 4), hessian), sparsegpt(weight, hessian, NM(2, 4))):
         losses = [pruned.loss, *(refit(weight, pruned.weight, hessian, steps=n, damping=0.0).loss for n in (1, 5, 40))]
-        assert all(later <= earlier * (1 + 1e-5) for earlier, later in zip(losses, losses[1:], strict=False))
+        assert all(later <= earlier * (1 + 1e-5) for earlier, later in pairwise(losses))
         assert losses[-1] < 0.9 * losses[0]
 
 
