@@ -17,6 +17,7 @@ ones; of seconds the median.
 
 import argparse
 import json
+import math
 import os
 import subprocess
 import sys
@@ -74,7 +75,7 @@ class Bridge:
 def best_of(args: argparse.Namespace, exchange: str, more: list[str]) -> dict:
     """The training whose learning rate gives the lowest held-out loss."""
     found = {rate: train(args, exchange, [*more, "--lr", rate]) for rate in args.lr.split(",")}
-    rate = min(found, key=lambda rate: found[rate]["after"])
+    rate = min(found, key=lambda rate: (math.isnan(found[rate]["after"]), found[rate]["after"]))
     return {**found[rate], "lr": rate, "after_by_lr": {rate: result["after"] for rate, result in found.items()}}
 
 
@@ -157,7 +158,9 @@ def main() -> None:
         if name in results:
             continue
         results[name] = best_of(args, *RUNS[name])
-        held.write_text(json.dumps(results))
+        part = held.with_suffix(".partial")
+        part.write_text(json.dumps(results))
+        part.replace(held)
         print(f"{name}: held-out loss {results[name]['after_by_lr']}", file=sys.stderr, flush=True)
     print(table(results))
     plot(results, args.out / "losses.png")

@@ -505,7 +505,7 @@ def test_gradients_ratio(capsys):
 def test_gradients_bench(capsys):
     small = ["gradients", "bench", "--numel", "20K", "--runs", 2, "--threads", 1]
     told = json.loads(invoke(capsys, *small, "--model", "1.3B", "--workers", 8, "--json").stdout)
-    names = ["copy", "compress_gradient_", "compress_delta_", "compress_mean_", "zero_", "add_payload_"]
+    names = ["copy", "finite", "compress_gradient_", "compress_delta_", "compress_mean_", "zero_", "add_payload_"]
     assert list(told["ops"]) == names
     assert all(row["seconds"] > 0 and row["bytes"] > 0 for row in told["ops"].values())
     assert (told["numel"], told["threads"], told["parameters"]) == (20_000, 1, 1_300_000_000)

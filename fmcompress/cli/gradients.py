@@ -94,10 +94,11 @@ def bench(
     from ..report import break_even_table, err, op_speed_table, out, print_json
 
     config, elements = CocktailConfig(random_fraction, topk_fraction, bits, block), int(parse_number(numel))
+    place = pick_device(device)
     facts = traffic([elements] if model is None else parameters_of(model), config, workers, vs=vs)
     with err.status("measuring") as status:
         speeds = measure_ops(
-            elements, config, workers, runs=runs, threads=threads, device=pick_device(device),
+            elements, config, workers, runs=runs, threads=threads, device=place,
             progress=lambda done, total: status.update(f"measuring: round {done}/{total}"),
         )  # fmt: skip
     costs = {name: speeds.step(name, facts.parameters) for name in STEPS}
@@ -106,7 +107,7 @@ def bench(
         print_json(
             {
                 "numel": elements,
-                "device": device,
+                "device": str(place),
                 "threads": speeds.threads,
                 "native": explain()["native"],
                 "ops": {
@@ -127,7 +128,9 @@ def bench(
             }
         )
     else:
-        where = f"{speeds.threads} threads, native kernels: {explain()['native']}" if device == "cpu" else device
+        where = (
+            f"{speeds.threads} threads, native kernels: {explain()['native']}" if place.type == "cpu" else str(place)
+        )
         out.print(f"{elements:,} float32 elements on {where}", soft_wrap=True, markup=False)
         out.print(op_speed_table(speeds))
         out.print()

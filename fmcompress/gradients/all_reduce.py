@@ -25,7 +25,8 @@ class CocktailAllReduce:
     timeout_s        after which a silent rank is taken for gone
 
     Where a worker's tensor has an infinity, a NaN or a number above 2^100 in magnitude, it becomes NaN on all of them,
-    and nothing else changes.
+    and nothing else changes. Where a trainer skips the whole step because of it, what the others of its tensors have
+    delivered in that step is lost, unlike with cocktail_hook.
 
     With FSDP2 on a one-dimensional mesh, whose reduce-scatter stays inside a fast network, the hook is the exchange
     between the replicas:

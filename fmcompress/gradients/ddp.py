@@ -15,7 +15,7 @@ from .collectives import Workers
 from .compressed_gradient import CompressedGradient, average_
 from .config import CocktailConfig
 from .finite import finite
-from .sharded_mean import ShardedMean
+from .sharded_mean import ShardedMean, shards_of
 
 
 class CocktailState:
@@ -40,7 +40,8 @@ class CocktailState:
     the server of each shard takes it into its residual again, so that it comes with later steps. It is counted twice
     where a trainer does not skip the step.
 
-    A failed exchange reaches the training thread through DDP as a RuntimeError with the message of the first error.
+    A failed exchange reaches the training thread through DDP as a RuntimeError with the message of the first error;
+    after it nothing is exchanged any more: make a new object.
     close() gives back thread and process group. Not yet run on a GPU. Parameters that get no gradient on any rank must
     not be among DDP's: it would not copy what they exchange.
 
@@ -95,7 +96,7 @@ class CocktailState:
     def close(self) -> None:
         """Stop the thread after what is on its way, and destroy the process group. Every rank should; again: nothing.
 
-        state_dict() still works afterwards, backward() of the model does not.
+        state_dict() still works afterwards, once a step was taken; backward() of the model does not.
         """
         self._closed = True
         self._background.close()
@@ -116,9 +117,20 @@ class CocktailState:
         if unknown:
             some = ", ".join(sorted(unknown)[:3]) + (", …" if len(unknown) > 3 else "")
             raise ConfigError(f"parameters: the saved state has {some}, which the model lacks. Load its own.")
+        for name, parameter in self._held:
+            self._check_sizes(name, parameter, state["parameters"].get(name, {}))
         self._background.wait()
         self.iteration = state["iteration"]
         self._parameters, self._loaded = {}, dict(state["parameters"])
+
+    def _check_sizes(self, name: str, parameter: nn.Parameter, held: dict[str, Tensor | None]) -> None:
+        shard = shards_of(parameter.numel(), self.workers.count)[self.workers.rank]
+        for key, size in (("residual", parameter.numel()), ("server", shard.stop - shard.start)):
+            values = held.get(key)
+            if values is not None and values.numel() != size:
+                raise ConfigError(
+                    f"{name}: expected a {key} of {size} elements, got {values.numel()} of another model."
+                )
 
     def parameter(self, tensor: Tensor) -> CompressedGradient:
         """The state of a parameter, made when it is first asked for. Raises ConfigError for a parameter not given."""

@@ -44,6 +44,8 @@ class CocktailStrategy(DDPStrategy):  # type: ignore[misc]
 
     def configure_ddp(self) -> None:
         """Called by Lightning before training: wrap the model, and register the hook."""
+        if self.state is not None:  # of a fit() before
+            self.state.close()
         self.state = CocktailState(self.model.named_parameters(), self._config, **self._state_options)
         super().configure_ddp()
         self.model.register_comm_hook(self.state, cocktail_hook)
@@ -57,7 +59,8 @@ class CocktailStrategy(DDPStrategy):  # type: ignore[misc]
     def remove_checkpoint(self, filepath: Any) -> None:
         """Called by Lightning on every rank."""
         super().remove_checkpoint(filepath)
-        self.checkpoint_io.remove_checkpoint(self._own(filepath))
+        own = f"{filepath}.cocktail-{self.global_rank}"  # of this very name: what a link points to stays
+        self.checkpoint_io.remove_checkpoint(own)
 
     def load_checkpoint(self, checkpoint_path: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Called by Lightning on every rank, before there is a hook."""

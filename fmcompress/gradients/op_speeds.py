@@ -15,15 +15,16 @@ from .. import ops
 from ..errors import ConfigError
 from ..memory import available_bytes
 from .config import CocktailConfig
+from .finite import finite
 from .sharded_mean import MAX_WORKERS, shards_of
 
 COPY = "copy"
 _TENSORS = 5  # float32, of all elements
 # how often the ops run in a step of: cocktail_hook; CocktailSGD, and with delay=1, which adds and takes back its own
 STEPS = {
-    "cocktail_hook": {"compress_gradient_": 1, "compress_mean_": 1, "zero_": 1, "add_payload_": 1},
-    "CocktailSGD": {"compress_delta_": 1, "compress_mean_": 1, "add_payload_": 2},
-    "CocktailSGD, delay=1": {"compress_delta_": 1, "compress_mean_": 1, "add_payload_": 4},
+    "cocktail_hook": {"finite": 1, "compress_gradient_": 1, "compress_mean_": 1, "zero_": 1, "add_payload_": 1},
+    "CocktailSGD": {"finite": 1, "compress_delta_": 1, "compress_mean_": 1, "add_payload_": 2},
+    "CocktailSGD, delay=1": {"finite": 1, "compress_delta_": 1, "compress_mean_": 1, "add_payload_": 4},
 }
 
 
@@ -70,6 +71,7 @@ def moved_bytes(numel: int, payload: Tensor, layout: ops.Layout) -> dict[str, in
     - compress_gradient_: 12 for an element: gradient read, residual read and written. The pass before it that looks
       for infinities reads 4 more; they are not counted
     - compress_delta_: 12 for a sampled element: two read, one written; what is read twice counts once
+    - finite: 4 for an element, read; what the hook and CocktailSGD look at before anything changes
     - zero_: 4 for an element, written
     - add_payload_: the payload, and 8 for each of the 16 elements of a cache line of the output that has a kept one
     """
@@ -78,6 +80,7 @@ def moved_bytes(numel: int, payload: Tensor, layout: ops.Layout) -> dict[str, in
         COPY: 8 * numel,
         "compress_gradient_": 12 * numel,
         "compress_delta_": 12 * sampled,
+        "finite": 4 * numel,
         "zero_": 4 * numel,
         "add_payload_": layout.payload_bytes + 8 * touched_elements(payload, layout),
     }
@@ -121,7 +124,8 @@ def measure_ops(
     device: torch.device | None = None,
     progress: Callable[[int, int], Any] = lambda done, total: None,
 ) -> OpSpeeds:
-    """Run every op on float32 tensors of so many elements, in turn, as a training does: another sample every time.
+    """Run every op on float32 tensors of so many elements, in turn; what reads gradients or models, on another sample
+    every time, as in a training.
 
     workers   whose payloads compress_mean_ averages, for one of as many shards
     runs      of each, after one that does not count
@@ -137,7 +141,7 @@ def measure_ops(
             raise ConfigError(f"{name}: expected 1 to {most}, got {value}.")
     if threads is not None and not 1 <= threads <= 1024:
         raise ConfigError(f"threads: expected 1 to 1024, got {threads}.")
-    _require_memory(numel, device)
+    _require_memory(4 * _TENSORS * numel + 3 * config.payload_bytes(numel), numel, device)
     with _threads(threads):
         calls, moved = _calls(numel, config, workers, device)
         wait = (lambda: torch.cuda.synchronize(device)) if device.type == "cuda" else (lambda: None)
@@ -158,6 +162,7 @@ def _calls(
     gradient_steps, delta_steps = itertools.count(), itertools.count()
     calls: dict[str, Callable[[], Any]] = {
         COPY: lambda: out.copy_(gradient),
+        "finite": lambda: bool(finite([gradient])),
         "compress_gradient_": lambda: ops.compress_gradient_(
             gradient, residual, layout._replace(step=next(gradient_steps))
         ),
@@ -170,12 +175,11 @@ def _calls(
     return calls, {name: moved[name] for name in calls}
 
 
-def _require_memory(numel: int, device: torch.device) -> None:
-    needed = 4 * _TENSORS * numel
+def _require_memory(needed: int, numel: int, device: torch.device) -> None:
     free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else available_bytes()
     if free is not None and needed > free:
         raise ConfigError(
-            f"numel: {_TENSORS} float32 tensors of {numel} elements take {needed} bytes, and {free} are free. Lower it."
+            f"numel: {_TENSORS} tensors of {numel} elements and payloads take {needed} bytes, {free} are free. Lower it."
         )
 
 

@@ -42,7 +42,8 @@ class Traffic:
         B = 8 (dense_bytes - compressed_bytes) / compression_s. Neither overlaps with anything, delays are left out,
         and the sums and conversions of the dense all-reduce, which are not counted, would raise B.
         """
-        return 8 * max(0.0, self.dense_bytes - self.compressed_bytes) / compression_s
+        saved = max(0.0, self.dense_bytes - self.compressed_bytes)
+        return 8 * saved / compression_s if compression_s else 0.0
 
 
 def traffic(

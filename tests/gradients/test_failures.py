@@ -189,6 +189,7 @@ def refuse(rank: int, count: int) -> list[str]:
         lambda: CocktailState([("phase", nn.Parameter(torch.zeros(3, dtype=torch.complex64)))]),
         lambda: CocktailState([("frozen", nn.Parameter(torch.zeros(3, dtype=torch.int8), requires_grad=False))]),
         lambda: [model.double().float(), sgd.step()],
+        lambda: state.load_state_dict({**state.state_dict(), "parameters": {"0.weight": {"residual": torch.zeros(7)}}}),
     ]
     for attempt in attempts:
         try:
@@ -209,6 +210,7 @@ def test_states_of_others_are_refused(tmp_path):
     assert said[6].startswith("0.weight: expected float32, bfloat16 or float16, got torch.float64")
     assert said[7].startswith("phase: expected float32, bfloat16 or float16, got torch.complex64")
     assert said[8].startswith("model: was moved or converted")
+    assert said[9] == "0.weight: expected a residual of 2368 elements, got 7 of another model."
 
 
 def at_another_step(rank: int, count: int) -> str:

@@ -11,10 +11,12 @@ from fmcompress.gradients.traffic import traffic
 
 def test_a_step_is_the_sum_of_its_ops_in_proportion_to_the_model():
     seconds = {"copy": 1.0, "compress_gradient_": 2.0, "compress_delta_": 3.0, "compress_mean_": 5.0}
-    speeds = OpSpeeds(100, 4, 1, {**seconds, "zero_": 7.0, "add_payload_": 11.0}, {"copy": 800, "zero_": 400})
-    assert speeds.step("cocktail_hook", 100) == 2 + 5 + 7 + 11
-    assert speeds.step("CocktailSGD", 200) == 2 * (3 + 5 + 2 * 11)
-    assert speeds.step("CocktailSGD, delay=1", 50) == (3 + 5 + 4 * 11) / 2
+    speeds = OpSpeeds(
+        100, 4, 1, {**seconds, "zero_": 7.0, "add_payload_": 11.0, "finite": 13.0}, {"copy": 800, "zero_": 400}
+    )
+    assert speeds.step("cocktail_hook", 100) == 13 + 2 + 5 + 7 + 11
+    assert speeds.step("CocktailSGD", 200) == 2 * (13 + 3 + 5 + 2 * 11)
+    assert speeds.step("CocktailSGD, delay=1", 50) == (13 + 3 + 5 + 4 * 11) / 2
     assert speeds.share("zero_") == pytest.approx(0.5 / 7)
 
 
@@ -22,6 +24,7 @@ def test_at_the_break_even_both_take_as_long():
     facts = traffic([1_000_000], CocktailConfig(), 4)
     dense, compressed = facts.seconds(facts.break_even(0.25))
     assert dense == pytest.approx(compressed + 0.25)
+    assert facts.break_even(0.0) == 0
     everything = traffic([1_000_000], CocktailConfig(1.0, 1.0, 32), 4)
     assert everything.break_even(0.25) == 0  # sends more than it saves
 
