@@ -178,9 +178,8 @@ def _calls(
 def _require_memory(needed: int, numel: int, device: torch.device) -> None:
     free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else available_bytes()
     if free is not None and needed > free:
-        raise ConfigError(
-            f"numel: {_TENSORS} tensors of {numel} elements and payloads take {needed} bytes, {free} are free. Lower it."
-        )
+        what = f"{_TENSORS} tensors of {numel} elements and payloads"
+        raise ConfigError(f"numel: {what} take {needed} bytes, and {free} are free. Lower it.")
 
 
 @contextmanager
