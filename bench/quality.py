@@ -1,5 +1,6 @@
 """Perplexity of pruned checkpoints against dense, magnitude and the eager loop: the table in the README.
 
+With --methods, such as sparsegpt,wanda+refit,admm, those methods instead. +refit fits the kept weights again.
 Needs the folder of real checkpoints and texts that FMCOMPRESS_DATA names (see CONTRIBUTING.md).
 """
 
@@ -74,8 +75,10 @@ def eager(weight, hessian, pattern, grid, *, damping=0.01, output_energy=None, *
 def prune_and_score(case: Case, method: str, target: dict, scratch: Path) -> dict:
     out = Path(tempfile.mkdtemp(dir=scratch)) / "out"
     options = {"samples": case.samples, "sequence_length": LENGTH, **target}
-    name = "magnitude" if method == "magnitude" else "sparsegpt"
-    config = PruneConfig(method=name, true_sequential=method == "true-sequential", **options)
+    name = method.removesuffix("+refit")
+    name = name if name in ("magnitude", "wanda", "admm") else "sparsegpt"
+    sequential = method == "true-sequential"
+    config = PruneConfig(method=name, true_sequential=sequential, refit=method.endswith("+refit"), **options)
     begin = time.perf_counter()
     job = pipeline.prepare(case.model, config, case.calibration if config.needs_data else None, CPU)
     solver = eager if method == "eager" else block_solver.solve
@@ -89,11 +92,11 @@ def prune_and_score(case: Case, method: str, target: dict, scratch: Path) -> dic
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", type=Path, help="also write the results to this file")
+    parser.add_argument("--methods", default="magnitude,eager,sparsegpt,true-sequential")
     options = parser.parse_args()
+    methods = options.methods.split(",")
     data = Path(os.environ.get("FMCOMPRESS_DATA", Path(__file__).parents[2] / "shared" / "data"))
-    table = Table(
-        "checkpoint", "pattern", "dense", "magnitude", "eager SparseGPT", "SparseGPT", "--true-sequential", "s"
-    )
+    table = Table("checkpoint", "pattern", "dense", *methods, "s of the last")
     found = []
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)
@@ -102,14 +105,13 @@ def main() -> None:
             for target in TARGETS:
                 label = str(PruneConfig(**target).target())
                 try:
-                    methods = ("magnitude", "eager", "sparsegpt", "true-sequential")
                     scores = {method: prune_and_score(case, method, target, scratch) for method in methods}
                 except ConfigError as error:
                     print(f"{case.model.name} {label}: {error}")
                     continue
                 found.append({"checkpoint": case.model.name, "pattern": label, "dense": dense, **scores})
                 figures = [f"{scores[method]['perplexity']:.3f}" for method in methods]
-                seconds = f"{scores['sparsegpt']['seconds']:.1f}"
+                seconds = f"{scores[methods[-1]]['seconds']:.1f}"
                 table.add_row(case.model.name, label, f"{dense:.3f}", *figures, seconds)
     Console(width=120).print(table)
     if options.json:
