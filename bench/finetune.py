@@ -8,7 +8,7 @@ python bench/finetune.py CHECKPOINT --text TEXT [--out FOLDER] [--workers 2] [--
 
 --network  puts every worker into a network namespace of its own, joined by links with a token bucket of that rate each
            way (needs root, ip and tc); without it they talk over the loopback interface.
---out      what results.json there holds already is not trained again: empty it after a change of options
+--out      what results.json there holds already of the same options is not trained again
 
 The seed, the batches and the steps are the same for all. Bytes are what the kernel counts on a worker's interface,
 protocol and barriers included, those of anything else on that interface too: the mean of the steps after the dense
@@ -155,9 +155,9 @@ def main() -> None:
     held = args.out / "results.json"
     results: dict[str, dict] = json.loads(held.read_text()) if held.exists() else {}
     for name in names:
-        if name in results:
+        if results.get(name, {}).get("options") == [args.lr, args.network, *args.options]:
             continue
-        results[name] = best_of(args, *RUNS[name])
+        results[name] = {**best_of(args, *RUNS[name]), "options": [args.lr, args.network, *args.options]}
         part = held.with_suffix(".partial")
         part.write_text(json.dumps(results))
         part.replace(held)

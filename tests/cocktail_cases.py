@@ -112,6 +112,9 @@ def cases() -> Iterator[Case]:
     """Every layout, every kind and every pair of dtypes, though not all of each with all."""
     for name, numel, layout in LAYOUTS:
         yield Case(name, numel, layout)
+    for workers in (4, 5, 9):  # more than are decoded at once
+        yield Case(f"{workers} workers", 900, BASE, workers=workers)
+        yield Case(f"{workers} workers, no mask", 900, BASE._replace(kept=BASE.block), workers=workers)
     for kind in KINDS:
         for bits in (1, 2, 5, 32):
             for symmetric in (True, False) if bits in (2, 5) else (True,):

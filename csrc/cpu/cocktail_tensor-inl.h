@@ -9,7 +9,8 @@ static Workspace& workspace() {
 
 static Ahead ahead_of(const CocktailLayout& layout, int64_t block, int pace, const Numbers& a, const Numbers& b) {
     const auto at = [&](const Numbers& numbers) {
-        return static_cast<const char*>(numbers.data) + block * layout.block * size_of(numbers.number);
+        const int64_t before = numbers.data ? block * layout.block * size_of(numbers.number) : 0;
+        return static_cast<const char*>(numbers.data) + before;
     };
     const auto lines = [&](const Numbers& numbers) {
         return numbers.data ? static_cast<int>(layout.inside(block) * size_of(numbers.number) / 64) : 0;

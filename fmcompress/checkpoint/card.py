@@ -27,7 +27,9 @@ def append_to_card(source: Path, card: Path, facts: dict[str, Any]) -> None:
     if not text:
         return
     config = facts["config"]
-    done = {key: config[key] for key in ("method", "sparsity", "pattern", "bits", "group_size") if config.get(key)}
+    done = {
+        key: config[key] for key in ("method", "refit", "sparsity", "pattern", "bits", "group_size") if config.get(key)
+    }
     listed = ", ".join(f"{key} {value}" for key, value in done.items() if key != "group_size" or config["bits"])
     again = HEADLINE in text and "\n#" not in text.rpartition(HEADLINE)[2]  # else it would stand under another headline
     lines = [f"The weights here were changed by fmcompress {facts['fmcompress']} ({listed})."]

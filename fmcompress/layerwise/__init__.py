@@ -2,10 +2,10 @@
 
 from .factor import FACTOR_COLS, all_finite, factor_hessian
 from .grid import MAX_GROUP_COLS, Grid, QuantizedWeight, quantize
-from .masks import lowest_scores
+from .masks import drop_lowest, lowest_scores
 from .patterns import NM, Pattern, Unstructured, parse_pattern
-from .result import OFF_THE_GRID, Clock, LayerResult, count_zeros, finished, losses
-from .solver import check_grid, check_hessian, check_options, check_pattern, check_weight, solve
+from .result import OFF_THE_GRID, Clock, LayerResult, count_zeros, finished, losses, quadratic_form, row_forms
+from .solver import check_grid, check_hessian, check_layer, check_options, check_pattern, check_weight, solve
 
 __all__ = [
     "FACTOR_COLS",
@@ -21,15 +21,19 @@ __all__ = [
     "all_finite",
     "check_grid",
     "check_hessian",
+    "check_layer",
     "check_options",
     "check_pattern",
     "check_weight",
     "count_zeros",
+    "drop_lowest",
     "factor_hessian",
     "finished",
     "losses",
     "lowest_scores",
     "parse_pattern",
+    "quadratic_form",
     "quantize",
+    "row_forms",
     "solve",
 ]

@@ -39,6 +39,14 @@ def all_finite(tensor: Tensor, at_once: int = 1 << 22) -> bool:
     return all(bool(torch.isfinite(part).all()) for part in tensor.reshape(-1).split(at_once))
 
 
+def check_finite_hessian(hessian: Tensor, name: str) -> None:
+    """Raise CalibrationError unless it is finite."""
+    if not all_finite(hessian):
+        raise CalibrationError(
+            f"{name}: the Hessian is not finite. Look for inf or NaN activations, or calibrate in float32."
+        )
+
+
 def factor_hessian(hessian: Tensor, damping: float, name: str = "layer") -> Factor:
     """Factor a damped Hessian, raising the damping tenfold step by step where it does not suffice.
 
@@ -52,10 +60,7 @@ def factor_hessian(hessian: Tensor, damping: float, name: str = "layer") -> Fact
     diagonal = hessian.diagonal()
     dead = diagonal == 0
     mean = diagonal.sum() / (~dead).sum().clamp(min=1)
-    if not all_finite(hessian):
-        raise CalibrationError(
-            f"{name}: the Hessian is not finite. Look for inf or NaN activations, or calibrate in float32."
-        )
+    check_finite_hessian(hessian, name)
     tried = damping
     while True:
         added = (tried * mean).to(hessian.dtype)

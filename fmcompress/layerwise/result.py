@@ -59,10 +59,15 @@ class Clock:
         self._last = now
 
 
-def quadratic_form(matrix: Tensor, hessian: Tensor, rows_at_once: int = 4096) -> float:
-    """tr(M H M^T) for M [rows, cols] and H [cols, cols], a few rows at a time, summed in float64 over the rows."""
+def row_forms(matrix: Tensor, hessian: Tensor, rows_at_once: int = 4096) -> Tensor:
+    """m H m^T of every row m of M [rows, cols], a few rows at a time. Returns [rows] float64."""
     parts = matrix.split(rows_at_once)
-    return float(sum((part @ hessian).mul_(part).sum(1).double().sum() for part in parts))
+    return torch.cat([(part @ hessian).mul_(part).sum(1).double() for part in parts])
+
+
+def quadratic_form(matrix: Tensor, hessian: Tensor) -> float:
+    """tr(M H M^T) for M [rows, cols] and H [cols, cols], summed in float64 over the rows."""
+    return float(row_forms(matrix, hessian).sum())
 
 
 def losses(original: Tensor, solved: Tensor, hessian: Tensor | None) -> tuple[float, float]:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ..errors import CalibrationError, ConfigError
-from .factor import MAX_DAMPING, all_finite, factor_hessian
+from .factor import MAX_DAMPING, all_finite, check_finite_hessian, factor_hessian
 from .grid import Grid
 from .patterns import NM, Pattern, Unstructured
 from .result import OFF_THE_GRID, Clock, LayerResult, count_zeros, finished, quadratic_form
@@ -115,6 +115,20 @@ def check_hessian(hessian: Tensor, weight: Tensor) -> None:
         raise ConfigError(
             f"hessian: expected [{cols}, {cols}], as the weight has {cols} columns, got {list(hessian.shape)}."
         )
+
+
+def check_layer(weight: Tensor, hessian: Tensor | None, pattern: Pattern | None, name: str) -> None:
+    """Raise ConfigError for shapes and patterns that do not fit, CalibrationError for numbers that are none."""
+    check_weight(weight)
+    if pattern is not None:
+        check_pattern(pattern)
+        pattern.check(*weight.shape)
+    if hessian is not None:
+        check_hessian(hessian, weight)
+    if not all_finite(weight):
+        raise CalibrationError(f"{name}: the weight holds inf or NaN. The checkpoint is damaged.")
+    if hessian is not None:
+        check_finite_hessian(hessian, name)
 
 
 def check_pattern(pattern: Pattern) -> None:

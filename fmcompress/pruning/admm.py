@@ -1,26 +1,12 @@
-"""A search for the support by ADMM (ALPS, Meng et al. 2024, arXiv 2406.07831; Bosa 2024, arXiv 2401.02938), and a refit
-of what it keeps."""
+"""A search for the support by ADMM (the idea of ALPS, arXiv 2406.07831, and of arXiv 2401.02938), and a refit."""
 
-import math
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from ..errors import CalibrationError, ConfigError
-from ..layerwise import (
-    Clock,
-    LayerResult,
-    Pattern,
-    all_finite,
-    check_hessian,
-    check_pattern,
-    check_weight,
-    count_zeros,
-    finished,
-    losses,
-    lowest_scores,
-)
+from ..layerwise import Clock, LayerResult, Pattern, all_finite, check_layer, lowest_scores
 from .refit import REFIT_STEPS, refit
 
 ADMM_STEPS = 80
@@ -58,16 +44,11 @@ def admm(
     sum of what is between them. Raises ConfigError for shapes and patterns that do not fit, CalibrationError for
     non-finite input.
     """
-    check_weight(weight)
-    check_pattern(pattern)
-    check_hessian(hessian, weight)
-    pattern.check(*weight.shape)
+    check_layer(weight, hessian, pattern, name)
     if steps < 1 or not growth >= 1 or damping < 0:
         raise ConfigError(
             f"admm: expected at least 1 step, growth of 1 and damping of 0, got {steps}, {growth}, {damping}."
         )
-    if not (all_finite(weight) and all_finite(hessian)):
-        raise CalibrationError(f"{name}: the weight or the Hessian holds inf or NaN. The checkpoint is damaged.")
     clock = Clock()
     dtype = torch.float64 if weight.dtype == hessian.dtype == torch.float64 else torch.float32
     original, exact = weight.to(dtype), hessian.to(dtype)
@@ -79,20 +60,22 @@ def admm(
     values, vectors = torch.linalg.eigh(unit)
     clock.lap("eigen")
     start = torch.where(live, original * columns, 0.0)  # a dead column is pruned first
-    support = _search(start, unit, values.clamp(min=damping / 2), vectors, pattern, steps, growth)
+    support = _search(start, unit, values.clamp(min=damping / 2), vectors, pattern, steps, growth, name)
     clock.lap("search")
-    pruned = torch.where(support, original, 0.0)
-    fitted = refit(original, pruned, exact, steps=refit_steps, damping=damping, name=name)
-    result = finished(fitted.weight, weight.dtype, name)
-    loss, relative = losses(original, result.to(dtype), exact)
-    seconds = {**clock.laps, "refit": sum(fitted.seconds.values())}
-    return replace(
-        fitted, weight=result, loss=loss, relative_error=relative, zeros=count_zeros(result), seconds=seconds
-    )
+    pruned = torch.where(support, weight, 0.0)
+    fitted = refit(weight, pruned, hessian, steps=refit_steps, damping=damping, name=name)
+    return replace(fitted, seconds={**clock.laps, **fitted.seconds})
 
 
 def _search(
-    start: Tensor, hessian: Tensor, values: Tensor, vectors: Tensor, pattern: Pattern, steps: int, growth: float
+    start: Tensor,
+    hessian: Tensor,
+    values: Tensor,
+    vectors: Tensor,
+    pattern: Pattern,
+    steps: int,
+    growth: float,
+    name: str,
 ) -> Tensor:
     """The support that the iteration settles on. [rows, cols] bool"""
     scope = "row" if getattr(pattern, "scope", "") == "row" else "layer"
@@ -112,6 +95,6 @@ def _search(
                 break
             penalty *= growth
             dual.div_(growth)
-    if not math.isfinite(float(z.sum())):
-        raise CalibrationError("admm: the search is not finite. Scale the Hessian or the weight.")
+    if not all_finite(z):
+        raise CalibrationError(f"{name}: the search for the support overflows. Scale the Hessian or the weight.")
     return kept

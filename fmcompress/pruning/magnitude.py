@@ -3,19 +3,7 @@
 import torch
 from torch import Tensor
 
-from ..errors import CalibrationError
-from ..layerwise import (
-    Clock,
-    LayerResult,
-    Pattern,
-    all_finite,
-    check_pattern,
-    check_weight,
-    count_zeros,
-    finished,
-    losses,
-    lowest_scores,
-)
+from ..layerwise import LayerResult, Pattern, check_layer, drop_lowest
 
 
 @torch.no_grad()
@@ -27,20 +15,8 @@ def magnitude(weight: Tensor, pattern: Pattern, hessian: Tensor | None = None, *
     hessian  [cols, cols] sum or mean of x x^T, for the loss only; without it loss and relative error are NaN
     returns  LayerResult
 
-    Raises ConfigError if the pattern does not fit, CalibrationError if the weight is not finite.
+    Raises ConfigError if shapes or pattern do not fit, CalibrationError for non-finite input.
     """
-    check_weight(weight)
-    check_pattern(pattern)
-    pattern.check(*weight.shape)
-    clock = Clock()
-    if not all_finite(weight):
-        raise CalibrationError(f"{name}: the weight holds inf or NaN. The checkpoint is damaged.")
-    original = weight.to(torch.promote_types(weight.dtype, torch.float32))
-    prune = lowest_scores(original.abs(), pattern, getattr(pattern, "scope", "layer"))
-    solved = original.masked_fill(prune, 0.0)
-    clock.lap("solve")
-    loss, relative = losses(original, solved, hessian)
-    result = finished(solved, weight.dtype, name)
-    zeros = count_zeros(result)
-    clock.lap("report")
-    return LayerResult(result, loss, relative, zeros, seconds=clock.laps)
+    check_layer(weight, hessian, pattern, name)
+    scores = weight.to(torch.promote_types(weight.dtype, torch.float32)).abs()
+    return drop_lowest(weight, scores, pattern, hessian, name)

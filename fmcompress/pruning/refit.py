@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-from ..errors import CalibrationError, ConfigError
-from ..layerwise import Clock, LayerResult, all_finite, check_hessian, check_weight, count_zeros, finished, losses
+from ..errors import ConfigError
+from ..layerwise import Clock, LayerResult, check_layer, count_zeros, finished, quadratic_form, row_forms
 
 REFIT_STEPS = 30
 
@@ -34,16 +34,13 @@ def refit(
     the diagonal. A row whose error would not fall, be it by rounding to the dtype, stays as it was, so the layer's
     error never rises. Raises ConfigError for shapes that do not fit, CalibrationError for non-finite input.
     """
-    check_weight(weight)
-    check_weight(pruned)
-    check_hessian(hessian, weight)
+    check_layer(weight, hessian, None, name)
+    check_layer(pruned, None, None, name)
     if pruned.shape != weight.shape:
         raise ConfigError(f"pruned: expected {list(weight.shape)} as the weight, got {list(pruned.shape)}.")
     if steps < 0 or damping < 0:
         raise ConfigError(f"refit: expected steps and damping of at least 0, got {steps} and {damping}.")
     clock = Clock()
-    if not (all_finite(weight) and all_finite(pruned) and all_finite(hessian)):
-        raise CalibrationError(f"{name}: a weight or the Hessian holds inf or NaN. The checkpoint is damaged.")
     double = weight.dtype == pruned.dtype == hessian.dtype == torch.float64
     dtype = torch.float64 if double else torch.float32
     original, start, hessian = weight.to(dtype), pruned.to(dtype), hessian.to(dtype)
@@ -54,12 +51,13 @@ def refit(
     solved = _conjugate_gradients(original, start, damped, (start != 0) & live, steps, tolerance)
     clock.lap("refit")
     result = finished(solved, pruned.dtype, name)
-    worse = _row_errors(result.to(dtype) - original, hessian) >= _row_errors(start - original, hessian)
+    before, after = (row_forms(solution - original, hessian) for solution in (start, result.to(dtype)))
+    worse = after >= before
     result[worse] = pruned[worse] + 0.0
-    loss, relative = losses(original, result.to(dtype), hessian)
+    loss, energy = float(torch.where(worse, before, after).sum()), quadratic_form(original, hessian)
     zeros = count_zeros(result)
     clock.lap("report")
-    return LayerResult(result, loss, relative, zeros, damping, int((~live).sum()), seconds=clock.laps)
+    return LayerResult(result, loss, loss / (energy or 1.0), zeros, damping, int((~live).sum()), seconds=clock.laps)
 
 
 def _conjugate_gradients(
@@ -84,8 +82,3 @@ def _conjugate_gradients(
         before, size = size, (residual * scaled).sum(1, keepdim=True)
         direction.mul_(torch.where(going, size / before, 0.0)).add_(scaled)
     return x
-
-
-def _row_errors(change: Tensor, hessian: Tensor) -> Tensor:
-    """d H d^T of every row d. [rows, cols] -> [rows] float64"""
-    return ((change @ hessian) * change).sum(1, dtype=torch.float64)

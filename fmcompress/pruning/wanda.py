@@ -5,21 +5,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from ..errors import CalibrationError
-from ..layerwise import (
-    Clock,
-    LayerResult,
-    Pattern,
-    Unstructured,
-    all_finite,
-    check_hessian,
-    check_pattern,
-    check_weight,
-    count_zeros,
-    finished,
-    losses,
-    lowest_scores,
-)
+from ..layerwise import LayerResult, Pattern, Unstructured, check_layer, drop_lowest
 
 
 @torch.no_grad()
@@ -33,22 +19,9 @@ def wanda(weight: Tensor, hessian: Tensor, pattern: Pattern, *, name: str = "lay
 
     Raises ConfigError if shapes or pattern do not fit, CalibrationError for non-finite input.
     """
-    check_weight(weight)
-    check_pattern(pattern)
+    check_layer(weight, hessian, pattern, name)
     if isinstance(pattern, Unstructured) and pattern.scope == "block":
         pattern = replace(pattern, scope="row")
-    check_hessian(hessian, weight)
-    pattern.check(*weight.shape)
-    clock = Clock()
-    if not (all_finite(weight) and all_finite(hessian.diagonal())):
-        raise CalibrationError(f"{name}: the weight or the Hessian holds inf or NaN. The checkpoint is damaged.")
-    original = weight.to(torch.promote_types(weight.dtype, torch.float32))
-    scores = original.abs() * hessian.diagonal().to(original.dtype).clamp(min=0).sqrt()
-    prune = lowest_scores(scores, pattern, getattr(pattern, "scope", "row"))
-    solved = original.masked_fill(prune, 0.0)
-    clock.lap("solve")
-    loss, relative = losses(original, solved, hessian)
-    result = finished(solved, weight.dtype, name)
-    zeros = count_zeros(result)
-    clock.lap("report")
-    return LayerResult(result, loss, relative, zeros, seconds=clock.laps)
+    magnitudes = weight.to(torch.promote_types(weight.dtype, torch.float32)).abs()
+    norms = hessian.diagonal().to(magnitudes.dtype).clamp(min=0).sqrt()
+    return drop_lowest(weight, magnitudes * norms, pattern, hessian, name)

@@ -96,7 +96,7 @@ static void try_add(Reader& reader, const CocktailLayout& l, const Tensor& numbe
 }
 
 static void try_mean(Reader& reader, const CocktailLayout& l, const Tensor& numbers, size_t offset) {
-    const auto workers = static_cast<int64_t>(1 + reader.number(1) % 3);
+    const auto workers = static_cast<int64_t>(1 + reader.number(1) % 6);
     const Tensor payloads({workers, l.payload_bytes()}, 1, offset);
     const bool fit = fill_payloads(reader, l, payloads, workers);
     std::optional<Tensor> residual;

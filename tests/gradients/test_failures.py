@@ -3,6 +3,7 @@
 import os
 import signal
 import time
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -88,22 +89,25 @@ def test_a_diverged_model_is_said_by_all(tmp_path, delay):
         assert "an infinity or NaN on some worker after step 0" in message
 
 
-def die(rank: int, count: int, how: str) -> str:
-    model = toy()
-    state_options = {"timeout_s": 5.0, **OPTIONS}
+def exchanging(how: str, model: nn.Module, timeout_s: float, delay: int = 0) -> tuple[nn.Module, Callable[[], None]]:
+    """What to call instead of the model, and what to do after backward()."""
     if how == "ddp":
-        ddp = nn.parallel.DistributedDataParallel(model)
-        ddp.register_comm_hook(CocktailState(model.named_parameters(), **state_options), cocktail_hook)
-    else:
-        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-        sgd = CocktailSGD(model, optimizer, CocktailConfig(**SMALL), timeout_s=5.0, start_iteration=0, delay=1)
+        ddp = nn.parallel.DistributedDataParallel(model, bucket_cap_mb=0.01)
+        ddp.register_comm_hook(CocktailState(model.named_parameters(), timeout_s=timeout_s, **OPTIONS), cocktail_hook)
+        return ddp, lambda: None
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    options = {"timeout_s": timeout_s, "start_iteration": 0, "delay": delay}
+    return model, CocktailSGD(model, optimizer, CocktailConfig(**SMALL), **options).step
+
+
+def die(rank: int, count: int, how: str) -> str:
+    called, finish = exchanging(how, toy(), 5.0, delay=1)
     try:
         for step in range(10):
             if step == 3 and rank == 1:
                 os.kill(os.getpid(), signal.SIGKILL)
-            loss_of(ddp if how == "ddp" else model, rank, step).backward()
-            if how != "ddp":
-                sgd.step()
+            loss_of(called, rank, step).backward()
+            finish()
     except (CommunicationError, RuntimeError) as error:
         return f"{type(error).__name__}: {error}"
     return "nothing"
@@ -134,12 +138,7 @@ def test_a_worker_that_dies_is_noticed_and_nobody_hangs(tmp_path, how):
 def stumble(rank: int, count: int, how: str) -> str:
     """The last rank's own code raises in the middle of a step; its process lives on."""
     model = toy()
-    if how == "ddp":
-        ddp = nn.parallel.DistributedDataParallel(model, bucket_cap_mb=0.01)
-        ddp.register_comm_hook(CocktailState(model.named_parameters(), timeout_s=2.0, **OPTIONS), cocktail_hook)
-    else:
-        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-        sgd = CocktailSGD(model, optimizer, CocktailConfig(**SMALL), timeout_s=2.0, start_iteration=0)
+    called, finish = exchanging(how, model, 2.0)
 
     def stumbles(gradient: torch.Tensor) -> None:
         if rank == 1 and step == 3:
@@ -148,9 +147,8 @@ def stumble(rank: int, count: int, how: str) -> str:
     model[2].weight.register_hook(stumbles)  # when one bucket is on its way
     try:
         for step in range(5):
-            loss_of(ddp if how == "ddp" else model, rank, step).backward()
-            if how != "ddp":
-                sgd.step()
+            loss_of(called, rank, step).backward()
+            finish()
     except (ValueError, RuntimeError) as error:
         return f"{type(error).__name__}: {error}"
     return "nothing"
