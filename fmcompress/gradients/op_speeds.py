@@ -33,7 +33,7 @@ class OpSpeeds:
     """Median seconds of each op, and the bytes that it must move, by name.
 
     numel    elements that the ops were run on; compress_mean_ on one of `workers` shards of them
-    seconds  of "copy", "zero_" and of the ops in fmcompress.ops
+    seconds  of "copy", "finite", "zero_" and of the ops in fmcompress.ops
     moved    bytes, each counted once, see moved_bytes()
     threads  of PyTorch
     """
