@@ -140,7 +140,7 @@ def test_the_environment_of_torchrun(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
     assert (Ranks.of_environment().rank, Ranks.of_environment().count) == (0, 1)
     monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(ConfigError, match="WORLD_SIZE: is set, but .*RANK.*Start with torchrun"):
+    with pytest.raises(ConfigError, match=r"WORLD_SIZE: is set, but .*RANK.*Start with torchrun"):
         Ranks.of_environment()
 
 
