@@ -26,6 +26,7 @@ from .errors import CheckpointError, ConfigError, DiskError, FmcompressError
 from .formats import CompressedTensorsOutput, DenseOutput, LayerStore, Output, PackedOutput, open_checkpoint
 from .journal import Journal
 from .layers import choose_layers, choose_tensors, holds_linear
+from .measured import Recorder
 from .memory import peak_memory_bytes
 from .plan import make_plan
 from .preflight import check_finite, check_layers, encoded_space, format_notes, tokens_notes, zeros_notes
@@ -110,8 +111,9 @@ def compress_checkpoint(
         torch.set_num_threads(journal.fingerprint["threads"])
         for text in job.notes:
             observer.note(text)
+        recorder = Recorder(workspace.partial, job.device, observer, begin)
         try:
-            _walk(job, output, journal, observer)
+            _walk(job, output, journal, recorder)
             records = [record for block in journal.records for record in block["layers"]]
             _check_complete(job, records)
             output.finish(records)
@@ -124,8 +126,9 @@ def compress_checkpoint(
         written = open_checkpoint(workspace.output)
         facts = _facts(job, records, written)
         facts["fingerprint"] = {key: value for key, value in fingerprint.items() if key != "threads"}
+        recorder.finished()
         workspace.publish(facts)
-    # what differs from one run to the next stays out of the file, so that equal runs write equal bytes
+    # what differs from one run to the next stands in a file of its own, so that equal runs write equal bytes
     measured = {"seconds": time.perf_counter() - begin, "peak_memory_bytes": peak_memory_bytes()}
     return {**facts, "out": str(out), **measured}
 
