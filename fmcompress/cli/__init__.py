@@ -14,7 +14,7 @@ app = typer.Typer(
     add_completion=False,
 )
 
-from . import bench, env, evaluate, generate, gradients, inspect, prune, quantize, unpack  # noqa: E402, F401  each adds its command
+from . import bench, env, evaluate, generate, gradients, inspect, prune, quantize, report, unpack  # noqa: E402, F401  each adds its command
 
 
 def _version(wanted: bool) -> None:
