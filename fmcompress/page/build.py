@@ -11,7 +11,7 @@ from ..divergence import Comparison
 from ..report import human_bytes
 from .chart import short
 from .markup import Markup, joined, tag
-from .plots import error_plot, memory_plot, quality_plot, sparsity_plot, time_plot
+from .plots import error_plot, memory_plot, quality_plots, sparsity_plot, time_plot
 from .run import Run
 from .tables import comparison_table, errors_of, layer_table, method_of, runs_table, warnings
 
@@ -71,17 +71,17 @@ def _content(runs: Sequence[Run], comparison: Comparison | None) -> list[Markup]
 
 
 def _quality(comparison: Comparison | None) -> list[Markup]:
-    plot = tag("div", quality_plot(comparison), class_="plots")
+    plots = tag("div", *quality_plots(comparison), class_="plots")
     if comparison is None:
-        return [plot]
-    return [plot, tag("div", tag("h3", "Beside the dense model"), comparison_table(comparison), class_="panel")]
+        return [plots]
+    return [plots, tag("div", tag("h3", "Beside the dense model"), comparison_table(comparison), class_="panel")]
 
 
 def _section(run: Run, comparison: Comparison | None, *, alone: bool = True) -> list[Markup]:
     """All about one run; the comparison only where it is `alone` on the page."""
     plots = [error_plot(run), sparsity_plot(run), time_plot(run), memory_plot(run)]
     if alone:
-        plots.append(quality_plot(comparison))
+        plots += quality_plots(comparison)
     table = (
         [tag("div", tag("h3", "Beside the dense model"), comparison_table(comparison), class_="panel")]
         if comparison
@@ -108,7 +108,8 @@ def _subtitle(run: Run) -> str:
     parts += [f"format {facts.format}"] if facts.format else []
     machine = session or {}
     parts += [f"{machine[key]} {key}" for key in ("threads",) if machine.get(key)]
-    parts += [str(machine[key]) for key in ("gpu", "native") if machine.get(key)] or [facts.native]
+    parts += [str(machine[key]) for key in ("gpu",) if machine.get(key)]
+    parts += [facts.native.removeprefix("loaded, ")]
     parts += [f"torch {facts.torch}"] if facts.torch else []
     return " · ".join(part for part in parts if part)
 
@@ -137,7 +138,7 @@ def _cards(run: Run) -> Markup:
     if errors:
         cards.append((short(sum(errors) / len(errors)), "mean relative error", f"largest {short(max(errors))}"))
     if run.seconds is not None:
-        starts = f"in {len(run.sessions)} starts" if len(run.sessions) > 1 else ""
+        starts = f"in {len(run.sessions)} starts" if len(run.sessions) > 1 else "without starting up"
         cards.append((f"{run.seconds:,.1f} s", "time", starts))
     if run.peak_bytes:
         gpu = max((event.gpu_peak_bytes or 0 for events in run.sessions for event in events), default=0)

@@ -57,7 +57,7 @@ def _log_ticks(low: float, high: float) -> list[float]:
         every = max(1, len(decades) // 8)
         ticks = [factor * 10.0**decade for decade in decades[::every] for factor in factors]
         inside = [tick for tick in ticks if low <= tick <= high]
-        if len(inside) >= 3:
+        if len(inside) >= 4:
             return inside
     return inside or [low, high]
 
@@ -124,7 +124,9 @@ class Chart:
         if y is not None:
             place = self.at(self.x.low, y)[1]
             line = tag("line", x1=LEFT, x2=right, y1=place, y2=place, class_=class_)
-            self.marks += [line, tag("text", text, x=right - 4, y=place - 5, class_="note", text_anchor="end")]
+            self.marks.append(line)
+            if text:
+                self.note(right - 4, place - 5, text, "end")
 
     def note(self, x: float, y: float, text: str, anchor: str = "start") -> None:
         """A text at a place of the drawing."""

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from ..divergence import Comparison
+from ..divergence import Comparison, Quality
 from ..report import human_bytes
 from .chart import BOTTOM, HEIGHT, RIGHT, WIDTH, Axis, Chart, legend, short, span
 from .markup import Markup, tag
@@ -121,7 +121,7 @@ def memory_plot(run: Run) -> Markup:
     if not run.sessions or not (run.seconds and run.peak_bytes):
         return figure(title, None, "No memory was kept: the folder holds no fmcompress-measured.jsonl.")
     events = [event for session in run.sessions for event in session]
-    unit, size = next(unit for unit in UNITS if run.peak_bytes >= unit[1])
+    unit, size = _unit(run.peak_bytes)
     most = max(run.peak_bytes, *(event.gpu_peak_bytes or 0 for event in events))
     y = Axis(0, 1.15 * most / size, f"memory ({unit})")
     chart, begin = Chart(Axis(0, run.seconds, "seconds"), y), 0.0
@@ -143,39 +143,64 @@ def memory_plot(run: Run) -> Markup:
     return figure(title, chart.render(title), reading, names)
 
 
-def quality_plot(comparison: Comparison | None) -> Markup:
-    """Perplexity against bytes, a dot a model."""
-    title = "Perplexity against size"
+def quality_plots(comparison: Comparison | None) -> list[Markup]:
+    """Perplexity and KL divergence against bytes, a dot a model."""
     if comparison is None:
         reading = (
             "Add --dense MODEL --text heldout.txt to evaluate, or --eval FILE with what eval --compare --json printed."
         )
-        return figure(title, None, reading)
-    models = [model for model in comparison.models if _drawable(model.perplexity)]
+        return [figure("Perplexity against size", None, reading)]
+    tokens = f"On {comparison.predicted_tokens:,} tokens in windows of {comparison.sequence_length}; lower is better"
+    models, first = comparison.models, comparison.models[0].perplexity
+    return [
+        _against_size(
+            "Perplexity against size", "perplexity", models, lambda model: model.perplexity,
+            f"{tokens}, and further left is smaller. The dashed line is the dense model.", rule=first,
+        ),
+        _against_size(
+            "KL divergence against size", "KL (nats a token)", models[1:], lambda model: model.kl_mean,
+            f"{tokens}: how far the next-token probabilities are from the dense model's, 0 for the same.",
+        ),
+    ]  # fmt: skip
+
+
+def _against_size(
+    title: str,
+    label: str,
+    models: Sequence[Quality],
+    value: Callable[[Quality], float],
+    reading: str,
+    rule: float | None = None,
+) -> Markup:
+    models = [model for model in models if _drawable(value(model))]
     if not models:
-        return figure(title, None, "Every perplexity is infinite.")
-    unit, size = next(u for u in UNITS if max(model.checkpoint_bytes for model in models) >= u[1] or u[1] == 1)
-    values = [model.perplexity for model in models]
+        return figure(title, None, "No model has a value that could be drawn.")
+    unit, size = _unit(max(model.checkpoint_bytes for model in models))
+    values = [value(model) for model in models]
     log = max(values) > 8 * min(values)
     x = Axis(0, 1.08 * max(model.checkpoint_bytes for model in models) / size or 1.0, f"tensors on disk ({unit})")
-    chart = Chart(x, Axis(*span(values, log=log, pad=0.12), f"perplexity{' (log)' if log else ''}", log=log))
-    chart.rule(y=models[0].perplexity, text="")
+    chart = Chart(x, Axis(*span(values, log=log, pad=0.12), f"{label}{', log' if log else ''}", log=log))
+    if rule is not None and _drawable(rule):
+        chart.rule(y=rule)
     taken: list[tuple[float, float]] = []
-    for model in sorted(models, key=lambda model: -model.perplexity):
-        kind = models.index(model)
-        x_value, name = model.checkpoint_bytes / size, Path(model.model).name
-        text = f"{model.model}: perplexity {short(model.perplexity)}, {human_bytes(model.checkpoint_bytes)}"
-        chart.series([(x_value, model.perplexity, text)], kind, r=5.5)
-        at, height = chart.at(x_value, model.perplexity)
-        height += 4
-        while any(abs(height - other) < 14 and abs(at - across) < 150 for across, other in taken):
-            height += 14
-        taken.append((at, height))
-        left = at < WIDTH - RIGHT - 190
-        height = min(height, HEIGHT - BOTTOM - 3)
-        chart.note(at + (10 if left else -10), height, name, "start" if left else "end")
-    reading = (
-        f"On {comparison.predicted_tokens:,} tokens in windows of {comparison.sequence_length}; "
-        "lower and further left is better. The dashed line is the dense model."
-    )
+    for model in sorted(models, key=value, reverse=True):
+        place = model.checkpoint_bytes / size, value(model)
+        text = f"{model.model}: {label} {short(place[1])}, {human_bytes(model.checkpoint_bytes)}"
+        chart.series([(*place, text)], models.index(model) + (rule is None), r=5.5)
+        _label(chart, *chart.at(*place), Path(model.model).name, taken)
     return figure(title, chart.render(title), reading)
+
+
+def _label(chart: Chart, across: float, height: float, name: str, taken: list[tuple[float, float]]) -> None:
+    """Write a name beside a dot, below the names that were written there before."""
+    height += 4
+    while any(abs(height - other) < 14 and abs(across - there) < 150 for there, other in taken):
+        height += 14
+    taken.append((across, height))
+    left = across < WIDTH - RIGHT - 190
+    chart.note(across + (10 if left else -10), min(height, HEIGHT - BOTTOM - 3), name, "start" if left else "end")
+
+
+def _unit(most: int) -> tuple[str, int]:
+    """The unit in which a number of bytes is written, and its bytes."""
+    return next(unit for unit in UNITS if most >= unit[1] or unit[1] == 1)
