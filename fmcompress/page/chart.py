@@ -59,7 +59,7 @@ def _log_ticks(low: float, high: float) -> list[float]:
         inside = [tick for tick in ticks if low <= tick <= high]
         if len(inside) >= 4:
             return inside
-    return inside or [low, high]
+    return inside if len(inside) > 1 else _linear_ticks(low, high, whole=False)
 
 
 def span(values: Iterable[float], *, log: bool = False, pad: float = 0.06) -> tuple[float, float]:
