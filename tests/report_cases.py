@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from fmcompress.checkpoint.layout import FACTS, MEASURED
+from fmcompress.divergence import Comparison, Quality
 
 KINDS = ("self_attn.q_proj", "self_attn.k_proj", "mlp.up_proj", "mlp.down_proj")
 HOSTILE = (
@@ -49,6 +50,14 @@ def _events(layers: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [*events, {"at_s": 2.0 + len(layers), "block": 0, "finished": True, **memory}]
 
 
+def quality(model: str, perplexity: float = 20.0, size: int = 1 << 20) -> Quality:
+    return Quality(model, perplexity, 3.0, 1.1, 0.01, 0.05, 0.5, 0.9, size, 16.0)
+
+
+def comparison(*names: str) -> Comparison:
+    return Comparison([quality(name, 20.0 + number) for number, name in enumerate(names)], 630, 10, 64)
+
+
 class Page(HTMLParser):
     """What a browser would find: elements with their attributes, the texts outside of style and script, figures."""
 
@@ -63,7 +72,7 @@ class Page(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         assert len(dict(attrs)) == len(attrs), f"{tag}: an attribute twice"
         self.elements.append((tag, dict(attrs)))
-        if tag not in ("meta", "input"):
+        if tag not in ("meta", "input", "img"):
             self.open.append(tag)
 
     def handle_endtag(self, tag: str) -> None:
@@ -72,7 +81,7 @@ class Page(HTMLParser):
     def handle_data(self, data: str) -> None:
         if self.open and self.open[-1] in ("style", "script"):
             self.raw += data
-        elif self.open and self.open[-1] == "title":
+        elif self.open == ["html", "head", "title"]:
             self.title += data
         else:
             self.text += data

@@ -78,9 +78,6 @@ def test_faults_would_be_seen(chromium: str, tmp_path: Path, script: str) -> Non
 @pytest.mark.parametrize(
     "more", ["<script>alert(1)</script>", "<img src='https://example.com/a.png'>", "<p style='color: red'>"]
 )
-@pytest.mark.parametrize(
-    "more", ["<script>alert(1)</script>", "<img src='https://example.com/a.png'>", "<p style='color: red'>"]
-)
 def test_the_policy_stops_what_is_not_ours(chromium: str, tmp_path: Path, more: str) -> None:
     _, faults = opened(chromium, tmp_path, made(tmp_path).replace("<main>", f"<main>{more}", 1))
     assert any("Content Security Policy" in fault for fault in faults)
