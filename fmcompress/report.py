@@ -15,7 +15,6 @@ from rich.text import Text
 from .plan import Plan
 
 if TYPE_CHECKING:
-    from .divergence import Comparison
     from .gradients.op_speeds import OpSpeeds
     from .gradients.traffic import Traffic
     from .runtime.generation import DecodeSpeed
@@ -174,26 +173,6 @@ def _how_to_read(facts: dict[str, Any]) -> str:
         "\ntransformers does not load packed weights: "
         "fmcompress generate and fmcompress.runtime.load do, fmcompress unpack makes them dense again"
     )
-
-
-def comparison_table(comparison: "Comparison") -> Table:
-    """What `eval --compare` prints: a line a model, the reference first; KL in nats a token."""
-    table = Table(box=None, pad_edge=False)
-    titles = "perplexity", "ratio", "KL mean", "KL p99", "KL max", "top-1 agreement", "tensors", "bits a weight"
-    table.add_column("model")
-    for title in titles:
-        table.add_column(title, justify="right")
-    for model in comparison.models:
-        table.add_row(
-            Text(printable(model.model)),
-            f"{model.perplexity:.4f}",
-            f"{model.ratio:.4f}",
-            *(f"{nats:.5f}" for nats in (model.kl_mean, model.kl_p99, model.kl_max)),
-            f"{100 * model.top1_agreement:.2f} %",
-            human_bytes(model.checkpoint_bytes),
-            f"{model.bits_per_weight:.2f}",
-        )
-    return table
 
 
 def decode_table(speeds: "Sequence[DecodeSpeed]", copy_bytes_per_second: float) -> Table:

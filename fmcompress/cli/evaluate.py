@@ -33,7 +33,8 @@ def evaluate(
     from ..errors import ConfigError
     from ..evaluation import Perplexity
     from ..evaluation import evaluate as run
-    from ..report import Steps, comparison_table, err, finite, out, print_json
+    from ..report import Steps, err, finite, out, print_json
+    from ..tables import comparison_table
 
     if len(models) > 1 and not compare:
         raise ConfigError(
