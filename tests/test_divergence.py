@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from compression import run
-from helpers import CPU, invoke, make_checkpoint, make_text
+from helpers import CPU, invoke, make_checkpoint, make_text, streamed
 from torch import Tensor
 
 from fmcompress import divergence, evaluation
@@ -77,9 +77,11 @@ def assert_close(got: Quality, want: dict[str, Any]) -> None:
         assert name == "model" or getattr(got, name) == pytest.approx(value, rel=2e-4, abs=1e-6), name
 
 
-def test_figures_are_those_of_whole_models(home: Path) -> None:
-    windows = windows_of(home)
-    result = compare([home / "model", *(home / form for form in FORMS)], home / "held.txt", LENGTH, CPU)
+@pytest.mark.parametrize("most", [None, 1])
+def test_figures_are_those_of_whole_models(home: Path, most: int | None) -> None:
+    windows = windows_of(home)[:most]
+    models = [home / "model", *(home / form for form in FORMS)]
+    result = compare(models, home / "held.txt", LENGTH, CPU, max_windows=most)
     assert (result.windows, result.predicted_tokens) == (len(windows), len(windows) * (LENGTH - 1))
     for got, form in zip(result.models[1:], FORMS, strict=True):
         want = expected(home, form, windows)
@@ -130,6 +132,27 @@ def test_logits_are_held_in_slices(home: Path, monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.setattr(evaluation, "LOGIT_BYTES", 4 * 2048 * at_once)
     assert_close(compare(models, text, LENGTH, CPU).models[1], vars(straight))
     assert max(seen) <= at_once
+
+
+@pytest.mark.parametrize("kind", ["opt", "gemma2"])  # positions that are learned, logits that are capped
+def test_what_follows_the_last_block_may_be_cut_anywhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    from transformers import CONFIG_MAPPING, AutoModelForCausalLM
+
+    sizes = {"vocab_size": 128, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "head_dim": 8}
+    more = {"ffn_dim": 64, "word_embed_proj_dim": 32} if kind == "opt" else {"intermediate_size": 64}
+    torch.manual_seed(0)
+    config = CONFIG_MAPPING[kind](**sizes, **more, max_position_embeddings=32)
+    AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path)
+    model, windows = streamed(tmp_path), torch.arange(2 * 32).view(2, 32)
+    hidden = evaluation.final_hidden(model, windows, lambda block: None)
+    for at_once in (1, 7, 100):
+        monkeypatch.setattr(evaluation, "LOGIT_BYTES", 4 * 128 * at_once)
+        slices = list(evaluation.predictions(model, hidden))
+        assert torch.cat([targets.flatten() for _, _, targets in slices]).equal(windows[:, 1:].flatten())
+        got = torch.cat([model.logits(tokens, states).flatten(0, 1) for tokens, states, _ in slices])
+        torch.testing.assert_close(got, model.logits(*hidden[0])[:, :-1].flatten(0, 1), rtol=0, atol=1e-5)
 
 
 def test_long_texts_run_in_parts(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

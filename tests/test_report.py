@@ -1,7 +1,9 @@
 """What `fmcompress report` reads, draws and refuses; tests/test_report_page.py opens it in a browser."""
 
+import errno
 import json
 import math
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -180,6 +182,27 @@ def test_command_in_a_folder(
     monkeypatch.chdir(tmp_path / "here")
     assert invoke(capsys, "report", ".", "-o", "../r.html").code == 0
     assert "here" in Page((tmp_path / "r.html").read_text()).text
+
+
+def test_full_disk(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The page that was there stays."""
+    file = tmp_path / "a.html"
+    assert invoke(capsys, "report", home / "out", "-o", file).code == 0
+    before, real = folder_bytes(tmp_path), Path.write_bytes
+
+    def full(path: Path, data: bytes) -> int:
+        real(path, data[:100])
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    outcome = invoke(capsys, "report", home / "packed", "-o", file)
+    assert (outcome.code, outcome.stderr) == (
+        2,
+        f"error: {file}: cannot be written (the disk is full). Make room or choose another place.\n",
+    )
+    assert folder_bytes(tmp_path) == before
 
 
 REFUSED: dict[str, tuple[list[object], str]] = {

@@ -25,6 +25,7 @@ def report(
     json: Annotated[bool, typer.Option("--json", help="As JSON on standard output.")] = False,
 ) -> None:
     """One self-contained HTML page about runs: errors, zeros, time and memory, and perplexity against size."""
+    from ..checkpoint import read_error, write_error
     from ..config import pick_device
     from ..divergence import compare
     from ..errors import ConfigError
@@ -37,8 +38,11 @@ def report(
         raise ConfigError("--eval holds results, and --text measures them. Give one of them.")
     if output.is_dir() or not output.parent.is_dir():
         raise ConfigError(f"--output: {output} cannot be written. Give a file in a folder that exists.")
-    if output.exists() and not is_page(output):
-        raise ConfigError(f"--output: {output} is there and is no page of fmcompress. Choose another name.")
+    try:
+        if output.exists() and not is_page(output):
+            raise ConfigError(f"--output: {output} is there and is no page of fmcompress. Choose another name.")
+    except OSError as error:
+        raise read_error(output, error) from None
     found = [read_run(folder) for folder in runs]
     comparison = None if evaluated is None else read_comparison(evaluated)
     if text is not None and dense is not None:
@@ -52,8 +56,12 @@ def report(
             )  # fmt: skip
     page = page_of(found, comparison).encode()
     part = output.with_name(f"{output.name}.partial")
-    part.write_bytes(page)
-    os.replace(part, output)
+    try:
+        part.write_bytes(page)
+        os.replace(part, output)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise write_error(output, error) from None
     if json:
         print_json({"report": str(output), "runs": [str(run.folder) for run in found], "bytes": len(page)})
         return

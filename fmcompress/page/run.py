@@ -117,14 +117,15 @@ class Run:
     @cached_property
     def blocks(self) -> tuple[int, int] | None:
         """(finished, all), where it was measured."""
-        if not self.sessions or self.sessions[-1][0].run is None:
+        if not self.sessions:
             return None
-        told = self.sessions[-1][0].run
-        done = {
-            event.block for events in self.sessions for event in events if event.finished and event.block is not None
-        }
-        total = told.get("blocks")
-        return (len(done), total) if isinstance(total, int) and total >= len(done) else None
+        begin, *events = self.sessions[-1]
+        told = begin.run or {}
+        before, total = told.get("done"), told.get("blocks")
+        done = sum(event.finished and event.block is not None for event in events)
+        if not (isinstance(before, int) and isinstance(total, int) and 0 <= before + done <= total):
+            return None
+        return before + done, total
 
     @cached_property
     def layer_seconds(self) -> dict[str, dict[str, float]]:
