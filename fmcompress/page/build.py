@@ -51,66 +51,53 @@ def _source(text: str) -> str:
 
 
 def _content(runs: Sequence[Run], comparison: Comparison | None) -> list[Markup]:
+    quality = quality_plots(comparison)
+    beside = [_panel("Beside the dense model", comparison_table(comparison))] if comparison is not None else []
+    hint = f"Written by fmcompress {__version__}. Point at a mark to read its values, at a name to dim the others."
     if len(runs) == 1:
-        parts = [tag("h1", runs[0].name), *_section(runs[0], comparison)]
+        parts = [tag("h1", runs[0].name), *_section(runs[0], quality, beside)]
     else:
-        parts = [
-            tag("h1", f"{len(runs)} runs"),
-            tag("div", tag("h3", "Side by side"), runs_table(runs), class_="panel"),
-        ]
-        parts += [*_quality(comparison)]
+        parts = [tag("h1", f"{len(runs)} runs"), _panel("Side by side", runs_table(runs))]
+        parts += [tag("div", *quality, class_="plots"), *beside]
         for run in runs:
-            parts += [tag("h2", run.name), *_section(run, None, alone=False)]
-    return [
-        *parts,
-        tag(
-            "footer",
-            f"Written by fmcompress {__version__}. Point at a mark to read its values, at a name to dim the others.",
-        ),
-    ]
+            parts += [tag("h2", run.name), *_section(run)]
+    return [*parts, tag("footer", hint)]
 
 
-def _quality(comparison: Comparison | None) -> list[Markup]:
-    plots = tag("div", *quality_plots(comparison), class_="plots")
-    if comparison is None:
-        return [plots]
-    return [plots, tag("div", tag("h3", "Beside the dense model"), comparison_table(comparison), class_="panel")]
-
-
-def _section(run: Run, comparison: Comparison | None, *, alone: bool = True) -> list[Markup]:
-    """All about one run; the comparison only where it is `alone` on the page."""
-    plots = [error_plot(run), sparsity_plot(run), time_plot(run), memory_plot(run)]
-    if alone:
-        plots += quality_plots(comparison)
-    table = (
-        [tag("div", tag("h3", "Beside the dense model"), comparison_table(comparison), class_="panel")]
-        if comparison
-        else []
-    )
+def _section(run: Run, more_plots: Sequence[Markup] = (), more_tables: Sequence[Markup] = ()) -> list[Markup]:
+    """All about one run, and what else the page has where it is the only one."""
+    plots = [error_plot(run), sparsity_plot(run), time_plot(run), memory_plot(run), *more_plots]
+    found = {"warnings": ("Look at", warnings(run)), "notes": ("Notes", run.facts.notes)}
     return [
         tag("p", _subtitle(run), class_="what"),
         *_progress(run),
         _cards(run),
-        *_panel("Look at", warnings(run), "panel warnings"),
-        *_panel("Notes", run.facts.notes, "panel notes"),
+        *(
+            _panel(title, tag("ul", *(tag("li", line) for line in lines)), kind)
+            for kind, (title, lines) in found.items()
+            if lines
+        ),
         tag("div", *plots, class_="plots"),
-        *table,
+        *more_tables,
         layer_table(run),
     ]
 
 
+def _panel(title: str, content: Markup, kind: str = "") -> Markup:
+    return tag("div", tag("h3", title), content, class_=f"panel {kind}".strip())
+
+
 def _subtitle(run: Run) -> str:
-    facts, session = run.facts, run.sessions[-1][0].run if run.sessions else None
+    facts, machine = run.facts, (run.sessions[-1][0].run or {}) if run.sessions else {}
     parts = [
         method_of(run),
         f"{facts.calibration_tokens:,} calibration tokens" if facts.calibration_tokens else "no calibration",
+        f"format {facts.format}" if facts.format else "",
+        f"{machine['threads']} threads" if machine.get("threads") else "",
+        str(machine.get("gpu") or ""),
+        facts.native.removeprefix("loaded, "),
+        f"torch {facts.torch}" if facts.torch else "",
     ]
-    parts += [f"format {facts.format}"] if facts.format else []
-    machine = session or {}
-    parts += [f"{machine[key]} {key}" for key in ("threads",) if machine.get(key)]
-    parts += [str(machine[key]) for key in ("gpu",) if machine.get(key)]
-    parts += [facts.native.removeprefix("loaded, ")]
-    parts += [f"torch {facts.torch}"] if facts.torch else []
     return " · ".join(part for part in parts if part)
 
 
@@ -145,9 +132,3 @@ def _cards(run: Run) -> Markup:
         cards.append((human_bytes(run.peak_bytes), "peak memory", f"GPU {human_bytes(gpu)}" if gpu else ""))
     items = [tag("li", tag("span", what), tag("b", value), tag("small", more)) for value, what, more in cards]
     return tag("ul", joined(items), class_="cards")
-
-
-def _panel(title: str, lines: Sequence[str], class_: str) -> list[Markup]:
-    if not lines:
-        return []
-    return [tag("div", tag("h3", title), tag("ul", *(tag("li", line) for line in lines)), class_=class_)]

@@ -140,6 +140,8 @@ def memory_plot(run: Run) -> Markup:
     chart.rule(y=run.peak_bytes / size, text=f"peak {human_bytes(run.peak_bytes)}")
     names = ["resident", "on the GPU"] if on_gpu else []
     reading = "Resident memory of the process at the end of every layer; thin lines are ends of blocks."
+    if len(run.sessions) > 1:
+        reading += " At the dotted line --resume went on."
     return figure(title, chart.render(title), reading, names)
 
 
