@@ -1,0 +1,26 @@
+"""Which form of a checkpoint a run writes."""
+
+from torch import nn
+
+from .block_solver import Job
+from .formats import CompressedTensorsOutput, DenseOutput, LayerStore, Output, PackedOutput
+from .preflight import encoded_space
+from .workspace import Workspace
+
+
+def output_of(job: Job, workspace: Workspace) -> Output:
+    """The writer of the form that was asked for."""
+    config, store = job.config, LayerStore(workspace.partial / "layers")
+    if config.written_as == "dense":
+        return DenseOutput(job.source, workspace.output)
+    needed = encoded_space(job.source, job.layers, job.plan)
+    if config.written_as == "packed":
+        return PackedOutput(job.source, workspace.output, store, needed, config.target())
+    grid, chosen = config.grid(), {layer.tensor for some in job.layers for layer in some.values()}
+    assert grid is not None
+    if job.streamed is None:
+        targets, ignore = sorted(name.removesuffix(".weight") for name in chosen), []
+    else:
+        linears = [(n, m) for n, m in job.streamed.model.named_modules() if isinstance(m, nn.Linear)]
+        targets, ignore = ["Linear"], sorted(n for n, m in linears if job.streamed.tensor_name(m) not in chosen)
+    return CompressedTensorsOutput(job.source, workspace.output, store, needed, grid, targets, ignore)
