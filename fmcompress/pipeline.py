@@ -29,7 +29,7 @@ from .formats import Output, open_checkpoint
 from .journal import TAKEN_OVER, Journal
 from .layers import choose_layers, choose_tensors, holds_linear
 from .memory import peak_memory_bytes
-from .outputs import output_of
+from .outputs import check_complete, output_of
 from .plan import make_plan
 from .preflight import check_finite, check_layers, format_notes, tokens_notes, zeros_notes
 from .ranks import Ranks
@@ -130,7 +130,7 @@ def compress_checkpoint(
             ranks.share(begun)
             _walk(job, begun["done"], output, partial(_keep, output, journal, observer), observer)
             records = [record for block in journal.records for record in block["layers"]]
-            _check_complete(job, records)
+            check_complete(job, records)
             output.finish(records)
         except (DiskError, CommunicationError):
             raise  # finished blocks stay: --resume goes on when the disk or the other ranks are well again
@@ -156,13 +156,6 @@ def _follow(job: Job, observer: Observer) -> None:
     torch.set_num_threads(begun["threads"])
     _walk(job, begun["done"], None, lambda index, solved: None, observer)
     job.ranks.gather(None)
-
-
-def _check_complete(job: Job, records: list[dict[str, Any]]) -> None:
-    """Every chosen layer must have been solved once, whatever the journal of an earlier run says."""
-    chosen = sorted(layer.tensor for some in job.layers for layer in some.values())
-    if sorted(record["tensor"] for record in records) != chosen:
-        raise CheckpointError("the journal of the earlier run does not name every layer once. Use --force.")
 
 
 def _fingerprint(job: Job) -> dict[str, Any]:
