@@ -19,7 +19,7 @@ from eager import eager_sparsegpt
 from rich.console import Console
 from rich.table import Table
 
-from fmcompress import block_solver, pipeline
+from fmcompress import layer_solver, pipeline
 from fmcompress.config import PruneConfig
 from fmcompress.errors import ConfigError
 from fmcompress.evaluation import evaluate
@@ -81,8 +81,8 @@ def prune_and_score(case: Case, method: str, target: dict, scratch: Path) -> dic
     config = PruneConfig(method=name, true_sequential=sequential, refit=method.endswith("+refit"), **options)
     begin = time.perf_counter()
     job = pipeline.prepare(case.model, config, case.calibration if config.needs_data else None, CPU)
-    solver = eager if method == "eager" else block_solver.solve
-    with mock.patch.object(block_solver, "solve", solver), RunProgress(job.plan.layers, quiet=True) as progress:
+    solver = eager if method == "eager" else layer_solver.solve
+    with mock.patch.object(layer_solver, "solve", solver), RunProgress(job.plan.layers, quiet=True) as progress:
         facts = pipeline.compress_checkpoint(job, out, progress)
     seconds = time.perf_counter() - begin
     score = evaluate(out, case.text, LENGTH, CPU, max_windows=case.windows)

@@ -1,6 +1,6 @@
 """Solving the chosen layers of one block, once its weights are loaded."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import torch
@@ -8,14 +8,13 @@ from torch import Tensor, nn
 
 from .calibration import Batch, Group, HessianCollector, StreamedModel
 from .checkpoint import Checkpoint
-from .config import PruneConfig, QuantizeConfig, RunConfig
+from .config import RunConfig
 from .errors import CalibrationError
 from .exchange import Solved, share_solved, sum_groups
+from .layer_solver import solve_by_weight, solve_with_data
 from .layers import Chosen, Layer
-from .layerwise import NM, LayerResult, Pattern, solve
+from .layerwise import NM, LayerResult
 from .plan import Plan, solve_flops
-from .pruning import admm, magnitude, refit, wanda
-from .quantization import round_to_nearest
 from .ranks import Ranks, assign
 
 
@@ -27,6 +26,9 @@ class Observer(Protocol):
 
     def layer(self, block: int, record: dict[str, Any]) -> None:
         """A layer of a block was solved."""
+
+    def training(self, block: int, done: int, steps: int) -> None:
+        """So many of the steps that reconstruct a block are done."""
 
     def block(self, block: int) -> None:
         """A block is finished and on disk."""
@@ -123,9 +125,9 @@ def _solve_layer(job: Job, index: int, name: str, group: Group | None, observer:
     layer = job.layers[index][name]
     weight = job.source.read(layer.tensor).to(job.device)
     if group is None:
-        result = _without_data(job.config, layer, weight)
+        result = solve_by_weight(job.config, layer.tensor, weight)
     else:
-        result = _with_data(job.config, layer, weight, group, group.energy[name])
+        result = solve_with_data(job.config, layer.tensor, weight, group.hessian, group.energy[name])
         _replace_weight(layer, result)
     record = _record(layer.tensor, result, job.config, 0 if group is None else group.tokens)
     observer.layer(index, {**record, "seconds": result.seconds})
@@ -135,58 +137,6 @@ def _solve_layer(job: Job, index: int, name: str, group: Group | None, observer:
 def _replace_weight(layer: Layer, result: LayerResult) -> None:
     assert layer.module is not None
     layer.module.weight.data = result.weight.to(layer.module.weight.dtype)
-
-
-def _with_data(config: RunConfig, layer: Layer, weight: Tensor, group: Group, energy: float) -> LayerResult:
-    target = config.target()
-    if not isinstance(config, PruneConfig) or target is None:
-        return _swept(config, layer, weight, group, energy)
-    if config.method == "admm":
-        return admm(weight, group.hessian, target, name=layer.tensor)
-    result = (
-        _swept(config, layer, weight, group, energy)
-        if config.method == "sparsegpt"
-        else _scored(config.method, layer, weight, group, target)
-    )
-    if not config.refit:
-        return result
-    fitted = refit(weight, result.weight, group.hessian, name=layer.tensor)
-    return replace(fitted, damping=result.damping, seconds={**result.seconds, **fitted.seconds})
-
-
-def _scored(method: str, layer: Layer, weight: Tensor, group: Group, target: Pattern) -> LayerResult:
-    if method == "wanda":
-        return wanda(weight, group.hessian, target, name=layer.tensor)
-    return magnitude(weight, target, group.hessian, name=layer.tensor)
-
-
-def _swept(config: RunConfig, layer: Layer, weight: Tensor, group: Group, energy: float) -> LayerResult:
-    block_size = config.block_size if isinstance(config, PruneConfig) else 128
-    keep_zeros = isinstance(config, QuantizeConfig) and config.keep_zeros
-    return solve(
-        weight,
-        group.hessian,
-        config.target(),
-        config.grid(),
-        damping=config.damping,
-        block_size=block_size,
-        activation_order=config.activation_order,
-        output_energy=energy,
-        name=layer.tensor,
-        keep_zeros=keep_zeros,
-    )
-
-
-def _without_data(config: RunConfig, layer: Layer, weight: Tensor) -> LayerResult:
-    target, grid = config.target(), config.grid()
-    if target is None:
-        assert grid is not None
-        return round_to_nearest(weight, grid, name=layer.tensor)
-    pruned = magnitude(weight, target, name=layer.tensor)
-    if grid is None:
-        return pruned
-    rounded = round_to_nearest(pruned.weight, grid, name=layer.tensor)
-    return replace(rounded, seconds={**pruned.seconds, "round": rounded.seconds["solve"]})
 
 
 def _record(tensor: str, result: LayerResult, config: RunConfig, tokens: int) -> dict[str, Any]:

@@ -28,6 +28,7 @@ from .exchange import SharedReader, Solved
 from .formats import Output, open_checkpoint
 from .journal import TAKEN_OVER, Journal
 from .layers import choose_layers, choose_tensors, holds_linear
+from .measured import Recorder
 from .memory import peak_memory_bytes
 from .outputs import check_complete, output_of
 from .plan import make_plan
@@ -125,10 +126,11 @@ def compress_checkpoint(
             torch.set_num_threads(journal.fingerprint["threads"])
         for text in job.notes:
             observer.note(text)
+        recorder = Recorder(workspace.partial, job.device, observer, begin)
         try:
             begun = {"done": len(journal.records), "threads": torch.get_num_threads()}
             ranks.share(begun)
-            _walk(job, begun["done"], output, partial(_keep, output, journal, observer), observer)
+            _walk(job, begun["done"], output, partial(_keep, output, journal, recorder), recorder)
             records = [record for block in journal.records for record in block["layers"]]
             check_complete(job, records)
             output.finish(records)
@@ -141,9 +143,10 @@ def compress_checkpoint(
         written = open_checkpoint(workspace.output)
         facts = _facts(job, records, written)
         facts["fingerprint"] = {key: value for key, value in fingerprint.items() if key not in TAKEN_OVER}
+        recorder.finished()
         workspace.publish(facts)
     ranks.gather(None)  # torchrun ends a run of which one rank ends badly, at whatever the others are
-    # what differs from one run to the next stays out of the file, so that equal runs write equal bytes
+    # what differs from one run to the next stands in a file of its own, so that equal runs write equal bytes
     measured = {"seconds": time.perf_counter() - begin, "peak_memory_bytes": peak_memory_bytes()}
     return {**facts, "out": str(out), **measured, "ranks": ranks.count, "exchange_seconds": ranks.seconds}
 

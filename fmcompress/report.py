@@ -1,6 +1,7 @@
 """What a person sees: progress, tables, one red line for an error."""
 
 import json
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -41,6 +42,15 @@ def printable(text: str) -> str:
 def print_json(value: Any) -> None:
     """One JSON document on standard output."""
     sys.stdout.write(json.dumps(value, indent=1) + "\n")
+
+
+def finite(value: Any) -> Any:
+    """A JSON value without infinities and NaN, which JSON does not have: null in their place."""
+    if isinstance(value, dict):
+        return {key: finite(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [finite(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def show_text(piece: str) -> None:
@@ -91,6 +101,11 @@ class RunProgress:
         self.bar.update(self.task, completed=self.done, description=facts)
         if not self.quiet and not err.is_terminal:
             err.print(facts, soft_wrap=True, markup=False)
+
+    def training(self, block: int, done: int, steps: int) -> None:
+        """See block_solver.Observer."""
+        where = f"block {block + 1}/{self.blocks}"
+        self.bar.update(self.task, description=f"{where} · reconstruction, step {done} of {steps}")
 
     def block(self, block: int) -> None:
         """See block_solver.Observer."""

@@ -1,7 +1,7 @@
 """A transformers language model of which only the part that runs holds weights."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -29,11 +29,14 @@ class Batch:
     hidden  [sequences, length, width] what the next block is given; replaced block by block
     calls   per block: the other positional and the keyword arguments that the model itself passes to it
     real    [sequences, length] bool, False at padding; None where there is none
+    dense   [sequences, length, width] what the dense model gives the next block, where `hidden` is a changed one's;
+            None if nobody asks
     """
 
     hidden: Tensor
     calls: list[Call] = field(repr=False)
     real: Tensor | None = None
+    dense: Tensor | None = None
 
 
 class _Stop(Exception):
@@ -131,10 +134,10 @@ class StreamedModel:
     def _as_output(self, hidden: Tensor) -> Any:
         return (hidden,) if self._tuples else hidden
 
-    def run_block(self, index: int, block: nn.Module, batch: Batch) -> Tensor:
-        """The output of a loaded block on a batch, whose hidden states stay as they are."""
+    def run_block(self, index: int, block: Callable[..., Any], batch: Batch, hidden: Tensor | None = None) -> Tensor:
+        """The output of a loaded block on a batch, or on other hidden states of its shape; neither changes."""
         args, kwargs = batch.calls[index]
-        output = block(batch.hidden.to(self.device), *args, **kwargs)
+        output = block((batch.hidden if hidden is None else hidden).to(self.device), *args, **kwargs)
         self._tuples = isinstance(output, tuple)
         return output[0] if self._tuples else output
 
