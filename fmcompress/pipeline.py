@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from . import __version__, _backends
 from .block_solver import Job, Observer, solve_block, solve_without_data
@@ -26,13 +25,14 @@ from .checkpoint import Checkpoint
 from .config import RunConfig, pick_dtype
 from .errors import CheckpointError, CommunicationError, ConfigError, DiskError, FmcompressError
 from .exchange import SharedReader, Solved
-from .formats import CompressedTensorsOutput, DenseOutput, LayerStore, Output, PackedOutput, open_checkpoint
+from .formats import Output, open_checkpoint
 from .journal import TAKEN_OVER, Journal
 from .layers import choose_layers, choose_tensors, holds_linear
 from .measured import Recorder
 from .memory import peak_memory_bytes
+from .outputs import check_complete, output_of
 from .plan import make_plan
-from .preflight import check_finite, check_layers, encoded_space, format_notes, tokens_notes, zeros_notes
+from .preflight import check_finite, check_layers, format_notes, tokens_notes, zeros_notes
 from .ranks import Ranks
 from .workspace import Workspace
 
@@ -117,7 +117,7 @@ def compress_checkpoint(
         observer.note(f"{out} is finished already.")
         return {"out": str(out), "finished_before": True, "notes": job.notes}
     check_finite(job.source)
-    output = _output(job, workspace)
+    output = output_of(job, workspace)
     with workspace.open(fingerprint, output) as journal:
         assert journal.fingerprint is not None
         output.confirm(record for block in journal.records for record in block["layers"])
@@ -131,9 +131,8 @@ def compress_checkpoint(
             begun = {"done": len(journal.records), "threads": torch.get_num_threads()}
             ranks.share(begun)
             _walk(job, begun["done"], output, partial(_keep, output, journal, recorder), recorder)
-            ranks.gather(None)  # the others may leave
             records = [record for block in journal.records for record in block["layers"]]
-            _check_complete(job, records)
+            check_complete(job, records)
             output.finish(records)
         except (DiskError, CommunicationError):
             raise  # finished blocks stay: --resume goes on when the disk or the other ranks are well again
@@ -146,6 +145,7 @@ def compress_checkpoint(
         facts["fingerprint"] = {key: value for key, value in fingerprint.items() if key not in TAKEN_OVER}
         recorder.finished()
         workspace.publish(facts)
+    ranks.gather(None)  # torchrun ends a run of which one rank ends badly, at whatever the others are
     # what differs from one run to the next stands in a file of its own, so that equal runs write equal bytes
     measured = {"seconds": time.perf_counter() - begin, "peak_memory_bytes": peak_memory_bytes()}
     return {**facts, "out": str(out), **measured, "ranks": ranks.count, "exchange_seconds": ranks.seconds}
@@ -159,31 +159,6 @@ def _follow(job: Job, observer: Observer) -> None:
     torch.set_num_threads(begun["threads"])
     _walk(job, begun["done"], None, lambda index, solved: None, observer)
     job.ranks.gather(None)
-
-
-def _output(job: Job, workspace: Workspace) -> Output:
-    """The writer of the form that was asked for."""
-    config, store = job.config, LayerStore(workspace.partial / "layers")
-    if config.written_as == "dense":
-        return DenseOutput(job.source, workspace.output)
-    needed = encoded_space(job.source, job.layers, job.plan)
-    if config.written_as == "packed":
-        return PackedOutput(job.source, workspace.output, store, needed, config.target())
-    grid, chosen = config.grid(), {layer.tensor for some in job.layers for layer in some.values()}
-    assert grid is not None
-    if job.streamed is None:
-        targets, ignore = sorted(name.removesuffix(".weight") for name in chosen), []
-    else:
-        linears = [(n, m) for n, m in job.streamed.model.named_modules() if isinstance(m, nn.Linear)]
-        targets, ignore = ["Linear"], sorted(n for n, m in linears if job.streamed.tensor_name(m) not in chosen)
-    return CompressedTensorsOutput(job.source, workspace.output, store, needed, grid, targets, ignore)
-
-
-def _check_complete(job: Job, records: list[dict[str, Any]]) -> None:
-    """Every chosen layer must have been solved once, whatever the journal of an earlier run says."""
-    chosen = sorted(layer.tensor for some in job.layers for layer in some.values())
-    if sorted(record["tensor"] for record in records) != chosen:
-        raise CheckpointError("the journal of the earlier run does not name every layer once. Use --force.")
 
 
 def _fingerprint(job: Job) -> dict[str, Any]:

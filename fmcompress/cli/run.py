@@ -46,7 +46,7 @@ def run(
                 raise
             refused.append(f"the run itself would be refused: {error}")
         with err.status("reading the model and the calibration text") if speaks else nullcontext():
-            job = prepare(model, options, calibration, target, ranks)
+            job = prepare(model, options, calibration, target, ranks=ranks)
         if not dry_run:
             with RunProgress(job.plan.layers, quiet or not speaks, options.damping) as progress:
                 facts = compress_checkpoint(job, out, progress, resume=resume, force=force)
