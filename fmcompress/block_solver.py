@@ -43,7 +43,8 @@ class Job:
     device: torch.device
     plan: Plan
     streamed: StreamedModel | None = None  # None for a method that does not run the model
-    windows: Tensor | None = None  # [sequences, length] int64 calibration tokens; None for a method without data
+    windows: Tensor | None = None  # [sequences, length] int64 calibration tokens; None where no layer looks at text
+    images: Tensor | None = None  # [count, channels, height, width] pixels; None where no layer looks at images
     notes: list[str] = field(default_factory=list)  # what a person should know before the run
 
 
@@ -52,7 +53,7 @@ Solved = tuple[dict[str, Any], LayerResult]
 
 def solve_without_data(job: Job, index: int, observer: Observer) -> list[Solved]:
     """Solve the chosen layers of a block one by one. Returns records and results."""
-    return [_solve_layer(job, index, name, None, observer) for name in job.layers[index]]
+    return [_solve_layer(job, index, name, None, 0, observer) for name in job.layers[index]]
 
 
 def solve_block(job: Job, index: int, block: nn.Module, batches: list[Batch], observer: Observer) -> list[Solved]:
@@ -61,19 +62,53 @@ def solve_block(job: Job, index: int, block: nn.Module, batches: list[Batch], ob
     if not layers:
         return solved
     groups = _calibrate(job, index, block, batches, layers)
-    for position, group in enumerate(groups):
+    solved += _solve_unreached(job, index, layers, groups, observer)
+    for position, stage in enumerate(_stages(groups, layers)):
         if job.config.true_sequential and position:
-            # the earlier groups of this block are pruned by now: see what this one is given since
-            group = _calibrate(job, index, block, batches, {name: layers[name] for name in group.layers})[0]
-        for name in group.layers:
-            solved.append(_solve_layer(job, index, name, group, observer))
-        group.hessian = torch.empty(0)
+            # the earlier groups of this block are pruned by now: see what these are given since
+            again = {name: layers[name] for group in stage for name in group.layers}
+            stage = _calibrate(job, index, block, batches, again)
+            solved += _solve_unreached(job, index, again, stage, observer)
+        for group in stage:
+            for name in group.layers:
+                few = group.tokens < job.config.min_tokens
+                solved.append(_solve_layer(job, index, name, None if few else group, group.tokens, observer))
+            group.hessian = torch.empty(0)
     return solved
+
+
+def _stages(groups: list[Group], layers: dict[str, Layer]) -> list[list[Group]]:
+    """The groups in order, those of the experts together that have the same part in each."""
+    stages: dict[tuple[int, str], list[Group]] = {}
+    for group in groups:
+        place = layers[group.layers[0]].place
+        assert place is not None
+        stages.setdefault((id(place.module), place.key), []).append(group)
+    return list(stages.values())
+
+
+def _solve_unreached(
+    job: Job, index: int, layers: dict[str, Layer], groups: list[Group], observer: Observer
+) -> list[Solved]:
+    """Solve those of some layers that no token reached without data, where that was asked for.
+
+    Raises CalibrationError for those, and others that too few tokens reached, where it was not.
+    """
+    least = job.config.min_tokens
+    tokens = {name: group.tokens for group in groups for name in group.layers}
+    for name, layer in layers.items() if job.config.few_tokens == "error" else ():
+        if tokens.get(name, 0) < least:
+            way_out = "magnitude" if isinstance(job.config, PruneConfig) else "rtn"
+            raise CalibrationError(
+                f"{layer.tensor}: {tokens.get(name, 0)} calibration tokens reached it, expected at least {least}. Give "
+                f"more of them, add --exclude, or --few-tokens {way_out} to solve it without data."
+            )
+    return [_solve_layer(job, index, name, None, 0, observer) for name in layers if name not in tokens]
 
 
 def _calibrate(job: Job, index: int, block: nn.Module, batches: list[Batch], layers: dict[str, Layer]) -> list[Group]:
     assert job.streamed is not None
-    collector = HessianCollector({name: layer.module for name, layer in layers.items() if layer.module is not None})
+    collector = HessianCollector({name: layer.place for name, layer in layers.items() if layer.place is not None})
     try:
         for batch in batches:
             collector.next_batch(batch.real)
@@ -83,26 +118,22 @@ def _calibrate(job: Job, index: int, block: nn.Module, batches: list[Batch], lay
     groups = list(collector.groups())
     for group in groups:
         group.finish(job.streamed.blocks[index][0])
-    never = layers.keys() - {name for group in groups for name in group.layers}
-    if never:
-        raise CalibrationError(
-            f"{job.streamed.blocks[index][0]}.{min(never)}: no calibration token reached it. Add --exclude."
-        )
     return groups
 
 
-def _solve_layer(job: Job, index: int, name: str, group: Group | None, observer: Observer) -> Solved:
-    layer = job.layers[index][name]
-    weight = job.source.read(layer.tensor).to(job.device)
+def _solve_layer(job: Job, index: int, name: str, group: Group | None, tokens: int, observer: Observer) -> Solved:
+    """Solve a layer from its group, or without data where there is none or too few tokens reached it."""
+    layer, by_data = job.layers[index][name], group is not None
+    weight = layer.read(job.source).to(job.device)
     if group is None:
         result = _without_data(job.config, layer, weight)
     else:
         result = _with_data(job.config, layer, weight, group, group.energy[name])
-        assert layer.module is not None
-        layer.module.weight.data = result.weight.to(layer.module.weight.dtype)
-    record = _record(layer.tensor, result, job.config, 0 if group is None else group.tokens)
+    if layer.place is not None and not layer.place.weight.is_meta:
+        layer.place.weight.copy_(result.weight)
+    record = _record(layer, result, job.config, tokens, by_data=by_data)
     observer.layer(index, {**record, "seconds": result.seconds})
-    return record, result
+    return record, replace(result, weight=result.weight.T.contiguous()) if layer.transposed else result
 
 
 def _with_data(config: RunConfig, layer: Layer, weight: Tensor, group: Group, energy: float) -> LayerResult:
@@ -157,16 +188,19 @@ def _without_data(config: RunConfig, layer: Layer, weight: Tensor) -> LayerResul
     return replace(rounded, seconds={**pruned.seconds, "round": rounded.seconds["solve"]})
 
 
-def _record(tensor: str, result: LayerResult, config: RunConfig, tokens: int) -> dict[str, Any]:
+def _record(layer: Layer, result: LayerResult, config: RunConfig, tokens: int, *, by_data: bool) -> dict[str, Any]:
     rows, cols = result.weight.shape
     target, grid = config.target(), config.grid()
     pattern = {"keep": target.keep, "group": target.group} if isinstance(target, NM) else {}
     levels = {} if grid is None else {"bits": grid.bits, "group_size": grid.group_size, "symmetric": grid.symmetric}
-    measured = {"loss": result.loss, "relative_error": result.relative_error} if tokens else {}
+    measured = {"loss": result.loss, "relative_error": result.relative_error} if by_data else {}
+    solved_by = {"solved_by": config.few_tokens} if config.needs_data and not by_data else {}
     return {
-        "tensor": tensor,
+        "tensor": layer.tensor,
         "rows": rows,
         "cols": cols,
+        **({"transposed": True} if layer.transposed else {}),
+        **solved_by,
         "zeros": result.zeros,
         "sparsity": result.sparsity,
         **pattern,

@@ -3,23 +3,17 @@
 import contextlib
 import hashlib
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from . import __version__, _backends
 from .block_solver import Job, Observer, Solved, solve_block, solve_without_data
-from .calibration import (
-    Batch,
-    StreamedModel,
-    check_text,
-    cut_windows,
-    load_tokenizer,
-    sample_windows,
-    token_stream,
-)
+from .calibration import Batch, StreamedModel, share_equal
+from .calibration_inputs import Files, read_inputs
 from .checkpoint import Checkpoint
 from .config import RunConfig, pick_dtype
 from .errors import CheckpointError, ConfigError, DiskError, FmcompressError
@@ -31,19 +25,23 @@ from .plan import make_plan
 from .preflight import check_finite, check_layers, encoded_space, format_notes, tokens_notes, zeros_notes
 from .workspace import Workspace
 
-POOL = 16  # calibration sequences are drawn from at most so many times as many
 BATCH_TOKENS = 4096  # sequences run together up to this many tokens
+BATCH_IMAGES = 16
 
 
-def prepare(model: Path, config: RunConfig, calibration: Path | None, device: torch.device) -> Job:
+def prepare(
+    model: Path, config: RunConfig, calibration: Path | None, device: torch.device, images: Path | None = None
+) -> Job:
     """Read and check all inputs of a run.
+
+    calibration  a text, or a folder of images
+    images       a folder of images beside a text, for a model that looks at both
 
     Raises CheckpointError, ConfigError or CalibrationError if one of them will not do.
     """
-    if config.needs_data:
-        check_text(calibration)
-    elif calibration is not None:
+    if not config.needs_data and (calibration or images):
         raise ConfigError("calibration: this method looks at no data. Leave it out, or choose another --method.")
+    files = Files.of(calibration, images) if config.needs_data else Files()
     source = open_checkpoint(model)
     if type(source) is not Checkpoint:
         raise ConfigError(f"{model}: its weights are packed or quantized already. Restore them with fmcompress unpack.")
@@ -53,21 +51,11 @@ def prepare(model: Path, config: RunConfig, calibration: Path | None, device: to
     streamed = StreamedModel(source, device, pick_dtype(config.dtype, device, stored))
     layers = choose_layers(streamed, config)
     check_layers(source, layers, config, known=True)
-    longest = getattr(streamed.model.config.get_text_config(), "max_position_embeddings", None)
-    length, notes = config.sequence_length, [*config.without_effect(), *format_notes(config)]
-    if longest is not None and longest < length:
-        length = longest
-        if "sequence_length" in config.model_fields_set:
-            notes.append(f"sequence length {config.sequence_length} lowered to {length}, the model's longest")
-    wanted = config.samples_on(device, length)
-    assert calibration is not None
-    stream = token_stream(load_tokenizer(model), calibration, at_most=POOL * wanted * length)
-    windows = sample_windows(cut_windows(stream, length, str(calibration)), wanted, config.seed)
-    if len(windows) < wanted and config.samples:
-        notes.append(f"calibration holds {len(windows)} sequences, fewer than the {wanted} asked for")
-    notes += [*tokens_notes(layers, windows.numel()), *zeros_notes(source, layers, config)]
-    plan = make_plan(source, streamed, layers, config, len(windows), length)
-    return Job(source, config, layers, device, plan, streamed, windows, notes)
+    inputs = read_inputs(model, streamed, layers, config, files, device)
+    plan = make_plan(source, streamed, layers, config, inputs.by_kind())
+    notes = [*config.without_effect(), *format_notes(config), *inputs.notes]
+    notes += [*tokens_notes(layers, plan.tokens), *zeros_notes(source, layers, config)]
+    return Job(source, config, layers, device, plan, streamed, inputs.windows, inputs.images, notes)
 
 
 def _prepare_without_data(source: Checkpoint, config: RunConfig, device: torch.device) -> Job:
@@ -84,7 +72,7 @@ def _prepare_without_data(source: Checkpoint, config: RunConfig, device: torch.d
         if not known:
             notes.append("layers were chosen by their names, since their roles in the model are not known here")
     check_layers(source, layers, config, known=streamed is not None)
-    return Job(source, config, layers, device, make_plan(source, streamed, layers, config, 0, 0), streamed, None, notes)
+    return Job(source, config, layers, device, make_plan(source, streamed, layers, config, {}), streamed, notes=notes)
 
 
 def compress_checkpoint(
@@ -157,7 +145,7 @@ def _check_complete(job: Job, records: list[dict[str, Any]]) -> None:
 
 def _fingerprint(job: Job) -> dict[str, Any]:
     """What a resumed run must share with the one it goes on with. `threads` is taken over, not compared."""
-    tokens = b"" if job.windows is None else job.windows.numpy().tobytes()
+    inputs = [tensor.numpy().tobytes() for tensor in (job.windows, job.images) if tensor is not None]
     return {
         "fmcompress": __version__,
         "torch": torch.__version__,
@@ -165,7 +153,7 @@ def _fingerprint(job: Job) -> dict[str, Any]:
         "model": job.source.digest(),
         "device": job.device.type,
         **{f"option {key}": value for key, value in job.config.model_dump().items()},
-        "calibration": hashlib.sha256(tokens).hexdigest(),
+        "calibration": hashlib.sha256(b"".join(inputs)).hexdigest(),
         "threads": torch.get_num_threads(),
     }
 
@@ -174,8 +162,8 @@ def _facts(job: Job, records: list[dict[str, Any]], written: Checkpoint) -> dict
     weights = sum(record["rows"] * record["cols"] for record in records)
     zeros = sum(record["zeros"] for record in records)
     solved = {record["tensor"] for record in records}
-    before = sum(job.source.tensors[name].size_bytes for name in solved)
-    after = sum(written.tensors[name].size_bytes for name in solved)
+    before = sum(job.source.entry(name).size_bytes for name in solved)
+    after = sum(written.entry(name).size_bytes for name in solved)
     return {  # bytes_before and bytes_after count the solved layers, checkpoint_bytes_... all tensors
         "fmcompress": __version__,
         "torch": torch.__version__,
@@ -184,6 +172,7 @@ def _facts(job: Job, records: list[dict[str, Any]], written: Checkpoint) -> dict
         "format": job.config.written_as,
         "calibration_sequences": 0 if job.windows is None else len(job.windows),
         "calibration_tokens": 0 if job.windows is None else job.windows.numel(),
+        "calibration_images": 0 if job.images is None else len(job.images),
         "weights": weights,
         "zeros": zeros,
         "sparsity": zeros / max(1, weights),
@@ -201,22 +190,36 @@ def _walk(job: Job, output: Output, journal: Journal, observer: Observer) -> Non
     """All blocks, the finished ones forward only."""
     done, count = len(journal.records), len(job.layers)
     observer.start(count, done)
-    if job.windows is None:
+    if not job.config.needs_data:
         for index in range(done, count):
             _keep(index, solve_without_data(job, index, observer), output, journal, observer)
         return
     streamed = job.streamed
     assert streamed is not None
-    batches = _embed(job) if done < count else []
+    batches: list[Batch] = []
     for index in range(count):
-        if not batches:
-            return
+        last = _last_to_run(job, streamed.stack_at(index))
+        if index > last or last < done:  # nothing of what it makes is needed
+            if index >= done:
+                _keep(index, [], output, journal, observer)
+            continue
+        if index == streamed.first_of(streamed.stack_at(index)):
+            batches = _enter(job, streamed, streamed.stack_at(index), batches)
         with torch.no_grad(), streamed.loaded(index, output if index < done else None) as block:
             if index >= done:
                 _keep(index, solve_block(job, index, block, batches, observer), output, journal, observer)
-            if index + 1 < count:
+            if index < last:
                 for batch in batches:
                     batch.hidden = streamed.run_block(index, block, batch).to(batch.hidden.device)
+
+
+def _last_to_run(job: Job, stack: int) -> int:
+    """The index of the last block that holds a chosen layer, of a stack or those that run after it; -1 if none does."""
+    streamed = job.streamed
+    assert streamed is not None
+    path = streamed.stacks[stack].path
+    here = [index for index in range(len(job.layers)) if streamed.stacks[streamed.stack_at(index)].path == path]
+    return max((index for index in here if job.layers[index]), default=-1)
 
 
 def _keep(index: int, solved: list[Solved], output: Output, journal: Journal, observer: Observer) -> None:
@@ -228,13 +231,21 @@ def _keep(index: int, solved: list[Solved], output: Output, journal: Journal, ob
     observer.block(index)
 
 
-def _embed(job: Job) -> list[Batch]:
-    assert job.windows is not None
-    assert job.streamed is not None
-    sequences = max(1, BATCH_TOKENS // job.windows.shape[1])
-    with job.streamed.outside_kept():
-        batches = [job.streamed.embed(part) for part in job.windows.split(sequences)]
-    for batch in batches[1:]:  # without padding, batches of one shape are called alike: keep masks and tables once
-        if batch.hidden.shape == batches[0].hidden.shape:
-            batch.calls = batches[0].calls
+def _enter(job: Job, streamed: StreamedModel, stack: int, before: list[Batch]) -> list[Batch]:
+    """The batches at the first block of a stack."""
+    with streamed.outside_kept():
+        if streamed.follows(stack):
+            batches = [streamed.go_on(stack, batch) for batch in before]
+        else:
+            batches = [streamed.embed(part, stack=stack) for part in _parts(job, streamed.stacks[stack].kind)]
+    share_equal(batches)
     return batches
+
+
+def _parts(job: Job, kind: str) -> Sequence[Tensor]:
+    """The inputs of one kind, in parts that run together."""
+    if kind == "images":
+        assert job.images is not None
+        return job.images.split(BATCH_IMAGES)
+    assert job.windows is not None
+    return job.windows.split(max(1, BATCH_TOKENS // job.windows.shape[1]))

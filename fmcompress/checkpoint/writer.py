@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..errors import CheckpointError, DiskError
-from .layout import TensorEntry, read_layout
+from .layout import TensorEntry, find_entry, read_layout
 from .reader import Checkpoint
 
 # other copies of the weights, which would contradict the pruned ones
@@ -86,8 +86,10 @@ class CheckpointWriter:
         self._touched: set[Path] = set()
 
     def write(self, name: str, tensor: Tensor) -> None:
-        """Overwrite one tensor; shape and dtype must be those it has. Durable after flush()."""
-        entry = self.tensors[name]
+        """Overwrite a tensor, or a slice NAME[INDEX]; shape and dtype must be those it has. Durable after flush()."""
+        entry = find_entry(self.tensors, name)
+        if entry is None:
+            raise CheckpointError(f"{name}: there is no such tensor to overwrite.")
         if tensor.dtype != entry.dtype or tuple(tensor.shape) != entry.shape:
             raise CheckpointError(
                 f"{name}: expected {entry.dtype} {list(entry.shape)}, got {tensor.dtype} {list(tensor.shape)}."
