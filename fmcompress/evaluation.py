@@ -57,7 +57,7 @@ def evaluate(
     windows = cut_windows(token_stream(load_tokenizer(model), text, wanted), length, str(text))[:max_windows]
     width = getattr(config, "hidden_size", 4096) * streamed.dtype.itemsize
     parts = windows.split(max(1, ACTIVATION_BYTES // (width * length)))
-    blocks, nats = len(streamed.blocks), 0.0
+    blocks, nats = len(streamed.text_blocks), 0.0
     for number, part in enumerate(parts):
         nats += _negative_log_likelihood(
             streamed, part, partial(_report, progress, number * blocks, len(parts) * blocks)
@@ -79,11 +79,11 @@ def _negative_log_likelihood(streamed: StreamedModel, windows: Tensor, progress:
     with torch.no_grad():
         with streamed.outside_kept():
             batches = [streamed.embed(part) for part in parts]
-        for index in range(len(streamed.blocks)):
+        for done, index in enumerate(streamed.text_blocks, 1):
             with streamed.loaded(index) as block:
                 for batch in batches:
                     batch.hidden = streamed.run_block(index, block, batch)
-            progress(index + 1)
+            progress(done)
         total = 0.0
         with streamed.outside_kept():
             for part, batch in zip(parts, batches, strict=True):

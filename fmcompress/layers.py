@@ -75,6 +75,13 @@ def needed_stacks(streamed: StreamedModel, chosen: Chosen) -> list[int]:
     return needed
 
 
+def last_to_run(streamed: StreamedModel, chosen: Chosen, stack: int) -> int:
+    """The last block that holds a chosen layer, of a stack or of those that run before or after it; -1 if none does."""
+    path = streamed.stacks[stack].path
+    here = [index for index in range(len(chosen)) if streamed.stacks[streamed.stack_at(index)].path == path]
+    return max((index for index in here if chosen[index]), default=-1)
+
+
 # tables and scales that no method here is meant for, as checkpoints name them
 NO_LINEAR = (
     r"(?i)((^|[._])(\w*embed\w*|emb|shared|wte|wpe|lm_head|output_layer|head|\w*norm\w*|ln\w*|position\w*|relative\w*"

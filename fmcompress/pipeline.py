@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from . import __version__, _backends
-from .block_solver import Job, Observer, Solved, solve_block, solve_without_data
+from .block_solver import Job, Observer, Solved, few_tokens_notes, solve_block, solve_without_data
 from .calibration import Batch, StreamedModel, share_equal
 from .calibration_inputs import Files, read_inputs
 from .checkpoint import Checkpoint
@@ -19,10 +19,10 @@ from .config import RunConfig, pick_dtype
 from .errors import CheckpointError, ConfigError, DiskError, FmcompressError
 from .formats import CompressedTensorsOutput, DenseOutput, LayerStore, Output, PackedOutput, open_checkpoint
 from .journal import Journal
-from .layers import choose_layers, choose_tensors, holds_linear
+from .layers import choose_layers, choose_tensors, holds_linear, last_to_run
 from .memory import peak_memory_bytes
 from .plan import make_plan
-from .preflight import check_finite, check_layers, encoded_space, format_notes, tokens_notes, zeros_notes
+from .preflight import check_finite, check_layers, encoded_space, format_notes, tokens_notes, unknown_notes, zeros_notes
 from .workspace import Workspace
 
 BATCH_TOKENS = 4096  # sequences run together up to this many tokens
@@ -54,7 +54,7 @@ def prepare(
     inputs = read_inputs(model, streamed, layers, config, files, device)
     plan = make_plan(source, streamed, layers, config, inputs.by_kind())
     notes = [*config.without_effect(), *format_notes(config), *inputs.notes]
-    notes += [*tokens_notes(layers, plan.tokens), *zeros_notes(source, layers, config)]
+    notes += [*tokens_notes(layers, plan.tokens), *zeros_notes(source, layers, config), *unknown_notes(streamed)]
     return Job(source, config, layers, device, plan, streamed, inputs.windows, inputs.images, notes)
 
 
@@ -111,6 +111,8 @@ def compress_checkpoint(
             raise
         written = open_checkpoint(workspace.output)
         facts = _facts(job, records, written)
+        for text in few_tokens_notes(records):
+            observer.note(text)
         facts["fingerprint"] = {key: value for key, value in fingerprint.items() if key != "threads"}
         workspace.publish(facts)
     # what differs from one run to the next stays out of the file, so that equal runs write equal bytes
@@ -181,7 +183,7 @@ def _facts(job: Job, records: list[dict[str, Any]], written: Checkpoint) -> dict
         "bits_per_weight": 8 * after / max(1, weights),
         "checkpoint_bytes_before": job.source.total_bytes,
         "checkpoint_bytes_after": written.total_bytes,
-        "notes": job.notes,
+        "notes": [*job.notes, *few_tokens_notes(records)],
         "layers": records,
     }
 
@@ -198,7 +200,7 @@ def _walk(job: Job, output: Output, journal: Journal, observer: Observer) -> Non
     assert streamed is not None
     batches: list[Batch] = []
     for index in range(count):
-        last = _last_to_run(job, streamed.stack_at(index))
+        last = last_to_run(streamed, job.layers, streamed.stack_at(index))
         if index > last or last < done:  # nothing of what it makes is needed
             if index >= done:
                 _keep(index, [], output, journal, observer)
@@ -211,15 +213,6 @@ def _walk(job: Job, output: Output, journal: Journal, observer: Observer) -> Non
             if index < last:
                 for batch in batches:
                     batch.hidden = streamed.run_block(index, block, batch).to(batch.hidden.device)
-
-
-def _last_to_run(job: Job, stack: int) -> int:
-    """The index of the last block that holds a chosen layer, of a stack or those that run after it; -1 if none does."""
-    streamed = job.streamed
-    assert streamed is not None
-    path = streamed.stacks[stack].path
-    here = [index for index in range(len(job.layers)) if streamed.stacks[streamed.stack_at(index)].path == path]
-    return max((index for index in here if job.layers[index]), default=-1)
 
 
 def _keep(index: int, solved: list[Solved], output: Output, journal: Journal, observer: Observer) -> None:

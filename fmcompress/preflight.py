@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import torch
 
+from .calibration import StreamedModel
 from .checkpoint import Checkpoint
 from .config import QuantizeConfig, RunConfig
 from .errors import CheckpointError, ConfigError
@@ -13,6 +14,7 @@ from .layerwise import all_finite
 from .plan import Plan
 
 MANY_ZEROS = 0.05  # of a model that was pruned, most likely
+MANY_LEFT = 0.2  # of the blocks' weights
 LOOK_BYTES = 1 << 20  # of each layer, to find out
 
 
@@ -53,6 +55,26 @@ def zeros_notes(source: Checkpoint, chosen: Chosen, config: RunConfig) -> list[s
     return [
         f"about {100 * share:.0f} % of the weights are zero already and will not all stay so, as GPTQ moves its "
         "errors into them, too: add --keep-zeros to keep them and their pattern"
+    ]
+
+
+def unknown_notes(streamed: StreamedModel) -> list[str]:
+    """A warning where the blocks hold many weights that are none of those that can be solved."""
+    left: dict[str, int] = {}
+    weights = 0
+    for index, (path, block) in enumerate(streamed.blocks):
+        solved = {(id(place.module), place.key) for _, _, place in streamed.places(index)}
+        for name, module in block.named_modules():
+            for key, parameter in module.named_parameters(recurse=False):
+                weights += parameter.numel()
+                if parameter.dim() > 1 and (id(module), key) not in solved:
+                    left[f"{path}.{name}.{key}"] = parameter.numel()
+    share = sum(left.values()) / max(1, weights)
+    if share < MANY_LEFT:
+        return []
+    return [
+        f"{100 * share:.0f} % of the blocks' weights stay as they are, since how they are multiplied is not known here, "
+        f"{max(left, key=left.__getitem__)} first"
     ]
 
 

@@ -3,34 +3,27 @@
 import contextlib
 import inspect
 from collections.abc import Iterator
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ..checkpoint import Checkpoint
 from ..errors import CheckpointError, in_one_line
-from .architecture import build_on_meta, find_stacks, materialise_buffers, own_tensors
+from .architecture import find_stacks, is_causal_lm, own_tensors
 from .batch import Batch, Call, Handed
+from .lazy_model import LazyModel, Reader
 from .places import Place, places, transposed_experts
-from .sources import assemble, tensor_sources
 
 INPUTS = {"text": "input_ids", "images": "pixel_values"}
 FORMS = (None, 0, 1, 2)  # what blocks return: the hidden states, or a tuple of them and so many other things
-
-
-class Reader(Protocol):
-    """Where tensors come from."""
-
-    def read(self, name: str) -> Tensor:
-        """One tensor, dense, on the CPU."""
 
 
 class _Stop(Exception):
     """Ends a forward pass whose rest is not needed."""
 
 
-class StreamedModel:
+class StreamedModel(LazyModel):
     """A model on the meta device, into which parts of a checkpoint are loaded while they run.
 
     blocks  (name, module) of the repeated blocks of all stacks, in order
@@ -42,22 +35,29 @@ class StreamedModel:
     """
 
     def __init__(self, checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype) -> None:
-        self.checkpoint, self.device, self.dtype = checkpoint, device, dtype
-        self.model = build_on_meta(checkpoint, dtype)
+        super().__init__(checkpoint, device, dtype)
         _run_experts_one_by_one(self.model)
-        self._sources = tensor_sources(self.model, checkpoint)
         self.stacks = find_stacks(self.model, checkpoint)
         self.blocks = [block for stack in self.stacks for block in stack.blocks]
         self._stack_of = [number for number, stack in enumerate(self.stacks) for _ in stack.blocks]
-        materialise_buffers(self.model, device)
         self._forms: dict[int, int | None] = {}  # of each stack, one of FORMS; found out when the model runs
-        self._keep_outside = False
         inside = {id(module) for _, block in self.blocks for module in block.modules()}
-        self._outside = [m for m in self.model.modules() if id(m) not in inside and own_tensors(m)]
-        for module in self._outside:
-            # what lies outside of the blocks is loaded when its turn comes and freed after it
-            module.register_forward_pre_hook(lambda module, _: self._load_outside(module))
-            module.register_forward_hook(lambda module, _, __: self._free_outside(module))
+        self.load_by_turns(m for m in self.model.modules() if id(m) not in inside and own_tensors(m))
+
+    @property
+    def text_blocks(self) -> range:
+        """The indices of the blocks of a language model. Raises CheckpointError if it predicts no next token."""
+        if not is_causal_lm(self.model):
+            raise CheckpointError(
+                f"{self.checkpoint.folder}: {type(self.model).__name__} predicts no next token, and so has no "
+                "perplexity. Give a causal language model."
+            )
+        first = self.first_of(self._text_stack)
+        return range(first, first + len(self.stacks[self._text_stack].blocks))
+
+    @property
+    def _text_stack(self) -> int:
+        return next((number for number, stack in enumerate(self.stacks) if stack.kind == "text"), 0)
 
     def stack_at(self, index: int) -> int:
         """The number of the stack of a block."""
@@ -89,42 +89,30 @@ class StreamedModel:
 
     def places(self, index: int) -> Iterator[tuple[str, str, Place]]:
         """The weights of a block that can be solved: (name within it, name in the checkpoint, place)."""
-        return places(self.blocks[index][1], self._sources)
+        return places(self.blocks[index][1], self.sources)
 
     @contextlib.contextmanager
     def loaded(self, index: int, source: Reader | None = None) -> Iterator[nn.Module]:
         """The block with its weights, from elsewhere than the checkpoint if a reader is given; freed at the end."""
         block = self.blocks[index][1]
-        self._load(block, recurse=True, source=source)
+        for module in block.modules():
+            self.load_own(module, source)
         try:
             yield block
         finally:
-            self._free(block, recurse=True)
+            for module in block.modules():
+                self.free(module)
 
-    @contextlib.contextmanager
-    def outside_kept(self) -> Iterator[None]:
-        """Keep what lies outside of the blocks once it is loaded, until the end of the context: for many batches."""
-        self._keep_outside = True
-        try:
-            yield
-        finally:
-            self._keep_outside = False
-            for module in self._outside:
-                self._free(module, recurse=False)
-
-    def tensor_name(self, module: nn.Module) -> str:
-        """The checkpoint's name of a module's weight; of the first of several that make it up."""
-        return self._sources[id(module), "weight"][0].name
-
-    def embed(self, inputs: Tensor, attention_mask: Tensor | None = None, stack: int = 0) -> Batch:
+    def embed(self, inputs: Tensor, attention_mask: Tensor | None = None, stack: int | None = None) -> Batch:
         """Run the model up to the first block of a stack, and learn what it passes to every block of that.
 
         inputs          [sequences, length] int64 token ids, or pixels [images, channels, height, width]
         attention_mask  [sequences, length], 0 at padding; None if there is none
-        stack           one that no other runs before, or else see go_on
+        stack           by default the first that reads text; see go_on for one that another runs before
         """
         mask = None if attention_mask is None else attention_mask.bool()
-        return self._begin(stack, Batch(torch.empty(0), {}, mask, inputs, attention_mask))
+        first = self._text_stack if stack is None else stack
+        return self._begin(first, Batch(torch.empty(0), {}, mask, inputs, attention_mask))
 
     def go_on(self, stack: int, batch: Batch) -> Batch:
         """Run the model up to the next stack, for a batch that all blocks of the one before have run."""
@@ -199,7 +187,7 @@ class StreamedModel:
             return self._forward(self.model, "text", input_ids, None).logits  # type: ignore[no-any-return]
 
     def _forward(self, runner: Any, kind: str, inputs: Tensor, mask: Tensor | None) -> Any:
-        self._load_outside(runner.get_input_embeddings())  # some models send the ids to where its weight is
+        self.load_own(runner.get_input_embeddings())  # some models send the ids to where its weight is
         inputs = inputs.to(self.device)
         given: dict[str, Any] = {INPUTS[kind]: inputs.to(self.dtype) if inputs.is_floating_point() else inputs}
         if mask is not None:
@@ -224,26 +212,6 @@ class StreamedModel:
             for _, block in self.blocks:
                 del block.forward
 
-    def _load_outside(self, module: nn.Module) -> None:
-        if any(tensor.is_meta for _, tensor in own_tensors(module)):
-            self._load(module, recurse=False)
-
-    def _free_outside(self, module: nn.Module) -> None:
-        if not self._keep_outside:
-            self._free(module, recurse=False)
-
-    def _load(self, module: nn.Module, recurse: bool, source: Reader | None = None) -> None:
-        for part in module.modules() if recurse else [module]:
-            for key, tensor in own_tensors(part):
-                loaded = assemble(self._sources[id(part), key], tensor.shape, (source or self.checkpoint).read)
-                dtype = self.dtype if loaded.is_floating_point() else loaded.dtype
-                _set_tensor(part, key, loaded.to(self.device, dtype))
-
-    def _free(self, module: nn.Module, recurse: bool) -> None:
-        for part in module.modules() if recurse else [module]:
-            for key, tensor in own_tensors(part):
-                _set_tensor(part, key, torch.empty_like(tensor, device="meta"))
-
 
 def _shifted(ids: Tensor, config: Any) -> Tensor:
     """What a decoder is given that says what its encoder was told: the start token, then all tokens but the last."""
@@ -265,10 +233,3 @@ def _stand_in(run: Any, index: int) -> Any:
         return run(index, hidden, *rest, **kwargs)
 
     return forward
-
-
-def _set_tensor(module: nn.Module, key: str, tensor: Tensor) -> None:
-    if key in module._parameters:
-        module._parameters[key] = nn.Parameter(tensor, requires_grad=False)
-    else:
-        module._buffers[key] = tensor

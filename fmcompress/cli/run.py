@@ -11,6 +11,7 @@ def run(
     options: RunConfig,
     calibration: Path | None,
     device: str,
+    images: Path | None = None,
     *,
     resume: bool,
     force: bool,
@@ -40,8 +41,8 @@ def run(
         if not dry_run:
             raise
         refused.append(f"the run itself would be refused: {error}")
-    with err.status("reading the model and the calibration text"):
-        job = prepare(model, options, calibration, target)
+    with err.status("reading the model and what calibrates it"):
+        job = prepare(model, options, calibration, target, images)
     if dry_run:
         job.notes += refused
         for note in () if quiet else job.notes:

@@ -23,7 +23,7 @@ from .reader import WeightReader
 
 
 def load(path: str | Path, *, device: str = "cpu", dtype: str | torch.dtype = "auto", verify: bool = True) -> Any:
-    """A checkpoint as a causal language model of transformers, ready for generate().
+    """A checkpoint as the transformers model that wrote it: of a language model, ready for generate().
 
     Linear layers whose weights are packed, or quantized as compressed-tensors has it, become PackedLinear modules that
     read the mapped files where they lie. The other tensors are mapped as well; a dense checkpoint has only such.
