@@ -73,8 +73,8 @@ def unknown_notes(streamed: StreamedModel) -> list[str]:
     if share < MANY_LEFT:
         return []
     return [
-        f"{100 * share:.0f} % of the blocks' weights stay as they are, since how they are multiplied is not known here, "
-        f"{max(left, key=left.__getitem__)} first"
+        f"{100 * share:.0f} % of the blocks' weights stay as they are, since how they are multiplied is not known "
+        f"here, {max(left, key=left.__getitem__)} first"
     ]
 
 
