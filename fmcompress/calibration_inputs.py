@@ -68,15 +68,14 @@ def read_inputs(
     Raises CalibrationError or ConfigError if that was not given, or something that none of them looks at was.
     """
     needed = {streamed.stacks[number].kind: number for number in needed_stacks(streamed, chosen)}
-    for kind, option, path in (("text", "--calibration", files.text), ("images", "--images", files.images)):
-        if kind in needed and path is None:
-            where = streamed.stacks[needed[kind]].path
-            out = f", or leave {where} out with --exclude '^{where}'" if where else ""
-            what = "a text (.txt, .jsonl)" if kind == "text" else "a folder of images"
+    given = {"text": ("--calibration", files.text), "images": ("--images", files.images)}
+    for kind, number in needed.items():
+        option, path = given[kind]
+        if path is None:
             raise CalibrationError(
-                f"{option}: {where or type(streamed.model).__name__} needs {what}{out}; "
-                "--method magnitude and rtn need no data."
+                f"{option}: {_who_needs(streamed, number)}; --method magnitude and rtn need no data."
             )
+    for kind, (option, path) in given.items():
         if kind not in needed and path is not None:
             raise ConfigError(f"{path}: no chosen layer looks at {kind}. Leave {option} out.")
     notes: list[str] = []
@@ -88,6 +87,14 @@ def read_inputs(
         if len(images) < (config.samples or 0):
             notes.append(f"{files.images} holds {len(images)} images, fewer than the {config.samples} asked for")
     return Inputs(windows, images, notes)
+
+
+def _who_needs(streamed: StreamedModel, number: int) -> str:
+    stack = streamed.stacks[number]
+    what = "a text (.txt, .jsonl)" if stack.kind == "text" else "a folder of images"
+    if not stack.path:
+        return f"{type(streamed.model).__name__} needs {what}"
+    return f"{stack.path} needs {what}, or leave it out with --exclude '^{stack.path}'"
 
 
 def _read_text(

@@ -65,7 +65,9 @@ LANGUAGE = {
 # attention, and for each of four experts gate, up and down, of which the last three store the first two as one; some
 # have a shared expert besides
 MIXTURES = {
-    "mixtral": Kind("mixtral", "MixtralForCausalLM", (16, 16), {**GROUPED, "num_local_experts": 4}),
+    "mixtral": Kind(
+        "mixtral", "MixtralForCausalLM", (16, 16), {**GROUPED, "num_local_experts": 4, "num_experts_per_tok": 2}
+    ),
     "qwen3_moe": Kind("qwen3_moe", "Qwen3MoeForCausalLM", (16, 16), {**HEADED, **EXPERTS}),
     "qwen3_5_moe": Kind(
         "qwen3_5_moe_text",
@@ -78,8 +80,12 @@ MIXTURES = {
             "shared_expert_intermediate_size": 16,
         },
     ),
-    "gpt_oss": Kind("gpt_oss", "GptOssForCausalLM", (12, 12), {**HEADED, "num_local_experts": 4}),
-    "granitemoe": Kind("granitemoe", "GraniteMoeForCausalLM", (12, 12), {**GROUPED, "num_local_experts": 4}),
+    "gpt_oss": Kind(
+        "gpt_oss", "GptOssForCausalLM", (12, 12), {**HEADED, "num_local_experts": 4, "num_experts_per_tok": 2}
+    ),
+    "granitemoe": Kind(
+        "granitemoe", "GraniteMoeForCausalLM", (12, 12), {**GROUPED, "num_local_experts": 4, "num_experts_per_tok": 2}
+    ),
     "llama4": Kind(
         "llama4_text",
         "Llama4ForCausalLM",
