@@ -11,11 +11,13 @@ from .calibration import Batch, Group, HessianCollector, StreamedModel
 from .checkpoint import Checkpoint
 from .config import PruneConfig, QuantizeConfig, RunConfig
 from .errors import CalibrationError
+from .exchange import Solved, share_solved, sum_groups
 from .layers import Chosen, Layer
 from .layerwise import NM, LayerResult, Pattern, solve
-from .plan import Plan
+from .plan import Plan, solve_flops
 from .pruning import admm, magnitude, refit, wanda
 from .quantization import round_to_nearest
+from .ranks import Ranks, assign
 
 
 class Observer(Protocol):
@@ -45,36 +47,36 @@ class Job:
     plan: Plan
     streamed: StreamedModel | None = None  # None for a method that does not run the model
     windows: Tensor | None = None  # [sequences, length] int64 calibration tokens; None where no layer looks at text
-    images: Tensor | None = None  # [count, channels, height, width] pixels; None where no layer looks at images
     notes: list[str] = field(default_factory=list)  # what a person should know before the run
+    ranks: Ranks = field(default_factory=Ranks)  # the processes that share the work
+    images: Tensor | None = None  # [count, channels, height, width] pixels; None where no layer looks at images
 
 
-Solved = tuple[dict[str, Any], LayerResult]
+Unit = tuple[list[str], Group | None, int]  # layers, what to solve them from (None: without data), tokens that they saw
 
 
 def solve_without_data(job: Job, index: int, observer: Observer) -> list[Solved]:
     """Solve the chosen layers of a block one by one. Returns records and results."""
-    return [_solve_layer(job, index, name, None, 0, observer) for name in job.layers[index]]
+    return _solve_on_ranks(job, index, [(list(job.layers[index]), None, 0)], observer)
 
 
 def solve_block(job: Job, index: int, block: nn.Module, batches: list[Batch], observer: Observer) -> list[Solved]:
     """Solve the chosen layers of a loaded block, whose weights change. Returns records and results in solving order."""
-    layers, solved = job.layers[index], list[Solved]()
+    layers = job.layers[index]
     if not layers:
-        return solved
+        return []
     groups = _calibrate(job, index, block, batches, layers)
-    solved += _solve_unreached(job, index, layers, groups, observer)
+    units = _units(job, layers, groups)
+    if not job.config.true_sequential:
+        return _solve_on_ranks(job, index, units, observer)
+    reached = {name for group in groups for name in group.layers}
+    solved = _solve_on_ranks(job, index, [unit for unit in units if not reached.intersection(unit[0])], observer)
     for position, stage in enumerate(_stages(groups, layers)):
-        if job.config.true_sequential and position:
+        wanted = {name: layers[name] for group in stage for name in group.layers}
+        if position:
             # the earlier groups of this block are pruned by now: see what these are given since
-            again = {name: layers[name] for group in stage for name in group.layers}
-            stage = _calibrate(job, index, block, batches, again)
-            solved += _solve_unreached(job, index, again, stage, observer)
-        for group in stage:
-            for name in group.layers:
-                few = group.tokens < job.config.min_tokens
-                solved.append(_solve_layer(job, index, name, None if few else group, group.tokens, observer))
-            group.hessian = torch.empty(0)
+            stage = _calibrate(job, index, block, batches, wanted)
+        solved += _solve_on_ranks(job, index, _units(job, wanted, stage), observer)
     return solved
 
 
@@ -102,12 +104,10 @@ def _stages(groups: list[Group], layers: dict[str, Layer]) -> list[list[Group]]:
     return list(stages.values())
 
 
-def _solve_unreached(
-    job: Job, index: int, layers: dict[str, Layer], groups: list[Group], observer: Observer
-) -> list[Solved]:
-    """Solve those of some layers that no token reached without data, where that was asked for.
+def _units(job: Job, layers: dict[str, Layer], groups: list[Group]) -> list[Unit]:
+    """What to solve some layers from: their groups, or nothing where too few tokens reached them.
 
-    Raises CalibrationError for those, and others that too few tokens reached, where it was not.
+    Raises CalibrationError for such a layer where that was not asked for.
     """
     least = job.config.min_tokens
     tokens = {name: group.tokens for group in groups for name in group.layers}
@@ -118,7 +118,33 @@ def _solve_unreached(
                 f"{layer.tensor}: {tokens.get(name, 0)} calibration tokens reached it, expected at least {least}. Give "
                 f"more of them, add --exclude, or --few-tokens {way_out} to solve it without data."
             )
-    return [_solve_layer(job, index, name, None, 0, observer) for name in layers if name not in tokens]
+    units: list[Unit] = [(group.layers, group if group.tokens >= least else None, group.tokens) for group in groups]
+    return units + [([name], None, 0) for name in layers if name not in tokens]
+
+
+def _solve_on_ranks(job: Job, index: int, units: list[Unit], observer: Observer) -> list[Solved]:
+    """Solve layers of a block, each on one rank, and give the results to all; their Hessians are freed."""
+    names = [name for some, _, _ in units for name in some]
+    layers = job.layers[index]
+    costs = [solve_flops(layers[name].rows, layers[name].cols, job.config) for name in names]
+    owners = dict(zip(names, assign(costs, job.ranks.count), strict=True))
+    own: dict[str, Solved] = {}
+    for some, group, tokens in units:
+        for name in some:
+            if owners[name] == job.ranks.rank:
+                own[name] = _solve_layer(job, index, name, group, tokens, observer)
+        if group is not None:
+            group.hessian = torch.empty(0)
+    return [_on_all_ranks(job, index, name, owners[name], own.get(name), observer) for name in names]
+
+
+def _on_all_ranks(job: Job, index: int, name: str, owner: int, own: Solved | None, observer: Observer) -> Solved:
+    """What the owner of a layer has solved; the block of the other ranks gets the weight."""
+    record, result = share_solved(job.ranks, owner, own, job.device)
+    if own is None:
+        _replace_weight(job.layers[index][name], result)
+        observer.layer(index, {**record, "seconds": result.seconds})
+    return record, result
 
 
 def _calibrate(job: Job, index: int, block: nn.Module, batches: list[Batch], layers: dict[str, Layer]) -> list[Group]:
@@ -130,25 +156,30 @@ def _calibrate(job: Job, index: int, block: nn.Module, batches: list[Batch], lay
             job.streamed.run_block(index, block, batch)
     finally:
         collector.detach()
-    groups = list(collector.groups())
+    groups = sum_groups(job.ranks, list(collector.groups()), job.device)
     for group in groups:
         group.finish(job.streamed.blocks[index][0])
     return groups
 
 
 def _solve_layer(job: Job, index: int, name: str, group: Group | None, tokens: int, observer: Observer) -> Solved:
-    """Solve a layer from its group, or without data where there is none or too few tokens reached it."""
+    """Solve a layer from its group, or without data where there is none."""
     layer, by_data = job.layers[index][name], group is not None
     weight = layer.read(job.source).to(job.device)
     if group is None:
         result = _without_data(job.config, layer, weight)
     else:
         result = _with_data(job.config, layer, weight, group, group.energy[name])
-    if layer.place is not None and not layer.place.weight.is_meta:
-        layer.place.weight.copy_(result.weight)
+    _replace_weight(layer, result)
     record = _record(layer, result, job.config, tokens, by_data=by_data)
     observer.layer(index, {**record, "seconds": result.seconds})
-    return record, replace(result, weight=result.weight.T.contiguous()) if layer.transposed else result
+    return record, result
+
+
+def _replace_weight(layer: Layer, result: LayerResult) -> None:
+    """In the running model, where there is one."""
+    if layer.place is not None and not layer.place.weight.is_meta:
+        layer.place.weight.copy_(result.weight)
 
 
 def _with_data(config: RunConfig, layer: Layer, weight: Tensor, group: Group, energy: float) -> LayerResult:

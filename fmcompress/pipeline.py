@@ -3,7 +3,9 @@
 import contextlib
 import hashlib
 import time
-from collections.abc import Sequence
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,18 +13,20 @@ import torch
 from torch import Tensor, nn
 
 from . import __version__, _backends
-from .block_solver import Job, Observer, Solved, few_tokens_notes, solve_block, solve_without_data
+from .block_solver import Job, Observer, few_tokens_notes, solve_block, solve_without_data
 from .calibration import Batch, StreamedModel, share_equal
 from .calibration_inputs import Files, read_inputs
 from .checkpoint import Checkpoint
 from .config import RunConfig, pick_dtype
-from .errors import CheckpointError, ConfigError, DiskError, FmcompressError
+from .errors import CheckpointError, CommunicationError, ConfigError, DiskError, FmcompressError
+from .exchange import SharedReader, Solved
 from .formats import CompressedTensorsOutput, DenseOutput, LayerStore, Output, PackedOutput, open_checkpoint
-from .journal import Journal
+from .journal import TAKEN_OVER, Journal
 from .layers import choose_layers, choose_tensors, holds_linear, last_to_run
 from .memory import peak_memory_bytes
 from .plan import make_plan
 from .preflight import check_finite, check_layers, encoded_space, format_notes, tokens_notes, unknown_notes, zeros_notes
+from .ranks import Ranks
 from .workspace import Workspace
 
 BATCH_TOKENS = 4096  # sequences run together up to this many tokens
@@ -30,15 +34,21 @@ BATCH_IMAGES = 16
 
 
 def prepare(
-    model: Path, config: RunConfig, calibration: Path | None, device: torch.device, images: Path | None = None
+    model: Path,
+    config: RunConfig,
+    calibration: Path | None,
+    device: torch.device,
+    ranks: Ranks | None = None,
+    images: Path | None = None,
 ) -> Job:
-    """Read and check all inputs of a run.
+    """Read and check all inputs of a run, on each of its ranks.
 
     calibration  a text, or a folder of images
     images       a folder of images beside a text, for a model that looks at both
 
     Raises CheckpointError, ConfigError or CalibrationError if one of them will not do.
     """
+    ranks = ranks or Ranks()
     if not config.needs_data and (calibration or images):
         raise ConfigError("calibration: this method looks at no data. Leave it out, or choose another --method.")
     files = Files.of(calibration, images) if config.needs_data else Files()
@@ -46,19 +56,19 @@ def prepare(
     if type(source) is not Checkpoint:
         raise ConfigError(f"{model}: its weights are packed or quantized already. Restore them with fmcompress unpack.")
     if not config.needs_data:
-        return _prepare_without_data(source, config, device)
+        return _prepare_without_data(source, config, device, ranks)
     stored = next((e.dtype for e in source.tensors.values() if e.dtype.is_floating_point), torch.float32)
     streamed = StreamedModel(source, device, pick_dtype(config.dtype, device, stored))
     layers = choose_layers(streamed, config)
     check_layers(source, layers, config, known=True)
     inputs = read_inputs(model, streamed, layers, config, files, device)
-    plan = make_plan(source, streamed, layers, config, inputs.by_kind())
+    plan = make_plan(source, streamed, layers, config, inputs.by_kind(), ranks.count)
     notes = [*config.without_effect(), *format_notes(config), *inputs.notes]
     notes += [*tokens_notes(layers, plan.tokens), *zeros_notes(source, layers, config), *unknown_notes(streamed)]
-    return Job(source, config, layers, device, plan, streamed, inputs.windows, inputs.images, notes)
+    return Job(source, config, layers, device, plan, streamed, inputs.windows, notes, ranks, inputs.images)
 
 
-def _prepare_without_data(source: Checkpoint, config: RunConfig, device: torch.device) -> Job:
+def _prepare_without_data(source: Checkpoint, config: RunConfig, device: torch.device, ranks: Ranks) -> Job:
     """For methods that need no model: its definition only helps to tell linear layers from tables."""
     streamed, notes = None, [*config.without_effect(), *format_notes(config)]
     with contextlib.suppress(CheckpointError, ImportError):
@@ -72,7 +82,8 @@ def _prepare_without_data(source: Checkpoint, config: RunConfig, device: torch.d
         if not known:
             notes.append("layers were chosen by their names, since their roles in the model are not known here")
     check_layers(source, layers, config, known=streamed is not None)
-    return Job(source, config, layers, device, make_plan(source, streamed, layers, config, {}), streamed, notes=notes)
+    plan = make_plan(source, streamed, layers, config, {})
+    return Job(source, config, layers, device, plan, streamed, None, notes, ranks)
 
 
 def compress_checkpoint(
@@ -81,12 +92,18 @@ def compress_checkpoint(
     """Run a job and publish OUT. Returns the facts of the run, as they stand in OUT/fmcompress.json.
 
     A run that ends early leaves OUT.partial, from which the same run with resume=True goes on to the same bytes.
+    Of several ranks all must call it; the facts are the writer's, {} on the others.
     """
     begin = time.perf_counter()
+    ranks, fingerprint = job.ranks, _fingerprint(job)
+    ranks.require_equal({key: value for key, value in fingerprint.items() if key not in TAKEN_OVER})
+    if not ranks.is_writer:
+        _follow(job, observer)
+        return {}
     workspace = Workspace(job.source, out, resume=resume, force=force)
-    fingerprint = _fingerprint(job)
     if workspace.finished_before():
         workspace.confirm_finished(fingerprint)
+        ranks.share(None)
         observer.note(f"{out} is finished already.")
         return {"out": str(out), "finished_before": True, "notes": job.notes}
     check_finite(job.source)
@@ -94,17 +111,21 @@ def compress_checkpoint(
     with workspace.open(fingerprint, output) as journal:
         assert journal.fingerprint is not None
         output.confirm(record for block in journal.records for record in block["layers"])
-        # sums are split over threads: another number of them could change the last bit
-        torch.set_num_threads(journal.fingerprint["threads"])
+        if journal.fingerprint.get("ranks", 1) == ranks.count:
+            # sums are split over threads: another number of them could change the last bit
+            torch.set_num_threads(journal.fingerprint["threads"])
         for text in job.notes:
             observer.note(text)
         try:
-            _walk(job, output, journal, observer)
+            begun = {"done": len(journal.records), "threads": torch.get_num_threads()}
+            ranks.share(begun)
+            _walk(job, begun["done"], output, partial(_keep, output, journal, observer), observer)
+            ranks.gather(None)  # the others may leave
             records = [record for block in journal.records for record in block["layers"]]
             _check_complete(job, records)
             output.finish(records)
-        except DiskError:
-            raise  # finished blocks stay: --resume goes on when the disk is well again
+        except (DiskError, CommunicationError):
+            raise  # finished blocks stay: --resume goes on when the disk or the other ranks are well again
         except FmcompressError:
             if not resume:  # the same input would fail again: leave nothing half-written
                 workspace.discard()
@@ -113,11 +134,21 @@ def compress_checkpoint(
         facts = _facts(job, records, written)
         for text in few_tokens_notes(records):
             observer.note(text)
-        facts["fingerprint"] = {key: value for key, value in fingerprint.items() if key != "threads"}
+        facts["fingerprint"] = {key: value for key, value in fingerprint.items() if key not in TAKEN_OVER}
         workspace.publish(facts)
     # what differs from one run to the next stays out of the file, so that equal runs write equal bytes
     measured = {"seconds": time.perf_counter() - begin, "peak_memory_bytes": peak_memory_bytes()}
-    return {**facts, "out": str(out), **measured}
+    return {**facts, "out": str(out), **measured, "ranks": ranks.count, "exchange_seconds": ranks.seconds}
+
+
+def _follow(job: Job, observer: Observer) -> None:
+    """What every rank but the writer does of a run."""
+    begun, _ = job.ranks.share()
+    if begun is None:  # finished before
+        return
+    torch.set_num_threads(begun["threads"])
+    _walk(job, begun["done"], None, lambda index, solved: None, observer)
+    job.ranks.gather(None)
 
 
 def _output(job: Job, workspace: Workspace) -> Output:
@@ -146,7 +177,7 @@ def _check_complete(job: Job, records: list[dict[str, Any]]) -> None:
 
 
 def _fingerprint(job: Job) -> dict[str, Any]:
-    """What a resumed run must share with the one it goes on with. `threads` is taken over, not compared."""
+    """What a resumed run must share with the one it goes on with. TAKEN_OVER is not compared."""
     inputs = [tensor.numpy().tobytes() for tensor in (job.windows, job.images) if tensor is not None]
     return {
         "fmcompress": __version__,
@@ -157,6 +188,7 @@ def _fingerprint(job: Job) -> dict[str, Any]:
         **{f"option {key}": value for key, value in job.config.model_dump().items()},
         "calibration": hashlib.sha256(b"".join(inputs)).hexdigest(),
         "threads": torch.get_num_threads(),
+        "ranks": job.ranks.count,
     }
 
 
@@ -188,44 +220,48 @@ def _facts(job: Job, records: list[dict[str, Any]], written: Checkpoint) -> dict
     }
 
 
-def _walk(job: Job, output: Output, journal: Journal, observer: Observer) -> None:
-    """All blocks, the finished ones forward only."""
-    done, count = len(journal.records), len(job.layers)
+def _walk(
+    job: Job, done: int, output: Output | None, keep: Callable[[int, list[Solved]], None], observer: Observer
+) -> None:
+    """All blocks, the `done` first ones forward only, by the weights that stand in the writer's output."""
+    count = len(job.layers)
     observer.start(count, done)
     if not job.config.needs_data:
         for index in range(done, count):
-            _keep(index, solve_without_data(job, index, observer), output, journal, observer)
+            keep(index, solve_without_data(job, index, observer))
         return
-    streamed = job.streamed
+    streamed, finished = job.streamed, SharedReader(job.ranks, output)
     assert streamed is not None
     batches: list[Batch] = []
     for index in range(count):
-        last = last_to_run(streamed, job.layers, streamed.stack_at(index))
-        if index > last or last < done:  # nothing of what it makes is needed
+        stack = streamed.stack_at(index)
+        last = last_to_run(streamed, job.layers, stack)
+        if index > last or last < done:  # nothing needs what it makes
             if index >= done:
-                _keep(index, [], output, journal, observer)
+                keep(index, [])
             continue
-        if index == streamed.first_of(streamed.stack_at(index)):
-            batches = _enter(job, streamed, streamed.stack_at(index), batches)
-        with torch.no_grad(), streamed.loaded(index, output if index < done else None) as block:
+        if index == streamed.first_of(stack):
+            batches = _enter(job, streamed, stack, batches)
+        with torch.no_grad(), streamed.loaded(index, finished if index < done else None) as block:
             if index >= done:
-                _keep(index, solve_block(job, index, block, batches, observer), output, journal, observer)
+                keep(index, solve_block(job, index, block, batches, observer))
             if index < last:
                 for batch in batches:
                     batch.hidden = streamed.run_block(index, block, batch).to(batch.hidden.device)
 
 
-def _keep(index: int, solved: list[Solved], output: Output, journal: Journal, observer: Observer) -> None:
+def _keep(output: Output, journal: Journal, observer: Observer, index: int, solved: list[Solved]) -> None:
     """Write the layers of a finished block, then note them in the journal."""
     for record, result in solved:
-        output.write(record["tensor"], result)
+        turned = record.get("transposed", False)
+        output.write(record["tensor"], replace(result, weight=result.weight.T) if turned else result)
     output.flush()
     journal.append({"block": index, "layers": [record for record, _ in solved]})
     observer.block(index)
 
 
 def _enter(job: Job, streamed: StreamedModel, stack: int, before: list[Batch]) -> list[Batch]:
-    """The batches at the first block of a stack."""
+    """This rank's share of the calibration, at the first block of a stack."""
     with streamed.outside_kept():
         if streamed.follows(stack):
             batches = [streamed.go_on(stack, batch) for batch in before]
@@ -235,10 +271,10 @@ def _enter(job: Job, streamed: StreamedModel, stack: int, before: list[Batch]) -
     return batches
 
 
-def _parts(job: Job, kind: str) -> Sequence[Tensor]:
-    """The inputs of one kind, in parts that run together."""
-    if kind == "images":
-        assert job.images is not None
-        return job.images.split(BATCH_IMAGES)
-    assert job.windows is not None
-    return job.windows.split(max(1, BATCH_TOKENS // job.windows.shape[1]))
+def _parts(job: Job, kind: str) -> list[Tensor]:
+    """This rank's inputs of one kind, in parts that run together; none where other ranks have them all."""
+    given = job.windows if kind == "text" else job.images
+    assert given is not None
+    together = BATCH_IMAGES if kind == "images" else max(1, BATCH_TOKENS // given.shape[1])
+    own = job.ranks.shard(given)
+    return list(own.split(together)) if len(own) else []

@@ -16,6 +16,7 @@ from .layers import Chosen, Layer, needed_stacks
 from .layerwise import FACTOR_COLS
 from .memory import resident_bytes
 from .pruning import ADMM_STEPS, REFIT_STEPS
+from .ranks import assign
 
 START_SECONDS = 5  # Python and its libraries, the tokenizer and the model's definition
 DISK_BYTES_PER_SECOND = 300e6  # a guess, for runs that only read, write and sort
@@ -23,7 +24,10 @@ DISK_BYTES_PER_SECOND = 300e6  # a guess, for runs that only read, write and sor
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run will do; bytes and seconds are estimates, output_bytes is exact for dense output."""
+    """What a run will do; bytes and seconds are estimates, output_bytes is exact for dense output.
+
+    Of several ranks bytes of memory are those of each.
+    """
 
     format: str
     blocks: int
@@ -58,6 +62,7 @@ def make_plan(
     chosen: Chosen,
     config: RunConfig,
     inputs: Mapping[str, Tensor],
+    ranks: int = 1,
 ) -> Plan:
     """Count and estimate a run. Reads no weights but those before the blocks, to run two tokens or an image up to them.
 
@@ -80,21 +85,21 @@ def make_plan(
     if not config.needs_data:
         return Plan(**counted, seconds=START_SECONDS + 3 * source.total_bytes / DISK_BYTES_PER_SECOND)
     assert streamed is not None
-    walks = _walks(streamed, chosen, inputs)
+    walks = _walks(streamed, chosen, inputs, ranks)
     block_weights = [streamed.weights_of(index) for walk in walks for index in walk.groups]
     everything = sum(p.numel() for p in streamed.model.parameters())
     outside = everything - sum(streamed.weights_of(index) for index in range(len(streamed.blocks)))
     groups = [cols for walk in walks for cols in walk.groups.values()]
     at_once = [max(cols, default=0) ** 2 if config.true_sequential else sum(c * c for c in cols) for cols in groups]
-    flops = sum(4 * streamed.weights_of(index) * walk.tokens for walk in walks for index in walk.groups)
-    flops += sum(walk.tokens * c * c for walk in walks for cols in walk.groups.values() for c in cols)
-    flops += sum(_solve_flops(layer.rows, layer.cols, config) for layer in layers)
+    flops = sum(4 * streamed.weights_of(index) * walk.own for walk in walks for index in walk.groups)
+    flops += sum(walk.own * c * c for walk in walks for cols in walk.groups.values() for c in cols)
+    flops += sum(_longest(some, config, ranks) for some in chosen)
     itemsize = streamed.dtype.itemsize
     return Plan(
         **counted,
         tokens=sum({walk.kind: walk.tokens for walk in walks}.values()),
         embedding_bytes=outside * itemsize,
-        activation_bytes=max(2 * walk.tokens * walk.width for walk in walks) * itemsize,
+        activation_bytes=max(2 * walk.own * walk.width for walk in walks) * itemsize,
         block_bytes=max(block_weights) * itemsize,
         hessian_bytes=4 * max(at_once, default=0),
         seconds=START_SECONDS + flops / _gemm_rate(streamed.device),
@@ -123,11 +128,19 @@ def _solve_bytes(rows: int, cols: int, config: RunConfig) -> int:
     return 4 * max(swept, searched, fitted)
 
 
-def _solve_flops(rows: int, cols: int, config: RunConfig) -> int:
+def _longest(layers: dict[str, Layer], config: RunConfig, ranks: int) -> int:
+    """What the rank with most to solve of a block takes."""
+    costs = [solve_flops(layer.rows, layer.cols, config) for layer in layers.values()]
+    owners = assign(costs, ranks)
+    return max(sum(cost for cost, owner in zip(costs, owners, strict=True) if owner == rank) for rank in range(ranks))
+
+
+def solve_flops(rows: int, cols: int, config: RunConfig) -> int:
+    """About what solving a layer takes, in floating-point operations; never 0."""
     product = 2 * rows * cols * cols
     if _is(config, "admm"):
         return (2 * ADMM_STEPS + REFIT_STEPS) * product + 10 * cols**3  # and the eigendecomposition
-    swept = product // 2 + cols**3 // 3 if not _is(config, "wanda", "magnitude") else 0
+    swept = product // 2 + cols**3 // 3 if not _is(config, "wanda", "magnitude") else rows * cols
     return swept + (REFIT_STEPS * product if getattr(config, "refit", False) else 0)
 
 
@@ -137,15 +150,17 @@ def _is(config: RunConfig, *methods: str) -> bool:
 
 @dataclass(frozen=True)
 class _Walk:
-    """One stack's share of a run: its tokens, their width, and by block the widths of the layers' distinct inputs."""
+    """One stack's share of a run: its tokens, those of the rank that has most of them, their width, and by block the
+    widths of the layers' distinct inputs."""
 
     kind: str
     tokens: int
+    own: int
     width: int
     groups: dict[int, list[int]]
 
 
-def _walks(streamed: StreamedModel, chosen: Chosen, inputs: Mapping[str, Tensor]) -> list[_Walk]:
+def _walks(streamed: StreamedModel, chosen: Chosen, inputs: Mapping[str, Tensor], ranks: int) -> list[_Walk]:
     walks: list[_Walk] = []
     batch = None
     for number in needed_stacks(streamed, chosen):
@@ -159,7 +174,9 @@ def _walks(streamed: StreamedModel, chosen: Chosen, inputs: Mapping[str, Tensor]
         each = given.shape[1] if stack.kind == "text" else batch.hidden.shape[1]
         first = streamed.first_of(number)
         groups = {i: _group_cols(streamed, i, chosen[i], batch) for i in range(first, first + len(stack.blocks))}
-        walks.append(_Walk(stack.kind, len(given) * each, batch.hidden.shape[-1], groups))
+        walks.append(
+            _Walk(stack.kind, len(given) * each, -(-len(given) // ranks) * each, batch.hidden.shape[-1], groups)
+        )
     return walks
 
 

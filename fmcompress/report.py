@@ -152,6 +152,8 @@ def summary(facts: dict[str, Any]) -> str:
     else:
         told = [zeros, *([] if facts["format"] == "dense" else size)]
     measured = f"{facts['seconds']:.1f} s · peak memory {human_bytes(facts['peak_memory_bytes'])}"
+    if facts["ranks"] > 1:
+        measured += f" a rank · {facts['ranks']} ranks, {facts['exchange_seconds']:.1f} s of exchange and waiting"
     return f"{facts['out']} ({facts['format']}): {' · '.join(told)}, checked on disk · {measured}{_how_to_read(facts)}"
 
 

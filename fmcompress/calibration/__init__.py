@@ -2,13 +2,14 @@
 
 from .architecture import Stack, is_causal_lm
 from .batch import Batch, share_equal
-from .hessian import Group, HessianCollector, accumulate_hessian_, symmetrise_
+from .hessian import TILE_COLS, Group, HessianCollector, accumulate_hessian_, symmetrise_
 from .images import find_images, sample_images
 from .places import Place
 from .streamed_model import StreamedModel
 from .text import check_text, cut_windows, encode_prompt, load_tokenizer, read_documents, sample_windows, token_stream
 
 __all__ = [
+    "TILE_COLS",
     "Batch",
     "Group",
     "HessianCollector",

@@ -1,6 +1,7 @@
 """Writes a changed copy of a checkpoint: copied byte for byte first, then changed tensors overwritten in place."""
 
 import errno
+import json
 import os
 import shutil
 from pathlib import Path
@@ -17,9 +18,21 @@ FOREIGN_WEIGHTS = {".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack", ".gguf", "
 
 
 def companion_files(source: Checkpoint) -> list[Path]:
-    """Config, tokenizer, licence and the like: every plain file beside the shards that holds no weights."""
+    """Config, tokenizer, licence and the like: every plain file beside the shards that holds no weights.
+
+    And all files of the folders in which modules.json keeps what sentence-transformers runs after the model.
+    """
     files = (path for path in sorted(source.folder.iterdir()) if path.is_file() and not path.name.startswith("."))
-    return [path for path in files if path.suffix not in FOREIGN_WEIGHTS]
+    return [path for path in files if path.suffix not in FOREIGN_WEIGHTS] + _module_files(source.folder)
+
+
+def _module_files(folder: Path) -> list[Path]:
+    try:
+        names = [module["path"] for module in json.loads((folder / "modules.json").read_text())]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return []
+    inside = [folder / name for name in names if isinstance(name, str) and name and name == Path(name).name]
+    return [path for one in inside if one.is_dir() for path in sorted(one.iterdir()) if path.is_file()]
 
 
 def sync(path: Path) -> None:
@@ -52,13 +65,14 @@ def copy_checkpoint(source: Checkpoint, folder: Path) -> None:
     except OSError as error:
         raise write_error(folder, error) from None
     for path in files:
-        copy_file(path, folder / path.name)
+        copy_file(path, folder / path.relative_to(source.folder))
     sync(folder)
 
 
 def copy_file(path: Path, to: Path) -> None:
     """Copy a file byte for byte and sync the copy. Raises DiskError, which tells what cannot be read or written."""
     try:
+        to.parent.mkdir(exist_ok=True)
         shutil.copyfile(path, to)
         sync(to)
     except OSError as error:

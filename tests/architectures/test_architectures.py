@@ -21,7 +21,7 @@ OPTIONS: dict[str, Any] = {"sparsity": 0.5, "sequence_length": 32, "samples": 4}
 def prune(model: Path, out: Path, paths: dict[str, Path], **options: Any) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """The facts of a run, and what it was calibrated with by kind."""
     config = PruneConfig(**{**OPTIONS, **options})
-    job = prepare(model, config, paths.get("calibration"), CPU, paths.get("images"))
+    job = prepare(model, config, paths.get("calibration"), CPU, images=paths.get("images"))
     inputs = {"text": job.windows, "images": job.images}
     return compress_checkpoint(job, out, Silent()), {kind: t for kind, t in inputs.items() if t is not None}
 

@@ -27,7 +27,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(model: Path, out: Path, text: Path | None, images: Path | None, **options: Any) -> set[str]:
-    job = prepare(model, PruneConfig(**{**OPTIONS, **options}), text, CPU, images)
+    job = prepare(model, PruneConfig(**{**OPTIONS, **options}), text, CPU, images=images)
     return {record["tensor"] for record in compress_checkpoint(job, out, Silent())["layers"]}
 
 
@@ -86,36 +86,36 @@ def test_a_folder_of_images_may_be_the_calibration(home: Path, tmp_path: Path) -
 def test_wrong_inputs(home: Path, model: str, given: dict[str, str], error: Any, message: str) -> None:
     paths = {kind: home / name for kind, name in given.items()}
     with pytest.raises(error, match=message):
-        prepare(home / model, PruneConfig(**OPTIONS), paths.get("text"), CPU, paths.get("images"))
+        prepare(home / model, PruneConfig(**OPTIONS), paths.get("text"), CPU, images=paths.get("images"))
 
 
 def test_images_for_a_method_without_data(home: Path) -> None:
     with pytest.raises(ConfigError, match="this method looks at no data"):
-        prepare(home / "vit", PruneConfig(method="magnitude", sparsity=0.5), None, CPU, home / "images")
+        prepare(home / "vit", PruneConfig(method="magnitude", sparsity=0.5), None, CPU, images=home / "images")
 
 
 def test_a_damaged_image(home: Path, tmp_path: Path) -> None:
     folder = make_images(tmp_path / "images", 2)
     (folder / "0.png").write_bytes((folder / "0.png").read_bytes()[:100])
     with pytest.raises(CalibrationError, match=r"0\.png: cannot be read as an image"):
-        prepare(home / "vit", PruneConfig(**OPTIONS), None, CPU, folder)
+        prepare(home / "vit", PruneConfig(**OPTIONS), None, CPU, images=folder)
 
 
 def test_no_processor(home: Path, tmp_path: Path) -> None:
     model = save(ZOO["vit"], tmp_path / "model")
     (model / "preprocessor_config.json").unlink()
     with pytest.raises(CheckpointError, match=r"image processor does not load .*preprocessor_config\.json"):
-        prepare(model, PruneConfig(**OPTIONS), None, CPU, home / "images")
+        prepare(model, PruneConfig(**OPTIONS), None, CPU, images=home / "images")
 
 
 def test_samples_and_seed_choose_the_images(home: Path) -> None:
     def pixels(**options: Any) -> Any:
-        return prepare(home / "vit", PruneConfig(**{**OPTIONS, **options}), None, CPU, home / "images").images
+        return prepare(home / "vit", PruneConfig(**{**OPTIONS, **options}), None, CPU, images=home / "images").images
 
     assert pixels().shape == (4, 3, 32, 32)
     assert pixels().equal(pixels())
     assert not pixels().equal(pixels(seed=1))
-    job = prepare(home / "vit", PruneConfig(**{**OPTIONS, "samples": 9}), None, CPU, home / "images")
+    job = prepare(home / "vit", PruneConfig(**{**OPTIONS, "samples": 9}), None, CPU, images=home / "images")
     assert any("holds 8 images, fewer than the 9 asked for" in note for note in job.notes)
     assert job.plan.tokens == 8 * 17  # 16 patches and the class token
 

@@ -35,7 +35,7 @@ def run(home: Path, name: str, out: Path, observer: Any = None, resume: bool = F
     config = kind(**{**OPTIONS, **options})
     given = ZOO[name].inputs if config.needs_data else ()
     text = home / "text.txt" if "text" in given else None
-    job = prepare(home / name, config, text, CPU, home / "images" if "images" in given else None)
+    job = prepare(home / name, config, text, CPU, images=home / "images" if "images" in given else None)
     return compress_checkpoint(job, out, observer or Silent(), resume=resume)
 
 

@@ -153,11 +153,16 @@ def save(kind: Kind, folder: Path, dtype: torch.dtype = torch.float32) -> Path:
     torch.manual_seed(0)
     config = transformers.CONFIG_MAPPING[kind.config](**kind.options)
     model = getattr(transformers, kind.model)._from_config(config, dtype=dtype)
-    for parameter in model.parameters():  # transformers leaves some that it only expects from a file as they come
+    for (
+        name,
+        parameter,
+    ) in model.named_parameters():  # transformers leaves some that it only expects from a file as they come
         if not torch.isfinite(parameter).all() or parameter.dim() > 2:
             torch.nn.init.normal_(parameter, std=0.02)
         elif parameter.dim() == 1:  # biases of zero would hide that they are forgotten
             parameter.data += 0.02 * torch.randn_like(parameter)
+        if "router" in name or "embed_tokens" in name:  # tokens that differ, so that each expert gets some
+            torch.nn.init.normal_(parameter, std=float(parameter.dim() > 1))
     model.save_pretrained(folder)
     if "text" in kind.inputs:
         for name in ("tokenizer.json", "tokenizer_config.json"):
