@@ -72,8 +72,8 @@ def spearman(folder: Path, pairs: tuple[list[str], list[str], list[float]]) -> f
 
 def prune(model: Path, out: Path, text: Path, **options: Any) -> dict[str, Any]:
     """Prune the encoder; magnitude looks at no text. Returns the facts of the run."""
-    given = options if options.get("method") == "magnitude" else {**CALIBRATION, **options}
-    config = PruneConfig(**given)
+    calibration = {} if options.get("method") == "magnitude" else CALIBRATION
+    config = PruneConfig(**{**calibration, **options})
     job = prepare(model, config, text if config.needs_data else None, CPU)
     with RunProgress(job.plan.layers, quiet=True) as progress:
         return compress_checkpoint(job, out, progress)
