@@ -12,6 +12,7 @@ from .calibration import (
     cut_windows,
     find_images,
     load_tokenizer,
+    longest_sequence,
     sample_images,
     sample_windows,
     token_stream,
@@ -111,13 +112,3 @@ def _read_text(
     if len(windows) < wanted and config.samples:
         notes.append(f"calibration holds {len(windows)} sequences, fewer than the {wanted} asked for")
     return windows
-
-
-def longest_sequence(model: nn.Module) -> int | None:
-    """How many tokens a model takes at once; None where it sets no bound."""
-    longest = getattr(model.config.get_text_config(), "max_position_embeddings", None)  # type: ignore[union-attr,operator]
-    for name, module in model.named_modules():
-        # RoBERTa counts positions from behind the padding's
-        if name.endswith("position_embeddings") and isinstance(module, nn.Embedding) and module.padding_idx is not None:
-            return module.num_embeddings - module.padding_idx - 1
-    return longest

@@ -23,6 +23,7 @@ from .exchange import SharedReader, Solved
 from .formats import CompressedTensorsOutput, DenseOutput, LayerStore, Output, PackedOutput, open_checkpoint
 from .journal import TAKEN_OVER, Journal
 from .layers import choose_layers, choose_tensors, holds_linear, last_to_run
+from .measured import Recorder
 from .memory import peak_memory_bytes
 from .plan import make_plan
 from .preflight import check_finite, check_layers, encoded_space, format_notes, tokens_notes, unknown_notes, zeros_notes
@@ -116,10 +117,11 @@ def compress_checkpoint(
             torch.set_num_threads(journal.fingerprint["threads"])
         for text in job.notes:
             observer.note(text)
+        recorder = Recorder(workspace.partial, job.device, observer, begin)
         try:
             begun = {"done": len(journal.records), "threads": torch.get_num_threads()}
             ranks.share(begun)
-            _walk(job, begun["done"], output, partial(_keep, output, journal, observer), observer)
+            _walk(job, begun["done"], output, partial(_keep, output, journal, recorder), recorder)
             ranks.gather(None)  # the others may leave
             records = [record for block in journal.records for record in block["layers"]]
             _check_complete(job, records)
@@ -135,8 +137,9 @@ def compress_checkpoint(
         for text in few_tokens_notes(records):
             observer.note(text)
         facts["fingerprint"] = {key: value for key, value in fingerprint.items() if key not in TAKEN_OVER}
+        recorder.finished()
         workspace.publish(facts)
-    # what differs from one run to the next stays out of the file, so that equal runs write equal bytes
+    # what differs from one run to the next stands in a file of its own, so that equal runs write equal bytes
     measured = {"seconds": time.perf_counter() - begin, "peak_memory_bytes": peak_memory_bytes()}
     return {**facts, "out": str(out), **measured, "ranks": ranks.count, "exchange_seconds": ranks.seconds}
 

@@ -1,6 +1,6 @@
 """Running a model block by block over calibration text or images, and gathering Hessians."""
 
-from .architecture import Stack, is_causal_lm
+from .architecture import Stack, is_causal_lm, longest_sequence
 from .batch import Batch, share_equal
 from .hessian import TILE_COLS, Group, HessianCollector, accumulate_hessian_, symmetrise_
 from .images import find_images, sample_images
@@ -23,6 +23,7 @@ __all__ = [
     "find_images",
     "is_causal_lm",
     "load_tokenizer",
+    "longest_sequence",
     "read_documents",
     "sample_images",
     "sample_windows",

@@ -123,6 +123,16 @@ def _runner(model: Any, path: str, checkpoint: Checkpoint) -> tuple[str, Any, st
     )
 
 
+def longest_sequence(model: nn.Module) -> int | None:
+    """How many tokens a model takes at once; None where it sets no bound."""
+    longest = getattr(model.config.get_text_config(), "max_position_embeddings", None)  # type: ignore[union-attr,operator]
+    for name, module in model.named_modules():
+        # RoBERTa counts positions from behind the padding's
+        if name.endswith("position_embeddings") and isinstance(module, nn.Embedding) and module.padding_idx is not None:
+            return module.num_embeddings - module.padding_idx - 1
+    return longest
+
+
 def materialise_buffers(model: Any, device: torch.device) -> None:
     """Compute the buffers that no checkpoint stores, such as rotary frequencies, as transformers does on loading."""
     for path, module in model.named_modules():

@@ -17,7 +17,19 @@ app = typer.Typer(
     add_completion=False,
 )
 
-from . import bench, env, evaluate, generate, gradients, inspect, prune, quantize, unpack  # noqa: E402, F401  each adds its command
+from . import (  # noqa: E402  each adds its command
+    bench,  # noqa: F401
+    env,  # noqa: F401
+    evaluate,  # noqa: F401
+    generate,  # noqa: F401
+    gradients,  # noqa: F401
+    inspect,  # noqa: F401
+    lm_eval,  # noqa: F401
+    prune,  # noqa: F401
+    quantize,  # noqa: F401
+    report,  # noqa: F401
+    unpack,  # noqa: F401
+)
 
 
 def _version(wanted: bool) -> None:

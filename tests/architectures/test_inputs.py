@@ -8,7 +8,7 @@ import pytest
 from helpers import CPU, Silent, invoke, make_text, streamed
 from zoo import ZOO, calibration, make_images, save
 
-from fmcompress.calibration_inputs import longest_sequence
+from fmcompress.calibration import longest_sequence
 from fmcompress.checkpoint import Checkpoint
 from fmcompress.config import PruneConfig
 from fmcompress.errors import CalibrationError, CheckpointError, ConfigError, FmcompressError

@@ -11,7 +11,7 @@ from fmcompress.checkpoint import Checkpoint
 
 pytest.importorskip("scipy")
 sys.path.insert(0, str(ROOT / "bench"))
-import minilm as bench  # noqa: E402
+import minilm as bench
 
 PAIRS = 80
 SMALL: dict[str, Any] = {"sparsity": 0.5, "include": r"layer\.[24]\.", "samples": 16, "sequence_length": 64}
