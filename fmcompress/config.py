@@ -23,6 +23,8 @@ DATA_OPTIONS = (  # what only methods with data heed
     "activation_order",
     "block_size",
     "dtype",
+    "min_tokens",
+    "few_tokens",
 )
 QUALITY: dict[str | None, dict[str, Any]] = {  # measured in docs/methods.md
     "fast": {"method": "sparsegpt"},
@@ -48,6 +50,8 @@ class RunConfig(BaseModel):
     exclude: str | None = None
     samples: int | None = Field(None, ge=1)
     sequence_length: int = Field(2048, ge=2)
+    min_tokens: int = Field(1, ge=1)  # that must reach a layer, such as an expert
+    few_tokens: Literal["error", "magnitude", "rtn"] = "error"  # what to do with one that fewer reach
     seed: int = 0
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     format: Literal["dense", "compressed-tensors", "packed"] | None = None
@@ -136,6 +140,7 @@ class PruneConfig(RunConfig):
     refit: bool = False  # admm always does
     swap: bool = False  # with a refit before and after it
     reconstruct: int = Field(0, ge=0)  # steps that train the kept weights of a block together
+    few_tokens: Literal["error", "magnitude"] = "error"
 
     @field_validator("pattern", mode="before")
     @classmethod
@@ -210,6 +215,7 @@ class QuantizeConfig(RunConfig):
     method: Literal["gptq", "rtn"] = "gptq"
     bits: Literal[2, 3, 4, 8] = 4
     keep_zeros: bool = False  # rounding to the nearest level keeps them anyway
+    few_tokens: Literal["error", "rtn"] = "error"
 
     @property
     def needs_data(self) -> bool:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from .calibration import Batch, StreamedModel
+from .calibration import Batch, Place, StreamedModel
 from .ranks import Ranks
 
 LEARNING_RATE = 0.03  # of a weight's root mean square, falling to 0 along a cosine
@@ -15,7 +15,12 @@ BETAS = (0.9, 0.95)
 
 
 def output_error(
-    streamed: StreamedModel, index: int, block: nn.Module, batches: Sequence[Batch], wanted: Sequence[Tensor], ranks: Ranks
+    streamed: StreamedModel,
+    index: int,
+    block: nn.Module,
+    batches: Sequence[Batch],
+    wanted: Sequence[Tensor],
+    ranks: Ranks,
 ) -> float:
     """Squared error of a block's outputs, relative to the squares of those that are wanted, over all ranks.
 
@@ -26,6 +31,17 @@ def output_error(
         sums += torch.stack(_squares(streamed.run_block(index, block, batch), target, batch.real)).double().cpu()
     error, energy = ranks.sum_(sums).tolist()
     return error / (energy or 1.0)
+
+
+def kept_entries(block: nn.Module, places: Sequence[Place]) -> dict[str, Tensor]:
+    """Name of a parameter within a block -> [as the parameter] bool, its entries of these places that are not 0."""
+    kept = {
+        name: torch.zeros_like(block.get_parameter(name), dtype=torch.bool)
+        for name in {p.name_in(block) for p in places}
+    }
+    for place in places:
+        place.within(kept[place.name_in(block)]).copy_(place.weight != 0)
+    return kept
 
 
 def train_kept(
