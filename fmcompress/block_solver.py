@@ -79,7 +79,7 @@ def solve_block(
 
 def _solve_layers(job: Job, index: int, block: nn.Module, batches: list[Batch], observer: Observer) -> list[Solved]:
     layers = job.layers[index]
-    groups = _calibrate(job, index, block, batches, layers)
+    groups = calibrate(job, index, block, batches, layers)
     units = _units(job, layers, groups)
     if not job.config.true_sequential:
         return _solve_on_ranks(job, index, units, observer)
@@ -89,7 +89,7 @@ def _solve_layers(job: Job, index: int, block: nn.Module, batches: list[Batch], 
         wanted = {name: layers[name] for group in stage for name in group.layers}
         if position:
             # the earlier groups of this block are pruned by now: see what these are given since
-            stage = _calibrate(job, index, block, batches, wanted)
+            stage = calibrate(job, index, block, batches, wanted)
         solved += _solve_on_ranks(job, index, _units(job, wanted, stage), observer)
     return solved
 
@@ -205,7 +205,8 @@ def _on_all_ranks(job: Job, index: int, name: str, owner: int, own: Solved | Non
     return record, result
 
 
-def _calibrate(job: Job, index: int, block: nn.Module, batches: list[Batch], layers: dict[str, Layer]) -> list[Group]:
+def calibrate(job: Job, index: int, block: nn.Module, batches: list[Batch], layers: dict[str, Layer]) -> list[Group]:
+    """Run a loaded block on the batches. Returns the Hessians of some of its layers, summed over the ranks."""
     assert job.streamed is not None
     collector = HessianCollector({name: layer.place for name, layer in layers.items() if layer.place is not None})
     try:
@@ -242,7 +243,7 @@ def _replace_weight(layer: Layer, result: LayerResult) -> None:
 
 def _record(layer: Layer, result: LayerResult, config: RunConfig, tokens: int, *, by_data: bool) -> dict[str, Any]:
     rows, cols = result.weight.shape
-    target, grid = config.target(), config.grid()
+    target, grid = config.target(layer.tensor), config.grid()
     pattern = {"keep": target.keep, "group": target.group} if isinstance(target, NM) else {}
     levels = {} if grid is None else {"bits": grid.bits, "group_size": grid.group_size, "symmetric": grid.symmetric}
     measured = {"loss": result.loss, "relative_error": result.relative_error} if by_data else {}

@@ -8,6 +8,7 @@ import torch
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
+from .allocation import checked_shares, read_allocation
 from .errors import ConfigError
 from .layerwise import MAX_GROUP_COLS, Grid, Pattern, Unstructured, check_options, parse_pattern
 from .pruning import ADMM_STEPS
@@ -134,7 +135,7 @@ class PruneConfig(RunConfig):
     pattern: str | None = None
     mask_scope: Literal["block", "row", "layer"] = "block"
     block_size: int = Field(128, ge=1)
-    allocation: dict[str, float] | None = None  # tensor -> its sparsity, where it is another than the others'
+    allocation: dict[str, float] | None = None  # tensor -> its sparsity, where it has one; may be given as a file
     masks: str | None = None  # a pruned checkpoint whose zeros are taken over
     admm_steps: int = Field(ADMM_STEPS, ge=1)
     refit: bool = False  # admm always does
@@ -149,6 +150,11 @@ class PruneConfig(RunConfig):
             raise ValueError('expected text. Write it in quotes: "2:4"')
         return value
 
+    @field_validator("allocation", mode="before")
+    @classmethod
+    def _of_file(cls, value: Any) -> Any:
+        return read_allocation(Path(value)) if isinstance(value, str | Path) else checked_shares(value, "allocation")
+
     @model_validator(mode="before")
     @classmethod
     def _of_quality(cls, values: Any) -> Any:
@@ -162,11 +168,8 @@ class PruneConfig(RunConfig):
             raise ValueError("say how much to prune: --sparsity 0.5 or --pattern 2:4")
         if len(given) > 1:
             raise ValueError(f"give one of --sparsity 0.5, --pattern 2:4 and --masks, not {' and '.join(given)}")
-        if self.allocation is not None:
-            if self.sparsity is None:
-                raise ValueError("allocation: needs --sparsity, for the layers that it does not name")
-            if any(not 0 <= share <= 1 for share in self.allocation.values()):
-                raise ValueError("allocation: expected shares of zeros from 0 to 1")
+        if self.allocation is not None and self.sparsity is None:
+            raise ValueError("allocation: needs --sparsity, which it is made for; N:M and --masks leave no choice")
         return self
 
     @model_validator(mode="after")
@@ -257,6 +260,8 @@ def _take_asymmetric(values: dict[str, Any]) -> None:
 
 def _one_line(error: ValidationError, model: type[BaseModel]) -> str:
     first = error.errors()[0]
+    if isinstance(first.get("ctx", {}).get("error"), ConfigError):  # says all by itself
+        return str(first["ctx"]["error"])
     where = ".".join(str(part) for part in first["loc"]).replace("_", "-")
     if first["type"] == "extra_forbidden":
         known = ", ".join([*model.model_fields, "asymmetric"]).replace("_", "-")

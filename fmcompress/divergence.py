@@ -1,6 +1,6 @@
 """Checkpoints beside the model that they were made from: perplexity, KL divergence and agreement, token by token."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -131,18 +131,33 @@ def _compare_pair(
     reference: StreamedModel, expected: Hidden, of_reference: _Tally, model: StreamedModel, got: Hidden, tally: _Tally
 ) -> None:
     """Add what the logits of two models tell of a part of the text."""
+    for log_p, log_q, targets in log_probabilities(reference, expected, model, got):
+        where = targets.unsqueeze(-1)
+        of_reference.nats -= float(log_p.gather(-1, where).sum(dtype=torch.float64))
+        tally.nats -= float(log_q.gather(-1, where).sum(dtype=torch.float64))
+        tally.agreed += int((log_p.argmax(-1) == log_q.argmax(-1)).sum())
+        tally.kl.append(kl_(log_p, log_q).flatten().cpu())
+
+
+def log_probabilities(
+    reference: StreamedModel, expected: Hidden, model: StreamedModel, got: Hidden
+) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """What two models, which may be one, say of a part of the text, in slices that fit.
+
+    returns  log-probabilities of the reference and of the model [n, length, vocabulary] float32, and what came next
+             [n, length] int64
+    """
     with torch.no_grad(), reference.outside_kept(), model.outside_kept():
         slices = zip(predictions(reference, expected), predictions(model, got), strict=True)
         for (tokens, before, targets), (_, after, _) in slices:
             log_p = reference.logits(tokens, before).float().log_softmax(-1)
-            log_q = model.logits(tokens, after).float().log_softmax(-1)
-            where = targets.to(log_p.device).unsqueeze(-1)
-            of_reference.nats -= float(log_p.gather(-1, where).sum(dtype=torch.float64))
-            tally.nats -= float(log_q.gather(-1, where).sum(dtype=torch.float64))
-            tally.agreed += int((log_p.argmax(-1) == log_q.argmax(-1)).sum())
-            difference = log_p - log_q
-            divergence = log_p.exp_().mul_(difference).sum(-1).clamp_min_(0)  # rounding may leave it below 0
-            tally.kl.append(divergence.flatten().cpu())
+            yield log_p, model.logits(tokens, after).float().log_softmax(-1), targets.to(log_p.device)
+
+
+def kl_(log_p: Tensor, log_q: Tensor) -> Tensor:
+    """KL(p || q) in nats a token, [n, length]. log_p is overwritten."""
+    difference = log_p - log_q
+    return log_p.exp_().mul_(difference).sum(-1).clamp_min_(0)  # rounding may leave it below 0
 
 
 def _quality(path: Path, streamed: StreamedModel, tally: _Tally, predicted: int, base: float) -> Quality:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from .calibration import StreamedModel, cut_windows, load_tokenizer, longest_sequence, token_stream
+from .calibration import Reader, StreamedModel, cut_windows, load_tokenizer, longest_sequence, token_stream
 from .config import pick_dtype
 from .errors import CheckpointError
 from .formats import open_checkpoint
@@ -90,17 +90,23 @@ def windows_at_once(models: Sequence[StreamedModel], length: int) -> int:
     return max(1, ACTIVATION_BYTES // (sum(widths) * length))
 
 
-def final_hidden(streamed: StreamedModel, windows: Tensor, progress: Callable[[int], None]) -> Hidden:
+def final_hidden(
+    streamed: StreamedModel,
+    windows: Tensor,
+    progress: Callable[[int], None] = lambda block: None,
+    source: Reader | None = None,
+) -> Hidden:
     """Run windows [count, length] through all blocks. Returns (windows, states after the last block) in batches.
 
     progress  called with the number of blocks run
+    source    where the blocks' weights come from, if not from the checkpoint
     """
     parts = windows.split(max(1, BATCH_TOKENS // windows.shape[1]))
     with torch.no_grad():
         with streamed.outside_kept():
             batches = [streamed.embed(part) for part in parts]
         for done, index in enumerate(streamed.text_blocks, 1):
-            with streamed.loaded(index) as block:
+            with streamed.loaded(index, source) as block:
                 for batch in batches:
                     batch.hidden = streamed.run_block(index, block, batch)
             progress(done)

@@ -118,8 +118,9 @@ def choose_tensors(source: Checkpoint, config: RunConfig, streamed: StreamedMode
 
 
 def _check_shapes(chosen: Chosen, config: RunConfig) -> None:
-    target = config.target()
+    _check_allocation(chosen, config)
     for layer in (layer for layers in chosen for layer in layers.values()):
+        target = config.target(layer.tensor)
         if target is not None:
             try:
                 target.check(layer.rows, layer.cols)
@@ -128,6 +129,16 @@ def _check_shapes(chosen: Chosen, config: RunConfig) -> None:
     if config.written_as == "compressed-tensors":
         compressed_tensors.check_grid(
             config.grid(), {layer.tensor: layer.cols for layers in chosen for layer in layers.values()}
+        )
+
+
+def _check_allocation(chosen: Chosen, config: RunConfig) -> None:
+    names = {layer.tensor for layers in chosen for layer in layers.values()}
+    strangers = [name for name in getattr(config, "allocation", None) or () if name not in names]
+    if strangers:
+        raise ConfigError(
+            f"allocation: {strangers[0]!r} is no chosen layer. Leave it out, or loosen --include and --exclude; "
+            "fmcompress inspect lists the names."
         )
 
 

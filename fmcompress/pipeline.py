@@ -27,7 +27,15 @@ from .measured import Recorder
 from .memory import peak_memory_bytes
 from .outputs import check_complete, output_of
 from .plan import make_plan
-from .preflight import check_finite, check_layers, format_notes, tokens_notes, unknown_notes, zeros_notes
+from .preflight import (
+    allocation_notes,
+    check_finite,
+    check_layers,
+    format_notes,
+    tokens_notes,
+    unknown_notes,
+    zeros_notes,
+)
 from .ranks import Ranks
 from .workspace import Workspace
 
@@ -65,7 +73,7 @@ def prepare(
     check_layers(source, layers, config, known=True)
     inputs = read_inputs(model, streamed, layers, config, files, device)
     plan = make_plan(source, streamed, layers, config, inputs.by_kind(), ranks.count)
-    notes = [*config.without_effect(), *format_notes(config), *inputs.notes]
+    notes = [*config.without_effect(), *format_notes(config), *inputs.notes, *allocation_notes(layers, config, plan)]
     notes += [*tokens_notes(layers, plan.tokens), *zeros_notes(source, layers, config), *unknown_notes(streamed)]
     return Job(source, config, layers, device, plan, streamed, inputs.windows, notes, ranks, inputs.images)
 
@@ -85,6 +93,7 @@ def _prepare_without_data(source: Checkpoint, config: RunConfig, device: torch.d
             notes.append("layers were chosen by their names, since their roles in the model are not known here")
     check_layers(source, layers, config, known=streamed is not None)
     plan = make_plan(source, streamed, layers, config, {})
+    notes += allocation_notes(layers, config, plan)
     return Job(source, config, layers, device, plan, streamed, None, notes, ranks)
 
 
@@ -222,22 +231,22 @@ def _walk(
                 keep(index, [])
             continue
         if index == streamed.first_of(stack):
-            batches = _enter(job, streamed, stack, batches)
+            batches = enter(job, streamed, stack, batches)
             if reconstructs:
                 dense = _enter_dense(streamed, stack, batches, dense)
         if reconstructs and index < done:
             with torch.no_grad(), streamed.loaded(index) as block:
-                _run_on(streamed, index, block, dense)
+                run_on(streamed, index, block, dense)
         with torch.no_grad(), streamed.loaded(index, finished if index < done else None) as block:
             if index >= done:
-                _run_on(streamed, index, block, dense)
+                run_on(streamed, index, block, dense)
                 wanted = [batch.hidden for batch in dense]
                 keep(index, solve_block(job, index, block, batches, wanted, observer))
             if index < last:
-                _run_on(streamed, index, block, batches)
+                run_on(streamed, index, block, batches)
 
 
-def _run_on(streamed: StreamedModel, index: int, block: nn.Module, batches: list[Batch]) -> None:
+def run_on(streamed: StreamedModel, index: int, block: nn.Module, batches: list[Batch]) -> None:
     """Take the hidden states of the batches through a block."""
     for batch in batches:
         batch.hidden = streamed.run_block(index, block, batch).to(batch.hidden.device)
@@ -253,7 +262,7 @@ def _keep(output: Output, journal: Journal, observer: Observer, index: int, solv
     observer.block(index)
 
 
-def _enter(job: Job, streamed: StreamedModel, stack: int, before: list[Batch]) -> list[Batch]:
+def enter(job: Job, streamed: StreamedModel, stack: int, before: list[Batch]) -> list[Batch]:
     """This rank's share of the calibration, at the first block of a stack."""
     with streamed.outside_kept():
         if streamed.follows(stack):

@@ -68,7 +68,7 @@ def make_plan(
 
     inputs  "text" -> token ids [sequences, length], "images" -> pixels [count, channels, height, width]
     """
-    target, grid = config.target(), config.grid()
+    grid = config.grid()
     layers = [layer for some in chosen for layer in some.values()]
     output_bytes = source.total_bytes + sum(_change_of_bytes(source, layer, config) for layer in layers)
     counted: dict[str, Any] = {
@@ -76,7 +76,7 @@ def make_plan(
         "blocks": len(chosen),
         "layers": len(layers),
         "weights": sum(layer.rows * layer.cols for layer in layers),
-        "zeros": 0 if target is None else sum(target.zeros(layer.rows, layer.cols) for layer in layers),
+        "zeros": sum(_zeros(layer, config) for layer in layers),
         "bits": None if grid is None else grid.bits,
         "solve_bytes": max(_solve_bytes(layer.rows, layer.cols, config) for layer in layers),
         "output_bytes": output_bytes,
@@ -109,15 +109,20 @@ def make_plan(
 def _change_of_bytes(source: Checkpoint, layer: Layer, config: RunConfig) -> int:
     """By how much a layer grows in the output; for the packed format an estimate, as more weights may become zero."""
     size, weights = source.entry(layer.tensor).dtype.itemsize, layer.rows * layer.cols
-    target, grid = config.target(), config.grid()
+    grid = config.grid()
     if config.written_as == "dense":
         return 0
-    kept = weights if target is None else weights - target.zeros(layer.rows, layer.cols)
-    packs = config.written_as == "packed" and target is not None
+    kept = weights - _zeros(layer, config)
+    packs = config.written_as == "packed" and config.target() is not None
     entries = (kept if packs else weights) * (8 * size if grid is None else grid.bits) // 8
     groups = 0 if grid is None else layer.rows * grid.groups(layer.cols)
     scales = groups * size + (0 if grid is None or grid.symmetric else groups * grid.bits // 8)
     return entries + weights // 8 * packs + scales - weights * size
+
+
+def _zeros(layer: Layer, config: RunConfig) -> int:
+    target = config.target(layer.tensor)
+    return 0 if target is None else target.zeros(layer.rows, layer.cols)
 
 
 def _solve_bytes(rows: int, cols: int, config: RunConfig) -> int:

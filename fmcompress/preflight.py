@@ -32,6 +32,19 @@ def format_notes(config: RunConfig) -> list[str]:
     return notes
 
 
+def allocation_notes(chosen: Chosen, config: RunConfig, plan: Plan) -> list[str]:
+    """How sparse everything becomes where layers have sparsities of their own."""
+    allocation = getattr(config, "allocation", None)
+    if not allocation:
+        return []
+    layers = [layer for some in chosen for layer in some.values()]
+    shares = [allocation.get(layer.tensor, getattr(config, "sparsity", 0)) for layer in layers]
+    return [
+        f"allocation: {100 * plan.zeros / max(1, plan.weights):.2f} % of all weights become zero, from "
+        f"{100 * min(shares):.2f} to {100 * max(shares):.2f} % of a layer"
+    ]
+
+
 def tokens_notes(chosen: Chosen, tokens: int) -> list[str]:
     """A warning where the Hessian of some layer cannot have full rank."""
     cols = max(layer.cols for some in chosen for layer in some.values())

@@ -120,10 +120,10 @@ class RunProgress:
 class Steps:
     """A bar on standard error, where that is a terminal, for work whose steps are counted."""
 
-    def __init__(self, doing: str) -> None:
+    def __init__(self, doing: str, quiet: bool = False) -> None:
         columns = TextColumn("{task.description}", markup=False), BarColumn(), TimeElapsedColumn()
         self.doing, self.done = doing, 0
-        self.bar = Progress(*columns, console=err, disable=not err.is_terminal, transient=True)
+        self.bar = Progress(*columns, console=err, disable=quiet or not err.is_terminal, transient=True)
         self.task = self.bar.add_task(doing, total=None)
 
     def __enter__(self) -> "Steps":

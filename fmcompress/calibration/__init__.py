@@ -4,6 +4,7 @@ from .architecture import Stack, is_causal_lm, longest_sequence
 from .batch import Batch, share_equal
 from .hessian import TILE_COLS, Group, HessianCollector, accumulate_hessian_, symmetrise_
 from .images import find_images, sample_images
+from .lazy_model import Reader
 from .places import Place
 from .streamed_model import StreamedModel
 from .text import check_text, cut_windows, encode_prompt, load_tokenizer, read_documents, sample_windows, token_stream
@@ -14,6 +15,7 @@ __all__ = [
     "Group",
     "HessianCollector",
     "Place",
+    "Reader",
     "Stack",
     "StreamedModel",
     "accumulate_hessian_",

@@ -1,5 +1,6 @@
 """fmcompress prune."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -14,6 +15,9 @@ def prune(
     out: opt.Out,
     sparsity: Annotated[float | None, typer.Option(help="Share of weights to prune, e.g. 0.5.")] = None,
     pattern: Annotated[str | None, typer.Option(help="N:M, e.g. 2:4 to keep 2 of every 4.")] = None,
+    allocation: Annotated[
+        Path | None, typer.Option(help="Sparsities of single layers: what fmcompress allocate wrote.")
+    ] = None,
     bits: Annotated[int | None, typer.Option(help="Also quantize what is kept, in the same sweep: 2, 3, 4, 8.")] = None,
     calibration: opt.Calibration = None,
     images: opt.Images = None,
@@ -61,7 +65,7 @@ def prune(
         block_size=block_size, true_sequential=true_sequential, include=include, exclude=exclude, samples=samples,
         sequence_length=sequence_length, seed=seed, dtype=dtype, bits=bits, group_size=group_size, symmetric=symmetric,
         clip_search=clip_search, activation_order=activation_order, format=format, refit=refit,
-        min_tokens=min_tokens, few_tokens=few_tokens,
+        min_tokens=min_tokens, few_tokens=few_tokens, allocation=allocation,
     )  # fmt: skip
     run(
         model, out, choose, calibration, device, images,

@@ -1,0 +1,93 @@
+"""What `fmcompress allocate` does, under its progress bars."""
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from ..block_solver import Job, Observer
+from ..config import PruneConfig
+from ..errors import ConfigError
+from ..pipeline import prepare
+from ..report import RunProgress, Steps, err
+from .file import Allocation
+from .levels import level_sparsities, open_levels
+from .owl import allocate_by_outliers
+from .search import allocate_by_search, make_levels
+
+
+@dataclass(frozen=True)
+class Search:
+    """The options of a search; without levels, they are made `reach` steps up and down."""
+
+    levels: list[Path]
+    step: float = 0.05
+    reach: int = 3
+    generations: int = 50
+    offspring: int = 16
+
+
+def refuse_early(file: Path, *, force: bool) -> None:
+    """Raise ConfigError for a file that cannot be written, before minutes of work."""
+    if file.is_dir() or not file.parent.is_dir():
+        raise ConfigError(f"{file}: expected a file to write in a folder that is there. Give one such as shares.json.")
+    if file.exists() and not force:
+        raise ConfigError(f"{file}: exists already. Use --force to replace it.")
+
+
+def find_allocation(
+    model: Path,
+    config: PruneConfig,
+    calibration: Path | None,
+    device: torch.device,
+    file: Path,
+    spread: float,
+    search: Search | None,
+    quiet: bool = False,
+) -> tuple[Allocation, list[str]]:
+    """By outliers, or by search if its options are given. Returns it, and what a person should know.
+
+    file  what will be written; levels that must be made lie beside it until the search is over
+    """
+    with err.status("reading the model and what calibrates it"):
+        job = prepare(model, config, calibration, device)
+    if search is None:
+        with Steps("looking for outliers", quiet) as steps:
+            return allocate_by_outliers(job, spread, lambda d, n: steps.at(d, n, f"block {d}/{n}")), job.notes
+    with _levels(job, model, config, calibration, device, file, search, quiet) as folders:
+        levels = open_levels(folders, job.source, config.sparsity or 0)
+        with Steps("searching", quiet) as steps:
+            total = search.generations
+            found = allocate_by_search(
+                job,
+                levels,
+                generations=total,
+                offspring=search.offspring,
+                progress=lambda done, best: steps.at(done, total, f"generation {done}/{total} · KL {best:.4f}"),
+            )
+    return found, job.notes
+
+
+@contextmanager
+def _levels(
+    job: Job, model: Path, config: PruneConfig, calibration: Path | None, device: torch.device, file: Path,
+    search: Search, quiet: bool,
+) -> Iterator[list[Path]]:  # fmt: skip
+    """The folders that were given, or some that are there until the end of the context."""
+    assert job.streamed is not None
+    _ = job.streamed.text_blocks  # refuse what predicts no next token before it is pruned
+    if search.levels:
+        yield search.levels
+        return
+    sparsities = level_sparsities(config.sparsity or 0, search.step, search.reach)
+    with tempfile.TemporaryDirectory(prefix=f"{file.name}.levels-", dir=file.parent) as folder:
+
+        @contextmanager
+        def watch(one: Job, sparsity: float) -> Iterator[Observer]:
+            with RunProgress(one.plan.layers, quiet or not err.is_terminal) as progress:
+                yield progress
+
+        yield make_levels(model, config, sparsities, calibration, device, Path(folder), watch)

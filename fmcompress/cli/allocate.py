@@ -1,0 +1,63 @@
+"""fmcompress allocate."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from . import app
+from . import arguments as opt
+
+
+@app.command()
+def allocate(
+    model: opt.Model,
+    allocation: Annotated[Path, typer.Argument(help="JSON file to write, for prune --allocation.")],
+    sparsity: Annotated[float, typer.Option(help="Share of zeros over all layers, e.g. 0.7.")],
+    calibration: opt.Calibration = None,
+    method: Annotated[
+        Literal["owl", "search"],
+        typer.Option(help="owl: by outliers, in one pass (default). search: by trial, slower."),
+    ] = "owl",
+    spread: Annotated[float, typer.Option(min=0, max=0.5, help="owl: half of the most that blocks differ by.")] = 0.08,
+    levels: Annotated[
+        list[Path] | None,
+        typer.Option(help="search: MODEL pruned to a sparsity in equal steps; repeat it. Else made beside ALLOCATION."),
+    ] = None,
+    step: Annotated[float, typer.Option(min=0.001, max=0.5, help="search: between levels that are made.")] = 0.05,
+    reach: Annotated[int, typer.Option(min=1, max=20, help="search: steps up and down that are made.")] = 3,
+    generations: Annotated[int, typer.Option(min=1, help="search: how many.")] = 50,
+    offspring: Annotated[int, typer.Option(min=1, help="search: candidates a generation.")] = 16,
+    samples: opt.Samples = None,
+    sequence_length: opt.SequenceLength = None,
+    seed: opt.Seed = None,
+    include: opt.Include = None,
+    exclude: opt.Exclude = None,
+    device: opt.Device = "auto",
+    dtype: opt.Dtype = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace ALLOCATION.")] = False,
+    json: opt.Json = False,
+    quiet: opt.Quiet = False,
+) -> None:
+    """Find how much to prune of each layer, so that all together lose a given share; nothing of MODEL changes."""
+    from ..allocation import write_allocation
+    from ..allocation.run import Search, find_allocation, refuse_early
+    from ..config import PruneConfig, pick_device, resolve
+    from ..memory import return_freed_memory
+    from ..report import err, out, print_json, printable
+
+    return_freed_memory()
+    refuse_early(allocation, force=force)
+    config = resolve(
+        PruneConfig, None, sparsity=sparsity, samples=samples, sequence_length=sequence_length, seed=seed,
+        include=include, exclude=exclude, dtype=dtype,
+    )  # fmt: skip
+    search = Search(levels or [], step, reach, generations, offspring) if method == "search" else None
+    found, notes = find_allocation(model, config, calibration, pick_device(device), allocation, spread, search, quiet)
+    write_allocation(allocation, found)
+    for note in () if quiet else notes:
+        err.print(printable(note), soft_wrap=True, markup=False)
+    if json:
+        print_json({"allocation": str(allocation), **found.as_dict(), "notes": notes})
+    else:
+        out.print(f"{allocation} ({method}): {found}", soft_wrap=True, markup=False)
