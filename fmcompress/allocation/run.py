@@ -1,17 +1,14 @@
 """What `fmcompress allocate` does, under its progress bars."""
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
-from ..block_solver import Job, Observer
+from ..block_solver import Job
 from ..config import PruneConfig
 from ..errors import ConfigError
-from ..pipeline import prepare
 from ..report import RunProgress, Steps, err
 from .file import Allocation
 from .levels import level_sparsities, open_levels
@@ -39,10 +36,8 @@ def refuse_early(file: Path, *, force: bool) -> None:
 
 
 def find_allocation(
-    model: Path,
+    ready: Callable[[PruneConfig], Job],
     config: PruneConfig,
-    calibration: Path | None,
-    device: torch.device,
     file: Path,
     spread: float,
     search: Search | None,
@@ -50,14 +45,16 @@ def find_allocation(
 ) -> tuple[Allocation, list[str]]:
     """By outliers, or by search if its options are given. Returns it, and what a person should know.
 
-    file  what will be written; levels that must be made lie beside it until the search is over
+    ready   makes a run of options, whose model and inputs are those to allocate for
+    config  with a sparsity
+    file    what will be written; levels that must be made lie beside it until the search is over
     """
     with err.status("reading the model and what calibrates it"):
-        job = prepare(model, config, calibration, device)
+        job = ready(config)
     if search is None:
         with Steps("looking for outliers", quiet) as steps:
             return allocate_by_outliers(job, spread, lambda d, n: steps.at(d, n, f"block {d}/{n}")), job.notes
-    with _levels(job, model, config, calibration, device, file, search, quiet) as folders:
+    with _levels(job, ready, config, file, search, quiet) as folders:
         levels = open_levels(folders, job.source, config.sparsity or 0)
         with Steps("searching", quiet) as steps:
             total = search.generations
@@ -68,14 +65,15 @@ def find_allocation(
                 offspring=search.offspring,
                 progress=lambda done, best: steps.at(done, total, f"generation {done}/{total} · KL {best:.4f}"),
             )
+    if found.found["kl"] == found.found["kl_even"]:
+        job.notes.append("nothing that was tried diverges less than equal sparsities: raise --generations")
     return found, job.notes
 
 
 @contextmanager
 def _levels(
-    job: Job, model: Path, config: PruneConfig, calibration: Path | None, device: torch.device, file: Path,
-    search: Search, quiet: bool,
-) -> Iterator[list[Path]]:  # fmt: skip
+    job: Job, ready: Callable[[PruneConfig], Job], config: PruneConfig, file: Path, search: Search, quiet: bool
+) -> Iterator[list[Path]]:
     """The folders that were given, or some that are there until the end of the context."""
     assert job.streamed is not None
     _ = job.streamed.text_blocks  # refuse what predicts no next token before it is pruned
@@ -84,10 +82,6 @@ def _levels(
         return
     sparsities = level_sparsities(config.sparsity or 0, search.step, search.reach)
     with tempfile.TemporaryDirectory(prefix=f"{file.name}.levels-", dir=file.parent) as folder:
-
-        @contextmanager
-        def watch(one: Job, sparsity: float) -> Iterator[Observer]:
-            with RunProgress(one.plan.layers, quiet or not err.is_terminal) as progress:
-                yield progress
-
-        yield make_levels(model, config, sparsities, calibration, device, Path(folder), watch)
+        yield make_levels(
+            ready, config, sparsities, Path(folder), lambda one: RunProgress(one.plan.layers, quiet, config.damping)
+        )

@@ -14,7 +14,7 @@ from ..config import PruneConfig
 from ..divergence import kl_, log_probabilities
 from ..errors import ConfigError
 from ..evaluation import Hidden, final_hidden, windows_at_once
-from ..pipeline import compress_checkpoint, prepare
+from ..pipeline import compress_checkpoint
 from .budget import exact_shares
 from .evolution import Candidate, Space, evolve
 from .file import Allocation
@@ -116,22 +116,21 @@ def allocate_by_search(
 
 
 def make_levels(
-    model: Path,
+    ready: Callable[[PruneConfig], Job],
     config: PruneConfig,
     sparsities: Sequence[float],
-    calibration: Path | None,
-    device: torch.device,
     folder: Path,
-    watch: Callable[[Job, float], AbstractContextManager[Observer]],
+    watch: Callable[[Job], AbstractContextManager[Observer]],
 ) -> list[Path]:
     """Prune a model to several sparsities, with SparseGPT, into folders of `folder`, which must have room for them.
 
-    watch  gives who watches the run of a sparsity
+    ready  makes a run of options
+    watch  gives who watches a run
     """
     made = []
     for sparsity in sparsities:
         made.append(folder / f"{sparsity:g}")
-        job = prepare(model, config.model_copy(update={"sparsity": sparsity}), calibration, device)
-        with watch(job, sparsity) as observer:
+        job = ready(config.model_copy(update={"sparsity": sparsity}))
+        with watch(job) as observer:
             compress_checkpoint(job, made[-1], observer)
     return made

@@ -15,6 +15,7 @@ def allocate(
     allocation: Annotated[Path, typer.Argument(help="JSON file to write, for prune --allocation.")],
     sparsity: Annotated[float, typer.Option(help="Share of zeros over all layers, e.g. 0.7.")],
     calibration: opt.Calibration = None,
+    images: opt.Images = None,
     method: Annotated[
         Literal["owl", "search"],
         typer.Option(help="owl: by outliers, in one pass (default). search: by trial, slower."),
@@ -40,10 +41,13 @@ def allocate(
     quiet: opt.Quiet = False,
 ) -> None:
     """Find how much to prune of each layer, so that all together lose a given share; nothing of MODEL changes."""
+    from functools import partial
+
     from ..allocation import write_allocation
     from ..allocation.run import Search, find_allocation, refuse_early
     from ..config import PruneConfig, pick_device, resolve
     from ..memory import return_freed_memory
+    from ..pipeline import prepare
     from ..report import err, out, print_json, printable
 
     return_freed_memory()
@@ -53,7 +57,8 @@ def allocate(
         include=include, exclude=exclude, dtype=dtype,
     )  # fmt: skip
     search = Search(levels or [], step, reach, generations, offspring) if method == "search" else None
-    found, notes = find_allocation(model, config, calibration, pick_device(device), allocation, spread, search, quiet)
+    ready = partial(prepare, model, calibration=calibration, device=pick_device(device), images=images)
+    found, notes = find_allocation(ready, config, allocation, spread, search, quiet)
     write_allocation(allocation, found)
     for note in () if quiet else notes:
         err.print(printable(note), soft_wrap=True, markup=False)
