@@ -1,5 +1,6 @@
 // A total order on floats as unsigned integers: a < b as numbers iff order_key(a) < order_key(b); -0 equals +0, and
 // every NaN is the largest key. Shared by the CPU and the CUDA selection.
+// magnitude_key orders magnitudes, as signed integers that are not negative.
 #pragma once
 #include <cstring>
 
@@ -28,3 +29,17 @@ template <> struct OrderKey<float> {
 template <> struct OrderKey<double> {
     using type = uint64_t;
 };
+
+HOST_DEVICE int32_t magnitude_key(float value) {
+    int32_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    bits &= 0x7fffffff;
+    return bits > 0x7f800000 ? 0x7f800001 : bits;
+}
+
+HOST_DEVICE int64_t magnitude_key(double value) {
+    int64_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    bits &= 0x7fffffffffffffff;
+    return bits > 0x7ff0000000000000 ? 0x7ff0000000000001 : bits;
+}
