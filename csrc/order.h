@@ -1,6 +1,7 @@
 // A total order on floats as unsigned integers: a < b as numbers iff order_key(a) < order_key(b); -0 equals +0, and
 // every NaN is the largest key. Shared by the CPU and the CUDA selection.
-// magnitude_key orders magnitudes, as signed integers that are not negative.
+// Of the signed integers that vectors compare, signed_key is in the same order, and magnitude_key, never negative, in
+// that of the magnitudes.
 #pragma once
 #include <cstring>
 
@@ -21,6 +22,9 @@ HOST_DEVICE uint64_t order_key(double value) {
     const uint64_t key = bits ^ (static_cast<uint64_t>(-static_cast<int64_t>(bits >> 63)) | 1ull << 63);
     return value != value ? ~0ull : key;
 }
+
+HOST_DEVICE int32_t signed_key(float value) { return static_cast<int32_t>(order_key(value) ^ 0x80000000u); }
+HOST_DEVICE int64_t signed_key(double value) { return static_cast<int64_t>(order_key(value) ^ 1ull << 63); }
 
 template <class Scalar> struct OrderKey;
 template <> struct OrderKey<float> {

@@ -1,6 +1,6 @@
 // A step of the ADMM search through buffers that stay in the cache: the values, which of them are kept, what that makes
 // of the matrices. The plain loops over a buffer are for the compiler to make vectors of.
-// Included once per instruction set, after vector-inl.h (see admm.cpp); no include guard on purpose.
+// Included once per instruction set, after select-inl.h and vector-inl.h (see admm.cpp); no include guard on purpose.
 
 template <class Scalar>
 static void read_values(const AdmmStep<Scalar>& step, int64_t at, int64_t count, Scalar* values) {
@@ -8,19 +8,28 @@ static void read_values(const AdmmStep<Scalar>& step, int64_t at, int64_t count,
     for (int64_t i = 0; i < count; ++i) values[i] = x[i] + dual[i];
 }
 
+// A number where it is kept, else 0: with a condition instead of the bits it would be no vector.
+template <class Scalar> [[gnu::always_inline]] inline Scalar where_kept(uint8_t keep, Scalar value) {
+    Word<Scalar> bits;
+    memcpy(&bits, &value, sizeof bits);
+    bits &= -static_cast<Word<Scalar>>(keep);
+    memcpy(&value, &bits, sizeof bits);
+    return value;
+}
+
 // Returns how many of kept change.
 template <class Scalar> static int64_t write_step(const AdmmStep<Scalar>& step, int64_t at, int64_t count,
                                                   const Scalar* __restrict values, const uint8_t* __restrict keeps) {
-    Scalar* __restrict x = step.x + at, * __restrict dual = step.dual + at;
-    const Scalar* target = step.target + at; // may be x
-    uint8_t* __restrict kept = step.kept + at;
+    Scalar *x = step.x + at, *dual = step.dual + at;
+    const Scalar* target = step.target + at;
+    uint8_t* kept = step.kept + at;
     const Scalar shrink = step.shrink, penalty = step.penalty;
     int32_t changed = 0;
     for (int64_t i = 0; i < count; ++i) changed += (kept[i] != 0) != keeps[i];
     memcpy(kept, keeps, count);
     for (int64_t i = 0; i < count; ++i) {
-        const Scalar value = values[i], projected = keeps[i] ? value : Scalar(0);
-        const Scalar left = next_dual(value, projected, shrink);
+        const Scalar projected = where_kept(keeps[i], values[i]);
+        const Scalar left = next_dual(values[i], projected, shrink);
         dual[i] = left;
         x[i] = next_right_side(target[i], projected, left, penalty);
     }
@@ -91,6 +100,23 @@ static int64_t step_groups(const AdmmStep<Scalar>& step, int64_t begin, int64_t 
         read_values(step, at, count, values);
         keep_largest(values, count, keep, group, keeps);
         changed += write_step(step, at, count, values, keeps);
+    }
+    return changed;
+}
+
+// Segments from begin to end, each of them in the cache between its two passes.
+template <class Scalar>
+static int64_t step_short(const AdmmStep<Scalar>& step, int64_t begin, int64_t end, int64_t length, int64_t prune) {
+    std::vector<Scalar> values(length);
+    std::vector<Word<Scalar>> keys(length);
+    std::vector<uint8_t> keeps(length);
+    int64_t changed = 0;
+    for (int64_t s = begin; s < end; ++s) {
+        read_values(step, s * length, length, values.data());
+        for (int64_t i = 0; i < length; ++i) keys[i] = magnitude_key(values[i]);
+        mark_smallest(keys.data(), length, prune, keeps.data());
+        for (uint8_t& keep : keeps) keep ^= 1;
+        changed += write_step(step, s * length, length, values.data(), keeps.data());
     }
     return changed;
 }

@@ -42,6 +42,7 @@ template <class Scalar> struct OpenValue {
 
 namespace baseline {
 #define LANE_BYTES 16
+#include "select-inl.h"
 #include "vector-inl.h"
 #include "admm-inl.h"
 #undef LANE_BYTES
@@ -52,6 +53,7 @@ namespace baseline {
 #pragma GCC target("avx2,fma")
 namespace avx2 {
 #define LANE_BYTES 32
+#include "select-inl.h"
 #include "vector-inl.h"
 #include "admm-inl.h"
 #undef LANE_BYTES
@@ -72,28 +74,6 @@ template <class Scalar> static int64_t step_groups(const AdmmStep<Scalar>& step,
 template <class Scalar> static AdmmStep<Scalar> from(AdmmStep<Scalar> step, int64_t at) {
     return {step.x + at, step.dual + at, step.kept + at, step.target + at, step.shrink, step.penalty};
 }
-
-// One segment, whose values are in the cache between its two passes.
-template <class Scalar> class ShortSegments {
-  public:
-    ShortSegments(int64_t length, int64_t prune) : prune(prune), values(length), keeps(length), ranked(length) {}
-
-    int64_t step(const AdmmStep<Scalar>& step) {
-        const auto length = static_cast<int64_t>(values.size());
-        FOR_THIS_CPU(read_values<Scalar>)(step, 0, length, values.data());
-        for (int64_t i = 0; i < length; ++i) ranked[i] = {magnitude_key(values[i]), i};
-        std::fill(keeps.begin(), keeps.end(), 1);
-        if (prune) smallest_first(ranked, prune);
-        for (int64_t i = 0; i < prune; ++i) keeps[ranked[i].second] = 0;
-        return FOR_THIS_CPU(write_step<Scalar>)(step, 0, length, values.data(), keeps.data());
-    }
-
-  private:
-    int64_t prune;
-    std::vector<Scalar> values;
-    std::vector<uint8_t> keeps;
-    std::vector<Ranked<Word<Scalar>>> ranked;
-};
 
 // A long segment for select_long.
 template <class Scalar> struct LongSegment {
@@ -126,10 +106,9 @@ static int64_t step_segments(const AdmmStep<Scalar>& step, int64_t segments, int
             select_long(length, prune, LongSegment<Scalar>{from(step, s * length), &changed});
         return changed;
     }
-    parallel_for(0, segments, 1 + LONG / (length + 1), [&](int64_t begin, int64_t end) {
-        ShortSegments<Scalar> segment(length, prune);
-        for (int64_t s = begin; s < end; ++s) changed += segment.step(from(step, s * length));
-    });
+    const auto step_short = FOR_THIS_CPU(step_short<Scalar>);
+    parallel_for(0, segments, 1 + LONG / (length + 1),
+                 [&](int64_t begin, int64_t end) { changed += step_short(step, begin, end, length, prune); });
     return changed;
 }
 

@@ -1,5 +1,7 @@
-// select_smallest and nm_mask on the CPU: partial sorting, of long segments only the bin that matters.
-#include <algorithm>
+// select_smallest and nm_mask on the CPU.
+#include <cstring>
+#include <type_traits>
+#include <utility>
 #include <vector>
 
 #include <torch/csrc/stable/library.h>
@@ -7,17 +9,33 @@
 #include <torch/headeronly/core/ScalarType.h>
 
 #include "checks.h"
+#include "isa.h"
 #include "select.h"
 #include "sweep.h"
 
 using torch::stable::parallel_for;
 
-// Scores to a mask.
+template <class Scalar> using Key = decltype(signed_key(Scalar()));
+
+namespace baseline {
+#include "select-inl.h"
+} // namespace baseline
+
+#if defined(__x86_64__)
+#pragma GCC push_options
+#pragma GCC target("avx2,fma")
+namespace avx2 {
+#include "select-inl.h"
+} // namespace avx2
+#pragma GCC pop_options
+#endif
+
+// A long segment for select_long.
 template <class Scalar> struct MaskJob {
-    using Entry = Ranked<typename OrderKey<Scalar>::type>;
+    using Entry = std::pair<typename OrderKey<Scalar>::type, int64_t>;
 
     const Scalar* scores;
-    bool* mask;
+    uint8_t* mask;
 
     static int bin_of(Scalar score) { return static_cast<int>(order_key(score) >> (8 * sizeof(Scalar) - BIN_BITS)); }
 
@@ -32,28 +50,23 @@ template <class Scalar> struct MaskJob {
         }
     }
     void settle_one(const Entry& entry, bool selected) const { mask[entry.second] = selected; }
-
-    void select_short(int64_t length, int64_t count, std::vector<Entry>& ranked) const {
-        ranked.resize(length);
-        for (int64_t i = 0; i < length; ++i) ranked[i] = {order_key(scores[i]), i};
-        std::fill(mask, mask + length, false);
-        smallest_first(ranked, count);
-        for (int64_t i = 0; i < count; ++i) mask[ranked[i].second] = true;
-    }
 };
 
 template <class Scalar> static void select_segments(const Tensor& scores, Tensor& selected, int64_t count) {
     const int64_t segments = scores.size(0), length = scores.size(1);
     const auto* in = static_cast<const Scalar*>(scores.data_ptr());
-    auto* out = static_cast<bool*>(selected.data_ptr());
-    const auto job = [=](int64_t segment) { return MaskJob<Scalar>{in + segment * length, out + segment * length}; };
+    auto* out = static_cast<uint8_t*>(selected.data_ptr());
     if (length > LONG) {
-        for (int64_t s = 0; s < segments; ++s) select_long(length, count, job(s));
+        for (int64_t s = 0; s < segments; ++s)
+            select_long(length, count, MaskJob<Scalar>{in + s * length, out + s * length});
         return;
     }
     parallel_for(0, segments, 1 + LONG / (length + 1), [=](int64_t begin, int64_t end) {
-        std::vector<typename MaskJob<Scalar>::Entry> ranked;
-        for (int64_t s = begin; s < end; ++s) job(s).select_short(length, count, ranked);
+        std::vector<Key<Scalar>> keys(length);
+        for (int64_t s = begin; s < end; ++s) {
+            for (int64_t i = 0; i < length; ++i) keys[i] = signed_key(in[s * length + i]);
+            FOR_THIS_CPU(mark_smallest<Key<Scalar>>)(keys.data(), length, count, out + s * length);
+        }
     });
 }
 

@@ -1,6 +1,5 @@
-// Exact selection on the CPU, shared by select_smallest and admm_step_: a short segment is partly sorted, of a long one
-// only the bin that matters. Equal scores go by their place: an entry is a key and the place, so ties resolve
-// themselves.
+// Exact selection in a long segment on the CPU, shared by select_smallest and admm_step_; select-inl.h has that in a
+// short one.
 #pragma once
 #include <algorithm>
 #include <utility>
@@ -10,15 +9,8 @@
 
 #include "order.h"
 
-template <class Key> using Ranked = std::pair<Key, int64_t>;
-
-// The `count` smallest of the entries, 1 at least, come first; returns the largest of them.
-template <class Entry> static const Entry& smallest_first(std::vector<Entry>& entries, int64_t count) {
-    std::nth_element(entries.begin(), entries.begin() + (count - 1), entries.end());
-    return entries[count - 1];
-}
-
-// A long segment is cut into pieces, the unit of work of one thread, and its scores into bins by their leading bits.
+// A segment longer than this is cut into pieces, the unit of work of one thread, and its scores into bins by their
+// leading bits.
 static constexpr int64_t LONG = 1 << 15;
 static constexpr int64_t PIECE = 1 << 16;
 static constexpr int BIN_BITS = 13;
@@ -39,7 +31,8 @@ struct ThresholdBin {
     }
 };
 
-// Count the bins; only the scores of the bin that holds the threshold need ordering. A job has, for part of a segment,
+// Count the bins; only the scores of the bin that holds the threshold need ordering, by key and place, so that ties
+// resolve themselves. A job has, for part of a segment,
 //   count(begin, end, histogram)       adds its scores to their bins
 //   settle(begin, end, bin, open)      is done with the scores in other bins, and lists those in this one as Entry
 //   settle_one(entry, selected)        is done with one of those
@@ -61,8 +54,9 @@ template <class Job> static void select_long(int64_t length, int64_t count, cons
     });
     std::vector<Entry> all;
     for (const auto& some : open) all.insert(all.end(), some.begin(), some.end());
-    const Entry last = threshold.remaining ? smallest_first(all, threshold.remaining) : Entry{};
+    const auto end = all.begin() + threshold.remaining; // of those that are selected
+    if (threshold.remaining) std::nth_element(all.begin(), end - 1, all.end());
     for_pieces([&](int64_t p, int64_t, int64_t) { // in the order of memory
-        for (const Entry& entry : open[p]) job.settle_one(entry, threshold.remaining && !(last < entry));
+        for (const Entry& entry : open[p]) job.settle_one(entry, threshold.remaining && !(end[-1] < entry));
     });
 }
