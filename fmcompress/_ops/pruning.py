@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .checks import check_floating, check_matrix, require
+from .checks import check_beside, check_floating, check_matrix, require
 
 MAX_BLOCK_COLS = 128  # a CUDA thread quad holds one row of a block in registers
 
@@ -125,26 +125,17 @@ def check_admm_step_(
     """Raise ValueError unless the arguments fit the contract."""
     check_matrix("x", x)
     check_floating("x", x)
-    rows, cols = x.shape
-    for name, tensor, dtype in (("dual", dual, x.dtype), ("kept", kept, torch.bool), ("target", target, x.dtype)):
-        require(
-            tensor.shape == x.shape and tensor.dtype == dtype,
-            lambda name=name, tensor=tensor, dtype=dtype: (
-                f"{name}: expected {[rows, cols]} {dtype}, got {list(tensor.shape)} {tensor.dtype}. One entry for each of x."
-            ),
-        )
-        require(
-            tensor.device == x.device,
-            lambda name=name, tensor=tensor: f"{name}: expected {x.device}, got {tensor.device}. Move it to x.",
-        )
+    check_beside("dual", dual, x, x.dtype)
+    check_beside("kept", kept, x, torch.bool)
+    check_beside("target", target, x, x.dtype)
     require(
         0 < penalty < math.inf and 0 < next_penalty < math.inf,
         lambda: f"penalty: expected positive numbers, got {penalty} and {next_penalty}. Start above 0 and let it grow.",
     )
     if group != 0:
-        check_nm(cols, keep, group)
+        check_nm(x.shape[1], keep, group)
         return
-    length = cols if by_row else rows * cols
+    length = x.shape[1] if by_row else x.numel()
     require(
         0 <= prune <= length,
         lambda: f"prune: expected 0 to {length}, the length of a segment, got {prune}. Lower it.",

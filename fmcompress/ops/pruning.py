@@ -64,24 +64,24 @@ def admm_step_(
     group: int = 0,
     by_row: bool = False,
 ) -> Tensor:
-    """Project onto the pattern, move the dual on, and write the right-hand side of the next ridge solution, all in place.
+    """One step of the ADMM search from one ridge solution to the right-hand side of the next, in place.
 
-    With V = x + dual and Z = V where the new support keeps it, else 0 (Boyd et al. 2011, section 3.1.1, in its scaled
-    form): dual = (V - Z) * (penalty / next_penalty), since the scaled dual shrinks where the penalty grows;
-    x = target + next_penalty * (Z - dual). Every operation is rounded on its own, so all back-ends give the same bits.
+    With V = x + dual and Z = V where the new support keeps it, else 0 (Boyd et al. 2011, section 3.1.1, scaled form):
+    dual = (V - Z) * (penalty / next_penalty), since a scaled dual shrinks where the penalty grows;
+    x = target + next_penalty * (Z - dual). Each operation is rounded on its own: all back-ends give the same bits.
 
     x             [rows, cols] float32 or float64, contiguous: the ridge solution; becomes the next right-hand side
     dual          [rows, cols] same dtype, contiguous: the scaled dual; changed in place
     kept          [rows, cols] bool, contiguous: the support of the step before; becomes that of this one
-    target        [rows, cols] same dtype, any strides
-    penalty       positive: that of this step; next_penalty is that of the next
-    keep, group   keep the largest `keep` |V| of every `group` neighbours of a row, as nm_mask does; prune and by_row are
+    target        [rows, cols] same dtype, any strides; not x itself
+    penalty       of this step, next_penalty of the next, both positive
+    keep, group   of every `group` neighbours of a row the `keep` largest |V| stay, as in nm_mask; prune and by_row are
                   then not looked at
-    prune         where group is 0: how many of the smallest |V| go of every row, or of the whole matrix unless by_row;
-                  as in select_smallest the first of equals goes
-    returns       [] int64 on the same device: how many entries of kept changed; nothing waits for the device
+    prune         where group is 0, so many of the smallest |V| go: of the whole matrix, or of every row if by_row; as
+                  in select_smallest the first of equals goes
+    returns       [] int64 on the same device, how many entries of kept changed; nothing here waits for a GPU
 
-    NaN counts as the largest, and where an infinity or NaN is kept, dual and x become NaN: look at the end.
+    NaN counts as the largest. Where NaN or an infinity is kept, dual and x become NaN: look once, at the end.
     Raises ValueError if shapes, dtypes, devices or numbers do not fit, or if what changes is not contiguous.
     """
     for name, tensor in (("x", x), ("dual", dual), ("kept", kept)):
