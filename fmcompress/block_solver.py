@@ -10,11 +10,13 @@ from .calibration import Batch, Group, HessianCollector, StreamedModel
 from .checkpoint import Checkpoint
 from .config import PruneConfig, QuantizeConfig, RunConfig
 from .errors import CalibrationError
+from .exchange import Solved, share_solved, sum_groups
 from .layers import Chosen, Layer
 from .layerwise import NM, LayerResult, Pattern, solve
-from .plan import Plan
+from .plan import Plan, solve_flops
 from .pruning import admm, magnitude, refit, wanda
 from .quantization import round_to_nearest
+from .ranks import Ranks, assign
 
 
 class Observer(Protocol):
@@ -45,14 +47,12 @@ class Job:
     streamed: StreamedModel | None = None  # None for a method that does not run the model
     windows: Tensor | None = None  # [sequences, length] int64 calibration tokens; None for a method without data
     notes: list[str] = field(default_factory=list)  # what a person should know before the run
-
-
-Solved = tuple[dict[str, Any], LayerResult]
+    ranks: Ranks = field(default_factory=Ranks)  # the processes that share the work
 
 
 def solve_without_data(job: Job, index: int, observer: Observer) -> list[Solved]:
     """Solve the chosen layers of a block one by one. Returns records and results."""
-    return [_solve_layer(job, index, name, None, observer) for name in job.layers[index]]
+    return _solve_on_ranks(job, index, [(list(job.layers[index]), None)], observer)
 
 
 def solve_block(job: Job, index: int, block: nn.Module, batches: list[Batch], observer: Observer) -> list[Solved]:
@@ -61,14 +61,42 @@ def solve_block(job: Job, index: int, block: nn.Module, batches: list[Batch], ob
     if not layers:
         return solved
     groups = _calibrate(job, index, block, batches, layers)
+    if not job.config.true_sequential:
+        return _solve_on_ranks(job, index, [(group.layers, group) for group in groups], observer)
     for position, group in enumerate(groups):
-        if job.config.true_sequential and position:
+        if position:
             # the earlier groups of this block are pruned by now: see what this one is given since
             group = _calibrate(job, index, block, batches, {name: layers[name] for name in group.layers})[0]
-        for name in group.layers:
-            solved.append(_solve_layer(job, index, name, group, observer))
-        group.hessian = torch.empty(0)
+        solved += _solve_on_ranks(job, index, [(group.layers, group)], observer)
     return solved
+
+
+def _solve_on_ranks(
+    job: Job, index: int, groups: list[tuple[list[str], Group | None]], observer: Observer
+) -> list[Solved]:
+    """Solve layers of a block, each on one rank, and give the results to all; their Hessians are freed."""
+    names = [name for some, _ in groups for name in some]
+    layers = job.layers[index]
+    costs = [solve_flops(layers[name].rows, layers[name].cols, job.config) for name in names]
+    owners = dict(zip(names, assign(costs, job.ranks.count), strict=True))
+    own: dict[str, Solved] = {}
+    for some, group in groups:
+        for name in some:
+            if owners[name] == job.ranks.rank:
+                own[name] = _solve_layer(job, index, name, group, observer)
+        if group is not None:
+            group.hessian = torch.empty(0)
+    return [_on_all_ranks(job, index, name, owners[name], own.get(name), observer) for name in names]
+
+
+def _on_all_ranks(job: Job, index: int, name: str, owner: int, own: Solved | None, observer: Observer) -> Solved:
+    """What the owner of a layer has solved; the block of the other ranks gets the weight."""
+    record, result = share_solved(job.ranks, owner, own, job.device)
+    if own is None:
+        if job.windows is not None:
+            _replace_weight(job.layers[index][name], result)
+        observer.layer(index, {**record, "seconds": result.seconds})
+    return record, result
 
 
 def _calibrate(job: Job, index: int, block: nn.Module, batches: list[Batch], layers: dict[str, Layer]) -> list[Group]:
@@ -80,7 +108,7 @@ def _calibrate(job: Job, index: int, block: nn.Module, batches: list[Batch], lay
             job.streamed.run_block(index, block, batch)
     finally:
         collector.detach()
-    groups = list(collector.groups())
+    groups = sum_groups(job.ranks, list(collector.groups()), job.device)
     for group in groups:
         group.finish(job.streamed.blocks[index][0])
     never = layers.keys() - {name for group in groups for name in group.layers}
@@ -98,11 +126,15 @@ def _solve_layer(job: Job, index: int, name: str, group: Group | None, observer:
         result = _without_data(job.config, layer, weight)
     else:
         result = _with_data(job.config, layer, weight, group, group.energy[name])
-        assert layer.module is not None
-        layer.module.weight.data = result.weight.to(layer.module.weight.dtype)
+        _replace_weight(layer, result)
     record = _record(layer.tensor, result, job.config, 0 if group is None else group.tokens)
     observer.layer(index, {**record, "seconds": result.seconds})
     return record, result
+
+
+def _replace_weight(layer: Layer, result: LayerResult) -> None:
+    assert layer.module is not None
+    layer.module.weight.data = result.weight.to(layer.module.weight.dtype)
 
 
 def _with_data(config: RunConfig, layer: Layer, weight: Tensor, group: Group, energy: float) -> LayerResult:

@@ -40,3 +40,7 @@ class PayloadError(FmcompressError):
 
 class CommunicationError(FmcompressError, RuntimeError):
     """A collective that failed, or a worker that has gone."""
+
+
+class RankFailed(FmcompressError):
+    """An error of input that another rank of the run has met and told of."""

@@ -8,6 +8,7 @@ from typing import Any
 from .errors import ConfigError
 
 FILE = "journal.jsonl"
+TAKEN_OVER = ("threads", "ranks")  # of a fingerprint: facts that a resumed run need not share
 
 
 class Journal:
@@ -57,7 +58,7 @@ class Journal:
 def check_same_run(written: dict[str, Any], fingerprint: dict[str, Any]) -> None:
     """Raise ConfigError, naming the field, if two fingerprints belong to runs with other inputs or options."""
     keys = [*fingerprint, *(key for key in written if key not in fingerprint)]  # options before what they change
-    for key in (key for key in keys if key != "threads"):  # threads are taken over
+    for key in (key for key in keys if key not in TAKEN_OVER):
         before, now = written.get(key), fingerprint.get(key)
         if before != now:
             raise ConfigError(

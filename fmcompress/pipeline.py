@@ -3,6 +3,8 @@
 import contextlib
 import hashlib
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ import torch
 from torch import nn
 
 from . import __version__, _backends
-from .block_solver import Job, Observer, Solved, solve_block, solve_without_data
+from .block_solver import Job, Observer, solve_block, solve_without_data
 from .calibration import (
     Batch,
     StreamedModel,
@@ -22,24 +24,30 @@ from .calibration import (
 )
 from .checkpoint import Checkpoint
 from .config import RunConfig, pick_dtype
-from .errors import CheckpointError, ConfigError, DiskError, FmcompressError
+from .errors import CheckpointError, CommunicationError, ConfigError, DiskError, FmcompressError
+from .exchange import SharedReader, Solved
 from .formats import CompressedTensorsOutput, DenseOutput, LayerStore, Output, PackedOutput, open_checkpoint
-from .journal import Journal
+from .journal import TAKEN_OVER, Journal
 from .layers import choose_layers, choose_tensors, holds_linear
+from .measured import Recorder
 from .memory import peak_memory_bytes
 from .plan import make_plan
 from .preflight import check_finite, check_layers, encoded_space, format_notes, tokens_notes, zeros_notes
+from .ranks import Ranks
 from .workspace import Workspace
 
 POOL = 16  # calibration sequences are drawn from at most so many times as many
 BATCH_TOKENS = 4096  # sequences run together up to this many tokens
 
 
-def prepare(model: Path, config: RunConfig, calibration: Path | None, device: torch.device) -> Job:
-    """Read and check all inputs of a run.
+def prepare(
+    model: Path, config: RunConfig, calibration: Path | None, device: torch.device, ranks: Ranks | None = None
+) -> Job:
+    """Read and check all inputs of a run, on each of its ranks.
 
     Raises CheckpointError, ConfigError or CalibrationError if one of them will not do.
     """
+    ranks = ranks or Ranks()
     if config.needs_data:
         check_text(calibration)
     elif calibration is not None:
@@ -48,7 +56,7 @@ def prepare(model: Path, config: RunConfig, calibration: Path | None, device: to
     if type(source) is not Checkpoint:
         raise ConfigError(f"{model}: its weights are packed or quantized already. Restore them with fmcompress unpack.")
     if not config.needs_data:
-        return _prepare_without_data(source, config, device)
+        return _prepare_without_data(source, config, device, ranks)
     stored = next((e.dtype for e in source.tensors.values() if e.dtype.is_floating_point), torch.float32)
     streamed = StreamedModel(source, device, pick_dtype(config.dtype, device, stored))
     layers = choose_layers(streamed, config)
@@ -66,11 +74,11 @@ def prepare(model: Path, config: RunConfig, calibration: Path | None, device: to
     if len(windows) < wanted and config.samples:
         notes.append(f"calibration holds {len(windows)} sequences, fewer than the {wanted} asked for")
     notes += [*tokens_notes(layers, windows.numel()), *zeros_notes(source, layers, config)]
-    plan = make_plan(source, streamed, layers, config, len(windows), length)
-    return Job(source, config, layers, device, plan, streamed, windows, notes)
+    plan = make_plan(source, streamed, layers, config, len(windows), length, ranks.count)
+    return Job(source, config, layers, device, plan, streamed, windows, notes, ranks)
 
 
-def _prepare_without_data(source: Checkpoint, config: RunConfig, device: torch.device) -> Job:
+def _prepare_without_data(source: Checkpoint, config: RunConfig, device: torch.device, ranks: Ranks) -> Job:
     """For methods that need no model: its definition only helps to tell linear layers from tables."""
     streamed, notes = None, [*config.without_effect(), *format_notes(config)]
     with contextlib.suppress(CheckpointError, ImportError):
@@ -84,7 +92,8 @@ def _prepare_without_data(source: Checkpoint, config: RunConfig, device: torch.d
         if not known:
             notes.append("layers were chosen by their names, since their roles in the model are not known here")
     check_layers(source, layers, config, known=streamed is not None)
-    return Job(source, config, layers, device, make_plan(source, streamed, layers, config, 0, 0), streamed, None, notes)
+    plan = make_plan(source, streamed, layers, config, 0, 0)
+    return Job(source, config, layers, device, plan, streamed, None, notes, ranks)
 
 
 def compress_checkpoint(
@@ -93,12 +102,18 @@ def compress_checkpoint(
     """Run a job and publish OUT. Returns the facts of the run, as they stand in OUT/fmcompress.json.
 
     A run that ends early leaves OUT.partial, from which the same run with resume=True goes on to the same bytes.
+    Of several ranks all must call it; the facts are the writer's, {} on the others.
     """
     begin = time.perf_counter()
+    ranks, fingerprint = job.ranks, _fingerprint(job)
+    ranks.require_equal({key: value for key, value in fingerprint.items() if key not in TAKEN_OVER})
+    if not ranks.is_writer:
+        _follow(job, observer)
+        return {}
     workspace = Workspace(job.source, out, resume=resume, force=force)
-    fingerprint = _fingerprint(job)
     if workspace.finished_before():
         workspace.confirm_finished(fingerprint)
+        ranks.share(None)
         observer.note(f"{out} is finished already.")
         return {"out": str(out), "finished_before": True, "notes": job.notes}
     check_finite(job.source)
@@ -106,28 +121,44 @@ def compress_checkpoint(
     with workspace.open(fingerprint, output) as journal:
         assert journal.fingerprint is not None
         output.confirm(record for block in journal.records for record in block["layers"])
-        # sums are split over threads: another number of them could change the last bit
-        torch.set_num_threads(journal.fingerprint["threads"])
+        if journal.fingerprint.get("ranks", 1) == ranks.count:
+            # sums are split over threads: another number of them could change the last bit
+            torch.set_num_threads(journal.fingerprint["threads"])
         for text in job.notes:
             observer.note(text)
+        recorder = Recorder(workspace.partial, job.device, observer, begin)
         try:
-            _walk(job, output, journal, observer)
+            begun = {"done": len(journal.records), "threads": torch.get_num_threads()}
+            ranks.share(begun)
+            _walk(job, begun["done"], output, partial(_keep, output, journal, recorder), recorder)
+            ranks.gather(None)  # the others may leave
             records = [record for block in journal.records for record in block["layers"]]
             _check_complete(job, records)
             output.finish(records)
-        except DiskError:
-            raise  # finished blocks stay: --resume goes on when the disk is well again
+        except (DiskError, CommunicationError):
+            raise  # finished blocks stay: --resume goes on when the disk or the other ranks are well again
         except FmcompressError:
             if not resume:  # the same input would fail again: leave nothing half-written
                 workspace.discard()
             raise
         written = open_checkpoint(workspace.output)
         facts = _facts(job, records, written)
-        facts["fingerprint"] = {key: value for key, value in fingerprint.items() if key != "threads"}
+        facts["fingerprint"] = {key: value for key, value in fingerprint.items() if key not in TAKEN_OVER}
+        recorder.finished()
         workspace.publish(facts)
-    # what differs from one run to the next stays out of the file, so that equal runs write equal bytes
+    # what differs from one run to the next stands in a file of its own, so that equal runs write equal bytes
     measured = {"seconds": time.perf_counter() - begin, "peak_memory_bytes": peak_memory_bytes()}
-    return {**facts, "out": str(out), **measured}
+    return {**facts, "out": str(out), **measured, "ranks": ranks.count, "exchange_seconds": ranks.seconds}
+
+
+def _follow(job: Job, observer: Observer) -> None:
+    """What every rank but the writer does of a run."""
+    begun, _ = job.ranks.share()
+    if begun is None:  # finished before
+        return
+    torch.set_num_threads(begun["threads"])
+    _walk(job, begun["done"], None, lambda index, solved: None, observer)
+    job.ranks.gather(None)
 
 
 def _output(job: Job, workspace: Workspace) -> Output:
@@ -156,7 +187,7 @@ def _check_complete(job: Job, records: list[dict[str, Any]]) -> None:
 
 
 def _fingerprint(job: Job) -> dict[str, Any]:
-    """What a resumed run must share with the one it goes on with. `threads` is taken over, not compared."""
+    """What a resumed run must share with the one it goes on with. TAKEN_OVER is not compared."""
     tokens = b"" if job.windows is None else job.windows.numpy().tobytes()
     return {
         "fmcompress": __version__,
@@ -167,6 +198,7 @@ def _fingerprint(job: Job) -> dict[str, Any]:
         **{f"option {key}": value for key, value in job.config.model_dump().items()},
         "calibration": hashlib.sha256(tokens).hexdigest(),
         "threads": torch.get_num_threads(),
+        "ranks": job.ranks.count,
     }
 
 
@@ -197,29 +229,31 @@ def _facts(job: Job, records: list[dict[str, Any]], written: Checkpoint) -> dict
     }
 
 
-def _walk(job: Job, output: Output, journal: Journal, observer: Observer) -> None:
-    """All blocks, the finished ones forward only."""
-    done, count = len(journal.records), len(job.layers)
+def _walk(
+    job: Job, done: int, output: Output | None, keep: Callable[[int, list[Solved]], None], observer: Observer
+) -> None:
+    """All blocks, the `done` first ones forward only, by the weights that stand in the writer's output."""
+    count = len(job.layers)
     observer.start(count, done)
     if job.windows is None:
         for index in range(done, count):
-            _keep(index, solve_without_data(job, index, observer), output, journal, observer)
+            keep(index, solve_without_data(job, index, observer))
         return
-    streamed = job.streamed
+    streamed, finished = job.streamed, SharedReader(job.ranks, output)
     assert streamed is not None
-    batches = _embed(job) if done < count else []
+    if done == count:
+        return
+    batches = _embed(job)
     for index in range(count):
-        if not batches:
-            return
-        with torch.no_grad(), streamed.loaded(index, output if index < done else None) as block:
+        with torch.no_grad(), streamed.loaded(index, finished if index < done else None) as block:
             if index >= done:
-                _keep(index, solve_block(job, index, block, batches, observer), output, journal, observer)
+                keep(index, solve_block(job, index, block, batches, observer))
             if index + 1 < count:
                 for batch in batches:
                     batch.hidden = streamed.run_block(index, block, batch).to(batch.hidden.device)
 
 
-def _keep(index: int, solved: list[Solved], output: Output, journal: Journal, observer: Observer) -> None:
+def _keep(output: Output, journal: Journal, observer: Observer, index: int, solved: list[Solved]) -> None:
     """Write the layers of a finished block, then note them in the journal."""
     for record, result in solved:
         output.write(record["tensor"], result)
@@ -229,11 +263,15 @@ def _keep(index: int, solved: list[Solved], output: Output, journal: Journal, ob
 
 
 def _embed(job: Job) -> list[Batch]:
+    """This rank's share of the calibration text, at the first block."""
     assert job.windows is not None
     assert job.streamed is not None
+    windows = job.ranks.shard(job.windows)
+    if not len(windows):
+        return []
     sequences = max(1, BATCH_TOKENS // job.windows.shape[1])
     with job.streamed.outside_kept():
-        batches = [job.streamed.embed(part) for part in job.windows.split(sequences)]
+        batches = [job.streamed.embed(part) for part in windows.split(sequences)]
     for batch in batches[1:]:  # without padding, batches of one shape are called alike: keep masks and tables once
         if batch.hidden.shape == batches[0].hidden.shape:
             batch.calls = batches[0].calls

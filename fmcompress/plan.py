@@ -15,6 +15,7 @@ from .layers import Chosen, Layer
 from .layerwise import FACTOR_COLS
 from .memory import resident_bytes
 from .pruning import ADMM_STEPS, REFIT_STEPS
+from .ranks import assign
 
 START_SECONDS = 5  # Python and its libraries, the tokenizer and the model's definition
 DISK_BYTES_PER_SECOND = 300e6  # a guess, for runs that only read, write and sort
@@ -22,7 +23,10 @@ DISK_BYTES_PER_SECOND = 300e6  # a guess, for runs that only read, write and sor
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run will do; bytes and seconds are estimates, output_bytes is exact for dense output."""
+    """What a run will do; bytes and seconds are estimates, output_bytes is exact for dense output.
+
+    Of several ranks bytes of memory are those of each.
+    """
 
     format: str
     blocks: int
@@ -52,7 +56,13 @@ class Plan:
 
 
 def make_plan(
-    source: Checkpoint, streamed: StreamedModel | None, chosen: Chosen, config: RunConfig, samples: int, length: int
+    source: Checkpoint,
+    streamed: StreamedModel | None,
+    chosen: Chosen,
+    config: RunConfig,
+    samples: int,
+    length: int,
+    ranks: int = 1,
 ) -> Plan:
     """Count and estimate a run. Reads the embedding, to run two tokens up to the first block, and no other weights."""
     target, grid, tokens = config.target(), config.grid(), samples * length
@@ -79,14 +89,15 @@ def make_plan(
     batch = streamed.embed(torch.zeros(1, 2, dtype=torch.int64))
     groups = [_group_cols(streamed, index, some, batch) for index, some in enumerate(chosen)]
     at_once = [max(cols, default=0) ** 2 if config.true_sequential else sum(c * c for c in cols) for cols in groups]
-    flops = 4 * inside * tokens + sum(tokens * c * c for cols in groups for c in cols)
-    flops += sum(_solve_flops(layer.rows, layer.cols, config) for layer in layers)
+    own = -(-samples // ranks) * length  # tokens of the rank that has most
+    flops = 4 * inside * own + sum(own * c * c for cols in groups for c in cols)
+    flops += sum(_longest(some, config, ranks) for some in chosen)
     itemsize = streamed.dtype.itemsize
     return Plan(
         **counted,
         tokens=tokens,
         embedding_bytes=(everything - inside) * itemsize,
-        activation_bytes=2 * tokens * hidden * itemsize,
+        activation_bytes=2 * own * hidden * itemsize,
         block_bytes=max(block_weights) * itemsize,
         hessian_bytes=4 * max(at_once, default=0),
         seconds=START_SECONDS + flops / _gemm_rate(streamed.device),
@@ -115,11 +126,19 @@ def _solve_bytes(rows: int, cols: int, config: RunConfig) -> int:
     return 4 * max(swept, searched, fitted)
 
 
-def _solve_flops(rows: int, cols: int, config: RunConfig) -> int:
+def _longest(layers: dict[str, Layer], config: RunConfig, ranks: int) -> int:
+    """What the rank with most to solve of a block takes."""
+    costs = [solve_flops(layer.rows, layer.cols, config) for layer in layers.values()]
+    owners = assign(costs, ranks)
+    return max(sum(cost for cost, owner in zip(costs, owners, strict=True) if owner == rank) for rank in range(ranks))
+
+
+def solve_flops(rows: int, cols: int, config: RunConfig) -> int:
+    """About what solving a layer takes, in floating-point operations; never 0."""
     product = 2 * rows * cols * cols
     if _is(config, "admm"):
         return (2 * ADMM_STEPS + REFIT_STEPS) * product + 10 * cols**3  # and the eigendecomposition
-    swept = product // 2 + cols**3 // 3 if not _is(config, "wanda", "magnitude") else 0
+    swept = product // 2 + cols**3 // 3 if not _is(config, "wanda", "magnitude") else rows * cols
     return swept + (REFIT_STEPS * product if getattr(config, "refit", False) else 0)
 
 

@@ -1,6 +1,7 @@
 """What a person sees: progress, tables, one red line for an error."""
 
 import json
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -41,6 +42,15 @@ def printable(text: str) -> str:
 def print_json(value: Any) -> None:
     """One JSON document on standard output."""
     sys.stdout.write(json.dumps(value, indent=1) + "\n")
+
+
+def finite(value: Any) -> Any:
+    """A JSON value without infinities and NaN, which JSON does not have: null in their place."""
+    if isinstance(value, dict):
+        return {key: finite(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [finite(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def show_text(piece: str) -> None:
@@ -152,6 +162,8 @@ def summary(facts: dict[str, Any]) -> str:
     else:
         told = [zeros, *([] if facts["format"] == "dense" else size)]
     measured = f"{facts['seconds']:.1f} s · peak memory {human_bytes(facts['peak_memory_bytes'])}"
+    if facts["ranks"] > 1:
+        measured += f" a rank · {facts['ranks']} ranks, {facts['exchange_seconds']:.1f} s of exchange and waiting"
     return f"{facts['out']} ({facts['format']}): {' · '.join(told)}, checked on disk · {measured}{_how_to_read(facts)}"
 
 

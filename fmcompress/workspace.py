@@ -9,13 +9,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from .checkpoint import Checkpoint, append_to_card, sync, write_error
-from .checkpoint.layout import CARD, FACTS, INDICES, SINGLES
+from .checkpoint import Checkpoint, append_to_card, copy_file, sync, write_error
+from .checkpoint.layout import CARD, FACTS, INDICES, MEASURED, SINGLES
 from .errors import CheckpointError, ConfigError
 from .formats import Output
 from .journal import FILE, Journal, check_same_run
 
-OURS = {FILE, "layers", "output", "replaced"}  # all that a run puts into OUT.partial
+OURS = {FILE, MEASURED, "layers", "output", "replaced"}  # all that a run puts into OUT.partial
 
 
 class Workspace:
@@ -120,10 +120,11 @@ class Workspace:
         shutil.rmtree(self.partial, ignore_errors=True)
 
     def publish(self, facts: dict[str, Any]) -> None:
-        """Write fmcompress.json and let OUT appear."""
+        """Write fmcompress.json, add what was measured, and let OUT appear."""
         path = self.output / FACTS
         path.write_text(json.dumps(facts, indent=1) + "\n")
         sync(path)
+        copy_file(self.partial / MEASURED, self.output / MEASURED)
         append_to_card(self.source.folder / CARD, self.output / CARD, facts)
         sync(self.output)
         replaced = self.partial / "replaced"

@@ -17,6 +17,7 @@ from torch import nn
 
 from fmcompress.calibration import StreamedModel
 from fmcompress.checkpoint import Checkpoint
+from fmcompress.checkpoint.layout import MEASURED
 
 ROOT = Path(__file__).resolve().parent.parent
 DEMO = ROOT / "examples" / "demo"
@@ -63,8 +64,9 @@ def write_raw(path: Path, header: Any, data: bytes = b"") -> Path:
 
 
 def folder_bytes(folder: Path) -> dict[str, bytes]:
-    """Every file below a folder: relative name -> content."""
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+    """Every file below a folder: relative name -> content. Without what a run measured, which is never the same."""
+    files = (path for path in sorted(folder.rglob("*")) if path.is_file() and path.name != MEASURED)
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
 def streamed(folder: Path, dtype: torch.dtype = torch.float32) -> StreamedModel:

@@ -84,7 +84,7 @@ def test_records_and_facts(model: Path, halved: tuple[Path, dict[str, Any]]) -> 
     out, facts = halved
     written = json.loads((out / FACTS).read_text())
     assert {**facts, **written} == facts
-    assert facts.keys() - written.keys() == {"out", "seconds", "peak_memory_bytes"}
+    assert facts.keys() - written.keys() == {"out", "seconds", "peak_memory_bytes", "ranks", "exchange_seconds"}
     chosen = {name for name in Checkpoint(model).tensors if name.endswith(PRUNED)}
     assert [record["tensor"] for record in facts["layers"]] == sorted(
         (record["tensor"] for record in facts["layers"]), key=lambda name: int(name.split(".")[2])

@@ -35,6 +35,7 @@ PACKED_INDEX = "packed.safetensors.index.json"
 PACKED_SINGLE = "packed.safetensors"
 INDICES, SINGLES = (INDEX, PACKED_INDEX), (SINGLE, PACKED_SINGLE)
 FACTS = "fmcompress.json"  # what a run of ours did to the weights
+MEASURED = "fmcompress-measured.jsonl"  # and what it measured, the one file that differs between equal runs
 CARD = "README.md"
 MAX_HEADER_BYTES = 100_000_000
 

@@ -1,10 +1,13 @@
 """The command line: one file a command, no logic of its own."""
 
+import os
 import sys
 
 import typer
 
-from ..errors import FmcompressError, in_one_line
+from ..errors import CommunicationError, FmcompressError, in_one_line
+
+SHARED = ("prune", "quantize")  # what several processes of torchrun do together
 
 app = typer.Typer(
     name="fmcompress",
@@ -14,7 +17,19 @@ app = typer.Typer(
     add_completion=False,
 )
 
-from . import bench, env, evaluate, generate, gradients, inspect, prune, quantize, unpack  # noqa: E402, F401  each adds its command
+from . import (  # noqa: E402  each adds its command
+    bench,  # noqa: F401
+    env,  # noqa: F401
+    evaluate,  # noqa: F401
+    generate,  # noqa: F401
+    gradients,  # noqa: F401
+    inspect,  # noqa: F401
+    lm_eval,  # noqa: F401
+    prune,  # noqa: F401
+    quantize,  # noqa: F401
+    report,  # noqa: F401
+    unpack,  # noqa: F401
+)
 
 
 def _version(wanted: bool) -> None:
@@ -27,10 +42,16 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def options(
+    context: typer.Context,
     debug: bool = typer.Option(False, "--debug", help="Show the traceback of an error."),
     version: bool = typer.Option(False, "--version", is_eager=True, callback=_version, help="Print the version."),
 ) -> None:
     """Prune and quantize foundation models with native kernels, block by block, also larger than memory."""
+    command = context.invoked_subcommand
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and command not in SHARED:
+        if int(os.environ.get("RANK", "0")):
+            raise typer.Exit
+        sys.stderr.write(f"{command} runs in one process: the others that torchrun started have nothing to do\n")
 
 
 def main() -> None:
@@ -41,10 +62,10 @@ def main() -> None:
     try:
         app()
     except FmcompressError as error:
-        _fail(error, 2, debug)
+        _fail(error, 1 if isinstance(error, CommunicationError) else 2, debug)
     except SystemExit as error:
         if error.code == 130:  # Ctrl-C, which typer turns into this code without a word
-            runs = {"prune", "quantize"} & set(sys.argv)
+            runs = set(SHARED) & set(sys.argv)
             kept = " Finished blocks are kept: the same command with --resume goes on." if runs else ""
             _fail(error, 130, debug, f"interrupted.{kept}")
         raise

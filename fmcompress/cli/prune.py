@@ -47,16 +47,19 @@ def prune(
     quiet: opt.Quiet = False,
 ) -> None:
     """Prune the linear layers of a checkpoint, layer by layer, so that its outputs change as little as possible."""
+    from functools import partial
+
     from ..config import PruneConfig, resolve
     from .run import run
 
-    chosen = resolve(
+    choose = partial(
+        resolve,
         PruneConfig, config, method=method, sparsity=sparsity, pattern=pattern, mask_scope=mask_scope, damping=damping,
         block_size=block_size, true_sequential=true_sequential, include=include, exclude=exclude, samples=samples,
         sequence_length=sequence_length, seed=seed, dtype=dtype, bits=bits, group_size=group_size, symmetric=symmetric,
         clip_search=clip_search, activation_order=activation_order, format=format, refit=refit,
     )  # fmt: skip
     run(
-        model, out, chosen, calibration, device,
+        model, out, choose, calibration, device,
         resume=resume, force=force, dry_run=dry_run, json=json, quiet=quiet,
     )  # fmt: skip

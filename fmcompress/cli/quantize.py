@@ -38,16 +38,19 @@ def quantize(
     quiet: opt.Quiet = False,
 ) -> None:
     """Quantize the linear layers of a checkpoint to 2, 3, 4 or 8 bits a weight, by GPTQ or by rounding."""
+    from functools import partial
+
     from ..config import QuantizeConfig, resolve
     from .run import run
 
-    chosen = resolve(
+    choose = partial(
+        resolve,
         QuantizeConfig, config, method=method, damping=damping, true_sequential=true_sequential, include=include,
         exclude=exclude, samples=samples, sequence_length=sequence_length, seed=seed, dtype=dtype, bits=bits,
         group_size=group_size, symmetric=symmetric, clip_search=clip_search, activation_order=activation_order,
         format=format, keep_zeros=keep_zeros,
     )  # fmt: skip
     run(
-        model, out, chosen, calibration, device,
+        model, out, choose, calibration, device,
         resume=resume, force=force, dry_run=dry_run, json=json, quiet=quiet,
     )  # fmt: skip

@@ -5,6 +5,7 @@ from .grid import MAX_GROUP_COLS, Grid, QuantizedWeight, quantize
 from .masks import drop_lowest, lowest_scores
 from .patterns import NM, Pattern, Unstructured, parse_pattern
 from .result import OFF_THE_GRID, Clock, LayerResult, count_zeros, finished, losses, quadratic_form, row_forms
+from .rounding import round_kept
 from .solver import check_grid, check_hessian, check_layer, check_options, check_pattern, check_weight, solve
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "parse_pattern",
     "quadratic_form",
     "quantize",
+    "round_kept",
     "row_forms",
     "solve",
 ]

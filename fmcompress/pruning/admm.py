@@ -1,18 +1,31 @@
 """A search for the support by ADMM (the idea of ALPS, arXiv 2406.07831, and of arXiv 2401.02938), and a refit."""
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from ..errors import CalibrationError, ConfigError
-from ..layerwise import Clock, LayerResult, Pattern, all_finite, check_layer, lowest_scores
+from ..layerwise import (
+    Clock,
+    Grid,
+    LayerResult,
+    Pattern,
+    all_finite,
+    check_grid,
+    check_layer,
+    lowest_scores,
+    quantize,
+    round_kept,
+)
 from .refit import REFIT_STEPS, refit
 
-ADMM_STEPS = 80
-FIRST_PENALTY = 0.1  # of the mean eigenvalue
-GROW_EVERY = 3  # steps between rises of the penalty
-SETTLED = 3  # checks in a row without a change of the support end the search
+ADMM_STEPS = 48
+FIRST_PENALTY, LAST_PENALTY = 0.1, 1.0  # of the mean diagonal
+LEVEL = 4  # steps between rises of the penalty, each of which costs a factorisation
+GRID_SHARE = 0.25  # of the steps, the last ones, that also project onto a grid: more of them harm
 
 
 @torch.no_grad()
@@ -21,8 +34,8 @@ def admm(
     hessian: Tensor,
     pattern: Pattern,
     *,
+    grid: Grid | None = None,
     steps: int = ADMM_STEPS,
-    growth: float = 1.15,
     damping: float = 0.001,
     refit_steps: int = REFIT_STEPS,
     name: str = "layer",
@@ -32,69 +45,98 @@ def admm(
     weight       [rows, cols] any float dtype; left as it is
     hessian      [cols, cols] sum or mean of x x^T over the inputs x
     pattern      Unstructured (one threshold for the layer, or with scope "row" for each row) or NM
-    steps        at most, of two products [rows, cols] x [cols, cols] each; the search ends earlier when the support
-                 has settled
-    growth       factor of the penalty, every third step; 1.6 for some 24 steps
+    grid         also round what is kept to this grid: the last quarter of the steps projects onto pattern and grid at
+                 once, and GPTQ's sweep rounds what the refit leaves
+    steps        at most, of one product [rows, cols] x [cols, cols] each, and an inversion of the Hessian every
+                 fourth; the search ends earlier when the support has settled
     damping      share of the mean Hessian diagonal added to the diagonal
     refit_steps  of the refit of what is kept, see refit()
     returns      LayerResult; solved in float32, or in float64 where weight and hessian are float64
 
     With columns scaled to a unit Hessian diagonal, minimise tr((X - A) H (X - A)^T) with X = Z and Z of the pattern:
-    X is a ridge solution, for which one eigendecomposition serves every penalty; Z the largest entries of X + U; U the
-    sum of what is between them. Raises ConfigError for shapes and patterns that do not fit, CalibrationError for
-    non-finite input.
+    X is a ridge solution, Z the largest entries of X + U, U the sum of what is between them, and the penalty on that
+    rises step by step. The products of the search run in TensorFloat-32 on a GPU and in bfloat16 on a CPU that has such
+    instructions, since nothing but the support is kept of it.
+    Raises ConfigError for shapes and patterns that do not fit, CalibrationError for non-finite input.
     """
     check_layer(weight, hessian, pattern, name)
-    if steps < 1 or not growth >= 1 or damping < 0:
-        raise ConfigError(
-            f"admm: expected at least 1 step, growth of 1 and damping of 0, got {steps}, {growth}, {damping}."
-        )
+    if grid is not None:
+        check_grid(grid)
+    if steps < 1 or damping < 0:
+        raise ConfigError(f"admm: expected at least 1 step and damping of 0, got {steps} and {damping}.")
     clock = Clock()
     dtype = torch.float64 if weight.dtype == hessian.dtype == torch.float64 else torch.float32
-    original, exact = weight.to(dtype), hessian.to(dtype)
+    exact = hessian.to(dtype)
     diagonal = exact.diagonal().clamp(min=0)
     live = diagonal > 0
     columns = torch.where(live, diagonal, 1.0).sqrt()
     unit = exact / columns / columns[:, None]
     unit.diagonal().add_(damping)
-    values, vectors = torch.linalg.eigh(unit)
-    clock.lap("eigen")
-    start = torch.where(live, original * columns, 0.0)  # a dead column is pruned first
-    support = _search(start, unit, values.clamp(min=damping / 2), vectors, pattern, steps, growth, name)
+    start = torch.where(live, weight.to(dtype) * columns, 0.0)  # a dead column is pruned first
+    project = None if grid is None else _Projection(grid, columns, weight.dtype)
+    with _coarse_products(weight.device):
+        support = _search(start, unit, pattern, steps, project, name)
     clock.lap("search")
-    pruned = torch.where(support, weight, 0.0)
-    fitted = refit(weight, pruned, hessian, steps=refit_steps, damping=damping, name=name)
-    return replace(fitted, seconds={**clock.laps, **fitted.seconds})
+    fitted = refit(weight, torch.where(support, weight, 0.0), hessian, steps=refit_steps, damping=damping, name=name)
+    fitted = replace(fitted, seconds={**clock.laps, **fitted.seconds})
+    return fitted if grid is None else round_kept(weight, fitted, hessian, grid, name=name)
+
+
+class _Projection:
+    """Rounds scaled weights to a grid of the unscaled ones."""
+
+    def __init__(self, grid: Grid, columns: Tensor, stored: torch.dtype) -> None:
+        self.grid, self.columns, self.stored = grid, columns, stored
+
+    def __call__(self, scaled: Tensor) -> Tensor:
+        return quantize(scaled / self.columns, self.grid, self.stored).dequantized(scaled.dtype) * self.columns
 
 
 def _search(
-    start: Tensor,
-    hessian: Tensor,
-    values: Tensor,
-    vectors: Tensor,
-    pattern: Pattern,
-    steps: int,
-    growth: float,
-    name: str,
+    start: Tensor, hessian: Tensor, pattern: Pattern, steps: int, project: _Projection | None, name: str
 ) -> Tensor:
     """The support that the iteration settles on. [rows, cols] bool"""
     scope = "row" if getattr(pattern, "scope", "") == "row" else "layer"
-    target, penalty = start @ hessian, FIRST_PENALTY * float(values.mean())
-    kept = ~lowest_scores(start.abs(), pattern, scope)
-    z, dual, unchanged = torch.where(kept, start, 0.0), torch.zeros_like(start), 0
+    target, penalty = start @ hessian, FIRST_PENALTY * float(hessian.diagonal().mean())
+    growth = (LAST_PENALTY / FIRST_PENALTY) ** (1 / max(1, (steps - 1) // LEVEL))
+    kept, dual, changed = ~lowest_scores(start.abs(), pattern, scope), torch.zeros_like(start), True
+    right = torch.add(target, torch.where(kept, start, 0.0), alpha=penalty)
     for step in range(steps):
-        x = torch.add(target, z - dual, alpha=penalty) @ vectors
-        x = x.div_(values + penalty) @ vectors.mT
-        dual.add_(x)
-        before, kept = kept, ~lowest_scores(dual.abs(), pattern, scope)
-        z = torch.where(kept, dual, 0.0)
-        dual.sub_(z)
-        if step % GROW_EVERY == GROW_EVERY - 1:
-            unchanged = unchanged + 1 if torch.equal(before, kept) else 0
-            if unchanged == SETTLED:
+        if step % LEVEL == 0:
+            if not changed:
                 break
-            penalty *= growth
-            dual.div_(growth)
-    if not all_finite(z):
+            inverse, changed = _ridge_inverse(hessian, penalty, name), False
+        following = penalty * growth if step % LEVEL == LEVEL - 1 else penalty
+        value = (right @ inverse).add_(dual)
+        before, kept = kept, ~lowest_scores(value.abs(), pattern, scope)
+        changed = changed or not torch.equal(before, kept)
+        z = torch.where(kept, value, 0.0)
+        if project is not None and step >= (1 - GRID_SHARE) * steps:
+            z = project(z)
+        dual = value.sub_(z).mul_(penalty / following)
+        penalty = following
+        right = torch.add(target, z.sub_(dual), alpha=penalty)
+    if not all_finite(right):
         raise CalibrationError(f"{name}: the search for the support overflows. Scale the Hessian or the weight.")
     return kept
+
+
+def _ridge_inverse(hessian: Tensor, penalty: float, name: str) -> Tensor:
+    """(H + penalty)^-1 [cols, cols]"""
+    damped = hessian.clone()
+    damped.diagonal().add_(penalty)
+    factor, failed = torch.linalg.cholesky_ex(damped)
+    if failed:
+        raise CalibrationError(f"{name}: the Hessian is not positive. Sum x x^T in float32 or wider.")
+    return torch.cholesky_inverse(factor)
+
+
+@contextlib.contextmanager
+def _coarse_products(device: torch.device) -> Iterator[None]:
+    """For a while, float32 products in TensorFloat-32 on a GPU, and in bfloat16 on a CPU that multiplies those."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high" if device.type == "cuda" else "medium")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)

@@ -29,7 +29,8 @@ def start(task: Any, args: tuple, count: int) -> Any:
     """task(rank, *args) in processes; where the system can fork, from one that has imported torch once for all."""
     if "forkserver" not in mp.get_all_start_methods():
         return mp.start_processes(task, args, count, join=False, start_method="spawn")
-    mp.set_forkserver_preload(["torch._dynamo", "torch.distributed", "fmcompress.gradients"])  # DDP needs the first
+    preload = ["torch._dynamo", "torch.distributed", "fmcompress.gradients"]  # DDP needs the first
+    mp.set_forkserver_preload([*preload, "fmcompress.pipeline", "transformers.models.llama.modeling_llama"])
     return mp.start_processes(task, args, count, join=False, start_method="forkserver")
 
 
