@@ -5,6 +5,9 @@ import numpy as np
 import pytest
 import torch
 from golden import admm as golden
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 from op_support import few_values, layouts, needs_native, on_backends, on_devices, random, with_dtypes
 
 from fmcompress import available, ops, use
@@ -32,9 +35,9 @@ LONG = {
 }
 
 
-def step(backend, given, choice, penalties=cases.PENALTIES):
+def step(backend, matrices, choice, penalties=cases.PENALTIES):
     """(x, dual, kept, changed) of a step of copies."""
-    work = cases.copies(given)
+    work = cases.copies(matrices)
     with use(backend):
         changed = ops.admm_step_(*work, *penalties, **choice)
     return *work[:3], int(changed)
@@ -46,10 +49,10 @@ def step(backend, given, choice, penalties=cases.PENALTIES):
 @with_choices
 @pytest.mark.parametrize("kind", ["smooth", "ties"])
 def test_reference_step_is_true(choice, kind):
-    given = cases.inputs(9, 24, torch.float64, kind)
+    matrices = cases.inputs(9, 24, torch.float64, kind)
     with np.errstate(invalid="ignore"):
-        expected = golden.admm_step(*(t.numpy() for t in given), *cases.PENALTIES, **CHOICES[choice])
-    actual = step("reference", given, CHOICES[choice])
+        expected = golden.admm_step(*(t.numpy() for t in matrices), *cases.PENALTIES, **CHOICES[choice])
+    actual = step("reference", matrices, CHOICES[choice])
     for ours, truth in zip(actual[:3], expected[:3], strict=True):
         assert cases.same_numbers(ours, torch.from_numpy(truth))
     assert actual[3] == expected[3]
@@ -67,8 +70,8 @@ def test_native_passes_the_cases_of_every_kernel():
 @pytest.mark.parametrize("name", LONG)
 def test_native_step_of_long_segments(name, kind, dtype, device):
     shape, choice = LONG[name]
-    given = tuple(t.to(device) for t in cases.inputs(*shape, dtype, kind))
-    expected, actual = (step(backend, given, choice) for backend in ("reference", "native"))
+    matrices = tuple(t.to(device) for t in cases.inputs(*shape, dtype, kind))
+    expected, actual = (step(backend, matrices, choice) for backend in ("reference", "native"))
     assert actual[3] == expected[3]
     assert torch.equal(actual[2], expected[2])
     assert all(map(cases.same_numbers, actual[:2], expected[:2]))
@@ -79,8 +82,39 @@ def test_native_step_of_long_segments(name, kind, dtype, device):
 @with_choices
 def test_native_step_of_few_values(choice, dtype):
     """Subnormals, the largest numbers, and ties of all of them."""
-    given = few_values(9, 24, dtype=dtype), torch.zeros(9, 24, dtype=dtype), random(9, 24) > 0, random(9, 24).to(dtype)
-    expected, actual = (step(backend, given, CHOICES[choice]) for backend in ("reference", "native"))
+    matrices = (
+        few_values(9, 24, dtype=dtype),
+        torch.zeros(9, 24, dtype=dtype),
+        random(9, 24) > 0,
+        random(9, 24).to(dtype),
+    )
+    expected, actual = (step(backend, matrices, CHOICES[choice]) for backend in ("reference", "native"))
+    assert torch.equal(actual[2], expected[2])
+    assert all(map(cases.same_numbers, actual[:2], expected[:2]))
+
+
+@st.composite
+def any_step(draw):
+    """Matrices of any floats at all, or of few, with any pattern that fits them."""
+    rows, group, groups, width = (draw(st.integers(*ends)) for ends in ((0, 5), (1, 12), (0, 6), (0, 1)))
+    few, floats = st.sampled_from([0.0, -0.0, 1.0, -1.0, np.inf, np.nan]), st.floats(width=(32, 64)[width])
+    matrix = hnp.arrays(
+        (np.float32, np.float64)[width], (rows, group * groups), elements=draw(st.sampled_from([few, floats]))
+    )
+    x, dual, target = (torch.from_numpy(draw(matrix)) for _ in range(3))
+    kept = torch.from_numpy(draw(hnp.arrays(np.bool_, (rows, group * groups))))
+    by_row = draw(st.booleans())
+    prune = draw(st.integers(0, group * groups * (1 if by_row else rows)))
+    keep = {"keep": draw(st.integers(1, group)), "group": group}
+    return (x, dual, kept, target), keep if draw(st.booleans()) else {"prune": prune, "by_row": by_row}
+
+
+@needs_native
+@settings(derandomize=True, deadline=None, max_examples=200, database=None)
+@given(any_step(), st.floats(1e-6, 1e6), st.floats(1, 3))
+def test_native_step_of_anything(drawn, penalty, growth):
+    expected, actual = (step(backend, *drawn, (penalty, penalty * growth)) for backend in ("reference", "native"))
+    assert actual[3] == expected[3]
     assert torch.equal(actual[2], expected[2])
     assert all(map(cases.same_numbers, actual[:2], expected[:2]))
 
@@ -92,13 +126,13 @@ def test_native_step_of_few_values(choice, dtype):
 @with_dtypes
 @with_choices
 def test_the_support_has_exactly_what_the_pattern_says(backend, choice, dtype):
-    given, options = cases.inputs(9, 24, dtype, "ties"), CHOICES[choice]
-    _, _, kept, changed = step(backend, given, options)
+    matrices, options = cases.inputs(9, 24, dtype, "ties"), CHOICES[choice]
+    _, _, kept, changed = step(backend, matrices, options)
     prune, keep, group, by_row = (options.get(name, 0) for name in ("prune", "keep", "group", "by_row"))
     segments = kept.view(-1, group or (24 if by_row else 9 * 24))
     assert (segments.sum(1) == (keep if group else segments.shape[1] - prune)).all()
-    assert changed == int((kept != given[2]).sum())
-    *_, again = step(backend, (*given[:2], kept, given[3]), options)
+    assert changed == int((kept != matrices[2]).sum())
+    *_, again = step(backend, (*matrices[:2], kept, matrices[3]), options)
     assert again == 0
 
 
@@ -107,8 +141,8 @@ def test_the_support_has_exactly_what_the_pattern_says(backend, choice, dtype):
 @with_choices
 def test_a_step_is_the_algorithm(backend, choice, dtype):
     """Boyd et al., section 3.1.1: z = projection of x + u, u += x - z; rho u stays, so u shrinks as rho grows."""
-    given = x, dual, _, target = cases.inputs(9, 24, dtype, "smooth")
-    right_side, left, kept, _ = step(backend, given, CHOICES[choice], (1.0, 2.0))
+    matrices = x, dual, _, target = cases.inputs(9, 24, dtype, "smooth")
+    right_side, left, kept, _ = step(backend, matrices, CHOICES[choice], (1.0, 2.0))
     z = torch.where(kept, x + dual, 0.0)
     torch.testing.assert_close(left, (dual + x - z) / 2)
     torch.testing.assert_close(right_side, target + 2 * (z - left))
@@ -118,9 +152,9 @@ def test_a_step_is_the_algorithm(backend, choice, dtype):
 @on_backends
 def test_equal_magnitudes_go_in_order(backend):
     x = torch.tensor([[1.0, -1.0, 1.0, -1.0, 0.0, -0.0, 2.0, -2.0]])
-    given = x, torch.zeros(1, 8), torch.ones(1, 8) > 0, torch.zeros(1, 8)
+    matrices = x, torch.zeros(1, 8), torch.ones(1, 8) > 0, torch.zeros(1, 8)
     for choice in ({"keep": 2, "group": 4}, {"prune": 4}, {"prune": 4, "by_row": True}):
-        *_, kept, changed = step(backend, given, choice)
+        *_, kept, changed = step(backend, matrices, choice)
         expected = [0, 0, 1, 1, 0, 0, 1, 1]
         assert kept[0].int().tolist() == expected
         assert changed == 4
@@ -143,14 +177,14 @@ def test_nan_counts_as_the_largest_and_shows_at_the_end(backend, choice):
 @with_dtypes
 @with_choices
 def test_any_layout_of_the_target_and_any_place_of_the_rest(choice, dtype):
-    given = cases.inputs(9, 24, dtype, "smooth")
-    expected = step("native", given, CHOICES[choice])
-    for target in layouts(given[3]).values():
-        actual = step("native", (*given[:3], target), CHOICES[choice])
+    matrices = cases.inputs(9, 24, dtype, "smooth")
+    expected = step("native", matrices, CHOICES[choice])
+    for target in layouts(matrices[3]).values():
+        actual = step("native", (*matrices[:3], target), CHOICES[choice])
         assert all(map(torch.equal, actual[:3], expected[:3]))
-    memory = [t.new_full((9 * 24 + 10,), 1) for t in given[:3]]
-    views = [whole[3 : 3 + 9 * 24].view(9, 24).copy_(t) for whole, t in zip(memory, given[:3], strict=True)]
-    ops.admm_step_(*views, given[3], *cases.PENALTIES, **CHOICES[choice])
+    memory = [t.new_full((9 * 24 + 10,), 1) for t in matrices[:3]]
+    views = [whole[3 : 3 + 9 * 24].view(9, 24).copy_(t) for whole, t in zip(memory, matrices[:3], strict=True)]
+    ops.admm_step_(*views, matrices[3], *cases.PENALTIES, **CHOICES[choice])
     assert all(map(torch.equal, views, expected[:3]))
     assert all((torch.cat([whole[:3], whole[3 + 9 * 24 :]]) == 1).all() for whole in memory)
 
@@ -162,9 +196,14 @@ def test_the_fake_has_shape_and_dtype():
 
 
 def arguments(**others):
-    given = {"x": torch.ones(3, 8), "dual": torch.ones(3, 8), "kept": torch.ones(3, 8) > 0, "target": torch.ones(3, 8)}
+    matrices = {
+        "x": torch.ones(3, 8),
+        "dual": torch.ones(3, 8),
+        "kept": torch.ones(3, 8) > 0,
+        "target": torch.ones(3, 8),
+    }
     numbers = {"penalty": 1.0, "next_penalty": 1.0, "prune": 0, "keep": 0, "group": 0, "by_row": False}
-    return {**given, **numbers, **others}
+    return {**matrices, **numbers, **others}
 
 
 STRIDED = torch.ones(8, 3).t()
@@ -195,11 +234,11 @@ WRONG = {
 @pytest.mark.parametrize("name", WRONG)
 def test_wrong_input_is_refused(name):
     others, message = WRONG[name]
-    given = arguments(**others)
-    before = {key: part.clone() for key, part in given.items() if isinstance(part, torch.Tensor)}
+    matrices = arguments(**others)
+    before = {key: part.clone() for key, part in matrices.items() if isinstance(part, torch.Tensor)}
     with pytest.raises(ValueError, match=message):
-        ops.admm_step_(**given)
+        ops.admm_step_(**matrices)
     if "native" in available("admm_step_"):
         with pytest.raises(ValueError, match=message):
-            torch.ops.fmcompress.admm_step_(*given.values())
-    assert all(torch.equal(given[key], part) for key, part in before.items())
+            torch.ops.fmcompress.admm_step_(*matrices.values())
+    assert all(torch.equal(matrices[key], part) for key, part in before.items())
