@@ -9,10 +9,11 @@ BACKENDS ?= reference,native
 setup: $(VENV)/.done
 
 # torch first: the build uses the torch that is installed and fetches no other
-$(VENV)/.done: pyproject.toml setup.py requirements.txt $(wildcard csrc/*.* csrc/cpu/* csrc/cuda/*)
+$(VENV)/.done: pyproject.toml setup.py requirements.txt requirements-no-deps.txt $(wildcard csrc/*.* csrc/cpu/* csrc/cuda/*)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet torch==2.13.0
 	$(BIN)/python -m pip install --quiet -r requirements.txt
+	$(BIN)/python -m pip install --quiet --no-deps -r requirements-no-deps.txt
 	$(BIN)/python -m pip install --quiet --no-build-isolation --no-deps -e .
 	touch $@
 

@@ -7,12 +7,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from .calibration import StreamedModel
+from .calibration import StreamedModel, longest_sequence
 from .errors import CheckpointError, ConfigError
 from .evaluation import (
     Hidden,
     final_hidden,
-    longest_sequence,
     open_streamed,
     part_of,
     perplexity,
@@ -85,17 +84,17 @@ def compare(
     if len(models) < 2:
         raise ConfigError("--compare: expected the dense model and at least one other, got one folder.")
     streamed = [open_streamed(model, device, dtype) for model in models]
-    longest = [length for length in map(longest_sequence, streamed) if length]
+    longest = [length for length in (longest_sequence(each.model) for each in streamed) if length]
     length = min([sequence_length, *longest])
     windows = _shared_windows(models, streamed, text, length, max_windows)
     tallies = [_Tally() for _ in models]
     parts = windows.split(windows_at_once(streamed, length))
-    steps, done = len(parts) * sum(len(model.blocks) for model in streamed), 0
+    steps, done = len(parts) * sum(len(model.text_blocks) for model in streamed), 0
     for part in parts:
         hidden = []
         for model in streamed:
             hidden.append(final_hidden(model, part, part_of(progress, done, steps)))
-            done += len(model.blocks)
+            done += len(model.text_blocks)
         for index in range(1, len(models)):  # in pairs: the output layers of all may not fit
             own = tallies[0] if index == 1 else _Tally()
             _compare_pair(streamed[0], hidden[0], own, streamed[index], hidden[index], tallies[index])
@@ -164,11 +163,9 @@ def _quality(path: Path, streamed: StreamedModel, tally: _Tally, predicted: int,
 
 
 def _bits_per_weight(streamed: StreamedModel) -> float:
-    """On disk, scales and places included, of every matrix that a module of the blocks calls its weight."""
+    """On disk, scales and places included, of every weight of the blocks that can be pruned."""
     weights = dict[str, int]()
-    for module in (module for _, block in streamed.blocks for module in block.modules()):
-        weight = module._parameters.get("weight")
-        if weight is not None and weight.dim() > 1:
-            weights[streamed.tensor_name(module)] = weight.numel()
-    stored = sum(streamed.checkpoint.tensors[name].size_bytes for name in weights)
+    for index in streamed.text_blocks:
+        weights |= {tensor: place.weight.numel() for _, tensor, place in streamed.places(index)}
+    stored = sum(streamed.checkpoint.entry(name).size_bytes for name in weights)
     return 8 * stored / max(1, sum(weights.values()))

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from .calibration import StreamedModel, cut_windows, load_tokenizer, token_stream
+from .calibration import StreamedModel, cut_windows, load_tokenizer, longest_sequence, token_stream
 from .config import pick_dtype
 from .errors import CheckpointError
 from .formats import open_checkpoint
@@ -52,10 +52,10 @@ def evaluate(
     Raises CheckpointError or CalibrationError if the model or the text will not do.
     """
     streamed = open_streamed(model, device, dtype)
-    length = min(sequence_length, longest_sequence(streamed) or sequence_length)
+    length = min(sequence_length, longest_sequence(streamed.model) or sequence_length)
     windows = read_windows(model, text, length, max_windows)
     parts = windows.split(windows_at_once([streamed], length))
-    blocks, nats = len(streamed.blocks), 0.0
+    blocks, nats = len(streamed.text_blocks), 0.0
     for number, part in enumerate(parts):
         hidden = final_hidden(streamed, part, part_of(progress, number * blocks, len(parts) * blocks))
         with torch.no_grad(), streamed.outside_kept():
@@ -67,15 +67,15 @@ def evaluate(
 
 
 def open_streamed(model: Path, device: torch.device, dtype: str) -> StreamedModel:
-    """A checkpoint of any format, to be run block by block; auto is the dtype that it is stored in."""
+    """A language model of any format, to be run block by block; auto is the dtype that it is stored in.
+
+    Raises CheckpointError if it is another kind of model.
+    """
     checkpoint = open_checkpoint(model)
     stored = next((e.dtype for e in checkpoint.tensors.values() if e.dtype.is_floating_point), torch.float32)
-    return StreamedModel(checkpoint, device, pick_dtype(dtype, device, stored))
-
-
-def longest_sequence(streamed: StreamedModel) -> int | None:
-    """The tokens that a model has positions for; None if it does not tell."""
-    return getattr(streamed.model.config.get_text_config(), "max_position_embeddings", None)
+    streamed = StreamedModel(checkpoint, device, pick_dtype(dtype, device, stored))
+    _ = streamed.text_blocks
+    return streamed
 
 
 def read_windows(model: Path, text: Path, length: int, max_windows: int | None) -> Tensor:
@@ -99,11 +99,11 @@ def final_hidden(streamed: StreamedModel, windows: Tensor, progress: Callable[[i
     with torch.no_grad():
         with streamed.outside_kept():
             batches = [streamed.embed(part) for part in parts]
-        for index in range(len(streamed.blocks)):
+        for done, index in enumerate(streamed.text_blocks, 1):
             with streamed.loaded(index) as block:
                 for batch in batches:
                     batch.hidden = streamed.run_block(index, block, batch)
-            progress(index + 1)
+            progress(done)
     return [(part, batch.hidden) for part, batch in zip(parts, batches, strict=True)]
 
 

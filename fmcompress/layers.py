@@ -1,13 +1,13 @@
-"""Which weights a run solves: the linear layers of a known model, or matrices by their names."""
+"""Which weights a run solves: the linear layers and experts of a known model, or matrices by their names."""
 
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from .calibration import StreamedModel
+from .calibration import Place, StreamedModel
 from .checkpoint import Checkpoint
 from .config import RunConfig
 from .errors import ConfigError
@@ -20,34 +20,66 @@ SOLVABLE = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 class Layer:
     """A weight to solve.
 
-    tensor  its name in the checkpoint
-    module  the layer that it belongs to; None where the model's definition is not needed
+    tensor  its name in the checkpoint; NAME[INDEX] is a slice of a tensor of three axes
+    place   where it is in the model; None where the model's definition is not needed
     """
 
     tensor: str
     rows: int
     cols: int
-    module: nn.Linear | None = None
+    place: Place | None = None
+
+    @property
+    def transposed(self) -> bool:
+        """Whether it is stored as [cols, rows]."""
+        return self.place is not None and self.place.transposed
+
+    @property
+    def is_linear(self) -> bool:
+        """Whether it is the whole weight of an nn.Linear."""
+        return self.place is not None and isinstance(self.place.module, nn.Linear) and self.place.rows == slice(None)
+
+    def read(self, source: Checkpoint) -> Tensor:
+        """The weight [rows, cols]."""
+        stored = source.read(self.tensor)
+        return stored.T.contiguous() if self.transposed else stored
 
 
 Chosen = list[dict[str, Layer]]  # per block: name within the block -> layer
 
 
 def choose_layers(streamed: StreamedModel, config: RunConfig) -> Chosen:
-    """The linear layers inside the blocks, as --include and --exclude let through; they match the tensors' names.
+    """The weights inside the blocks, as --include and --exclude let through; they match the tensors' names.
+
+    Linear layers, GPT-2's Conv1D, and each expert of a mixture.
 
     Raises ConfigError if nothing matches, if a pattern or grid does not fit a shape, or for a bad regular expression.
     """
     wanted = _wanted(config)
     chosen: Chosen = []
-    for _, block in streamed.blocks:
-        linears = ((name, module) for name, module in block.named_modules() if isinstance(module, nn.Linear))
-        named = ((name, Layer(streamed.tensor_name(m), m.out_features, m.in_features, m)) for name, m in linears)
-        chosen.append({name: layer for name, layer in named if wanted(layer.tensor)})
+    for index in range(len(streamed.blocks)):
+        chosen.append({name: layer for name, layer in _layers_of(streamed, index).items() if wanted(layer.tensor)})
     if not any(chosen):
         raise ConfigError(_why_none(streamed, wanted))
     _check_shapes(chosen, config)
     return chosen
+
+
+def needed_stacks(streamed: StreamedModel, chosen: Chosen) -> list[int]:
+    """The stacks that must run: those that hold a chosen layer, and those that run before one of them."""
+    holding = {streamed.stack_at(index) for index, layers in enumerate(chosen) if layers}
+    needed: list[int] = []
+    for number in reversed(range(len(streamed.stacks))):
+        if number in holding or (number + 1 in needed and streamed.follows(number + 1)):
+            needed.insert(0, number)
+    return needed
+
+
+def last_to_run(streamed: StreamedModel, chosen: Chosen, stack: int) -> int:
+    """The last block that holds a chosen layer, of a stack or of those that run before or after it; -1 if none does."""
+    path = streamed.stacks[stack].path
+    here = [index for index in range(len(chosen)) if streamed.stacks[streamed.stack_at(index)].path == path]
+    return max((index for index in here if chosen[index]), default=-1)
 
 
 # tables and scales that no method here is meant for, as checkpoints name them
@@ -67,15 +99,18 @@ def choose_tensors(source: Checkpoint, config: RunConfig, streamed: StreamedMode
 
     Raises ConfigError as choose_layers does.
     """
-    wanted, modules = _wanted(config), {} if streamed is None else _linear_layers(streamed)
+    wanted, known = _wanted(config), {} if streamed is None else _known_layers(streamed)
     blocks: dict[str, dict[str, Layer]] = {}
     for name, entry in source.tensors.items():
-        if len(entry.shape) != 2 or entry.dtype not in SOLVABLE or not wanted(name):
+        fused = len(entry.shape) == 3 and "experts" in name
+        if (len(entry.shape) != 2 and not fused) or entry.dtype not in SOLVABLE or not wanted(name):
             continue
-        if config.include is None and (not name.endswith("weight") or re.search(NO_LINEAR, name)):
+        if config.include is None and not fused and (not name.endswith("weight") or re.search(NO_LINEAR, name)):
             continue
         number = re.match(r"(.*?[._]\d+)[._]", name)
-        blocks.setdefault(number[1] if number else "", {})[name] = Layer(name, *entry.shape, modules.get(name))
+        block = blocks.setdefault(number[1] if number else "", {})
+        for one in [f"{name}[{expert}]" for expert in range(entry.shape[0])] if fused else [name]:
+            block[one] = known.get(one) or Layer(one, entry.shape[-2], entry.shape[-1])
     if not blocks:
         raise ConfigError("no matrices matched. Loosen --include and --exclude; fmcompress inspect lists the names.")
     _check_shapes(list(blocks.values()), config)
@@ -98,13 +133,22 @@ def _check_shapes(chosen: Chosen, config: RunConfig) -> None:
 
 def holds_linear(streamed: StreamedModel) -> bool:
     """Whether the blocks of a model hold what choose_layers looks for."""
-    return bool(_linear_layers(streamed))
+    return bool(_known_layers(streamed))
 
 
-def _linear_layers(streamed: StreamedModel) -> dict[str, nn.Linear]:
-    """The linear layers inside the blocks, by the names of their weights in the checkpoint."""
-    modules = (module for _, block in streamed.blocks for module in block.modules())
-    return {streamed.tensor_name(module): module for module in modules if isinstance(module, nn.Linear)}
+def _layers_of(streamed: StreamedModel, index: int) -> dict[str, Layer]:
+    """By name within a block: what choose_layers looks for."""
+    layers: dict[str, Layer] = {}
+    for name, tensor, place in streamed.places(index):
+        rows, cols = place.weight.shape
+        layers[name] = Layer(tensor, rows, cols, place)
+    return layers
+
+
+def _known_layers(streamed: StreamedModel) -> dict[str, Layer]:
+    """By name in the checkpoint: what choose_layers looks for, in all blocks."""
+    blocks = (_layers_of(streamed, index) for index in range(len(streamed.blocks)))
+    return {layer.tensor: layer for block in blocks for layer in block.values()}
 
 
 def _why_none(streamed: StreamedModel, wanted: Callable[[str], bool]) -> str:
@@ -119,7 +163,7 @@ def _why_none(streamed: StreamedModel, wanted: Callable[[str], bool]) -> str:
     kinds = sorted({type(module).__name__ for _, block in streamed.blocks for module in block.modules()} - {"Dropout"})
     return (
         f"no linear layers matched: the blocks of {type(streamed.model).__name__} hold none, but {', '.join(kinds)}. "
-        "Only nn.Linear is solved with data; --method magnitude and rtn take any matrix."
+        "Only linear layers and experts are solved with data; --method magnitude and rtn take any matrix."
     )
 
 

@@ -4,54 +4,56 @@ import contextlib
 import hashlib
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from . import __version__, _backends
-from .block_solver import Job, Observer, solve_block, solve_without_data
-from .calibration import (
-    Batch,
-    StreamedModel,
-    check_text,
-    cut_windows,
-    load_tokenizer,
-    sample_windows,
-    token_stream,
-)
+from .block_solver import Job, Observer, few_tokens_notes, solve_block, solve_without_data
+from .calibration import Batch, StreamedModel, share_equal
+from .calibration_inputs import Files, read_inputs
 from .checkpoint import Checkpoint
 from .config import RunConfig, pick_dtype
 from .errors import CheckpointError, CommunicationError, ConfigError, DiskError, FmcompressError
 from .exchange import SharedReader, Solved
-from .formats import CompressedTensorsOutput, DenseOutput, LayerStore, Output, PackedOutput, open_checkpoint
+from .formats import Output, open_checkpoint
 from .journal import TAKEN_OVER, Journal
-from .layers import choose_layers, choose_tensors, holds_linear
+from .layers import choose_layers, choose_tensors, holds_linear, last_to_run
 from .measured import Recorder
 from .memory import peak_memory_bytes
+from .outputs import check_complete, output_of
 from .plan import make_plan
-from .preflight import check_finite, check_layers, encoded_space, format_notes, tokens_notes, zeros_notes
+from .preflight import check_finite, check_layers, format_notes, tokens_notes, unknown_notes, zeros_notes
 from .ranks import Ranks
 from .workspace import Workspace
 
-POOL = 16  # calibration sequences are drawn from at most so many times as many
 BATCH_TOKENS = 4096  # sequences run together up to this many tokens
+BATCH_IMAGES = 16
 
 
 def prepare(
-    model: Path, config: RunConfig, calibration: Path | None, device: torch.device, ranks: Ranks | None = None
+    model: Path,
+    config: RunConfig,
+    calibration: Path | None,
+    device: torch.device,
+    ranks: Ranks | None = None,
+    images: Path | None = None,
 ) -> Job:
     """Read and check all inputs of a run, on each of its ranks.
+
+    calibration  a text, or a folder of images
+    images       a folder of images beside a text, for a model that looks at both
 
     Raises CheckpointError, ConfigError or CalibrationError if one of them will not do.
     """
     ranks = ranks or Ranks()
-    if config.needs_data:
-        check_text(calibration)
-    elif calibration is not None:
+    if not config.needs_data and (calibration or images):
         raise ConfigError("calibration: this method looks at no data. Leave it out, or choose another --method.")
+    files = Files.of(calibration, images) if config.needs_data else Files()
     source = open_checkpoint(model)
     if type(source) is not Checkpoint:
         raise ConfigError(f"{model}: its weights are packed or quantized already. Restore them with fmcompress unpack.")
@@ -61,21 +63,11 @@ def prepare(
     streamed = StreamedModel(source, device, pick_dtype(config.dtype, device, stored))
     layers = choose_layers(streamed, config)
     check_layers(source, layers, config, known=True)
-    longest = getattr(streamed.model.config.get_text_config(), "max_position_embeddings", None)
-    length, notes = config.sequence_length, [*config.without_effect(), *format_notes(config)]
-    if longest is not None and longest < length:
-        length = longest
-        if "sequence_length" in config.model_fields_set:
-            notes.append(f"sequence length {config.sequence_length} lowered to {length}, the model's longest")
-    wanted = config.samples_on(device, length)
-    assert calibration is not None
-    stream = token_stream(load_tokenizer(model), calibration, at_most=POOL * wanted * length)
-    windows = sample_windows(cut_windows(stream, length, str(calibration)), wanted, config.seed)
-    if len(windows) < wanted and config.samples:
-        notes.append(f"calibration holds {len(windows)} sequences, fewer than the {wanted} asked for")
-    notes += [*tokens_notes(layers, windows.numel()), *zeros_notes(source, layers, config)]
-    plan = make_plan(source, streamed, layers, config, len(windows), length, ranks.count)
-    return Job(source, config, layers, device, plan, streamed, windows, notes, ranks)
+    inputs = read_inputs(model, streamed, layers, config, files, device)
+    plan = make_plan(source, streamed, layers, config, inputs.by_kind(), ranks.count)
+    notes = [*config.without_effect(), *format_notes(config), *inputs.notes]
+    notes += [*tokens_notes(layers, plan.tokens), *zeros_notes(source, layers, config), *unknown_notes(streamed)]
+    return Job(source, config, layers, device, plan, streamed, inputs.windows, notes, ranks, inputs.images)
 
 
 def _prepare_without_data(source: Checkpoint, config: RunConfig, device: torch.device, ranks: Ranks) -> Job:
@@ -92,7 +84,7 @@ def _prepare_without_data(source: Checkpoint, config: RunConfig, device: torch.d
         if not known:
             notes.append("layers were chosen by their names, since their roles in the model are not known here")
     check_layers(source, layers, config, known=streamed is not None)
-    plan = make_plan(source, streamed, layers, config, 0, 0)
+    plan = make_plan(source, streamed, layers, config, {})
     return Job(source, config, layers, device, plan, streamed, None, notes, ranks)
 
 
@@ -117,7 +109,7 @@ def compress_checkpoint(
         observer.note(f"{out} is finished already.")
         return {"out": str(out), "finished_before": True, "notes": job.notes}
     check_finite(job.source)
-    output = _output(job, workspace)
+    output = output_of(job, workspace)
     with workspace.open(fingerprint, output) as journal:
         assert journal.fingerprint is not None
         output.confirm(record for block in journal.records for record in block["layers"])
@@ -131,9 +123,8 @@ def compress_checkpoint(
             begun = {"done": len(journal.records), "threads": torch.get_num_threads()}
             ranks.share(begun)
             _walk(job, begun["done"], output, partial(_keep, output, journal, recorder), recorder)
-            ranks.gather(None)  # the others may leave
             records = [record for block in journal.records for record in block["layers"]]
-            _check_complete(job, records)
+            check_complete(job, records)
             output.finish(records)
         except (DiskError, CommunicationError):
             raise  # finished blocks stay: --resume goes on when the disk or the other ranks are well again
@@ -143,9 +134,12 @@ def compress_checkpoint(
             raise
         written = open_checkpoint(workspace.output)
         facts = _facts(job, records, written)
+        for text in few_tokens_notes(records):
+            observer.note(text)
         facts["fingerprint"] = {key: value for key, value in fingerprint.items() if key not in TAKEN_OVER}
         recorder.finished()
         workspace.publish(facts)
+    ranks.gather(None)  # torchrun ends a run of which one rank ends badly, at whatever the others are
     # what differs from one run to the next stands in a file of its own, so that equal runs write equal bytes
     measured = {"seconds": time.perf_counter() - begin, "peak_memory_bytes": peak_memory_bytes()}
     return {**facts, "out": str(out), **measured, "ranks": ranks.count, "exchange_seconds": ranks.seconds}
@@ -161,34 +155,9 @@ def _follow(job: Job, observer: Observer) -> None:
     job.ranks.gather(None)
 
 
-def _output(job: Job, workspace: Workspace) -> Output:
-    """The writer of the form that was asked for."""
-    config, store = job.config, LayerStore(workspace.partial / "layers")
-    if config.written_as == "dense":
-        return DenseOutput(job.source, workspace.output)
-    needed = encoded_space(job.source, job.layers, job.plan)
-    if config.written_as == "packed":
-        return PackedOutput(job.source, workspace.output, store, needed, config.target())
-    grid, chosen = config.grid(), {layer.tensor for some in job.layers for layer in some.values()}
-    assert grid is not None
-    if job.streamed is None:
-        targets, ignore = sorted(name.removesuffix(".weight") for name in chosen), []
-    else:
-        linears = [(n, m) for n, m in job.streamed.model.named_modules() if isinstance(m, nn.Linear)]
-        targets, ignore = ["Linear"], sorted(n for n, m in linears if job.streamed.tensor_name(m) not in chosen)
-    return CompressedTensorsOutput(job.source, workspace.output, store, needed, grid, targets, ignore)
-
-
-def _check_complete(job: Job, records: list[dict[str, Any]]) -> None:
-    """Every chosen layer must have been solved once, whatever the journal of an earlier run says."""
-    chosen = sorted(layer.tensor for some in job.layers for layer in some.values())
-    if sorted(record["tensor"] for record in records) != chosen:
-        raise CheckpointError("the journal of the earlier run does not name every layer once. Use --force.")
-
-
 def _fingerprint(job: Job) -> dict[str, Any]:
     """What a resumed run must share with the one it goes on with. TAKEN_OVER is not compared."""
-    tokens = b"" if job.windows is None else job.windows.numpy().tobytes()
+    inputs = [tensor.numpy().tobytes() for tensor in (job.windows, job.images) if tensor is not None]
     return {
         "fmcompress": __version__,
         "torch": torch.__version__,
@@ -196,7 +165,7 @@ def _fingerprint(job: Job) -> dict[str, Any]:
         "model": job.source.digest(),
         "device": job.device.type,
         **{f"option {key}": value for key, value in job.config.model_dump().items()},
-        "calibration": hashlib.sha256(tokens).hexdigest(),
+        "calibration": hashlib.sha256(b"".join(inputs)).hexdigest(),
         "threads": torch.get_num_threads(),
         "ranks": job.ranks.count,
     }
@@ -206,8 +175,8 @@ def _facts(job: Job, records: list[dict[str, Any]], written: Checkpoint) -> dict
     weights = sum(record["rows"] * record["cols"] for record in records)
     zeros = sum(record["zeros"] for record in records)
     solved = {record["tensor"] for record in records}
-    before = sum(job.source.tensors[name].size_bytes for name in solved)
-    after = sum(written.tensors[name].size_bytes for name in solved)
+    before = sum(job.source.entry(name).size_bytes for name in solved)
+    after = sum(written.entry(name).size_bytes for name in solved)
     return {  # bytes_before and bytes_after count the solved layers, checkpoint_bytes_... all tensors
         "fmcompress": __version__,
         "torch": torch.__version__,
@@ -216,6 +185,7 @@ def _facts(job: Job, records: list[dict[str, Any]], written: Checkpoint) -> dict
         "format": job.config.written_as,
         "calibration_sequences": 0 if job.windows is None else len(job.windows),
         "calibration_tokens": 0 if job.windows is None else job.windows.numel(),
+        "calibration_images": 0 if job.images is None else len(job.images),
         "weights": weights,
         "zeros": zeros,
         "sparsity": zeros / max(1, weights),
@@ -224,7 +194,7 @@ def _facts(job: Job, records: list[dict[str, Any]], written: Checkpoint) -> dict
         "bits_per_weight": 8 * after / max(1, weights),
         "checkpoint_bytes_before": job.source.total_bytes,
         "checkpoint_bytes_after": written.total_bytes,
-        "notes": job.notes,
+        "notes": [*job.notes, *few_tokens_notes(records)],
         "layers": records,
     }
 
@@ -235,44 +205,77 @@ def _walk(
     """All blocks, the `done` first ones forward only, by the weights that stand in the writer's output."""
     count = len(job.layers)
     observer.start(count, done)
-    if job.windows is None:
+    if not job.config.needs_data:
         for index in range(done, count):
             keep(index, solve_without_data(job, index, observer))
         return
     streamed, finished = job.streamed, SharedReader(job.ranks, output)
     assert streamed is not None
-    if done == count:
-        return
-    batches = _embed(job)
+    batches: list[Batch] = []
+    dense: list[Batch] = []  # the same in the dense model, where blocks are reconstructed
+    reconstructs = bool(getattr(job.config, "reconstruct", 0))
     for index in range(count):
+        stack = streamed.stack_at(index)
+        last = last_to_run(streamed, job.layers, stack)
+        if index > last or last < done:  # nothing needs what it makes
+            if index >= done:
+                keep(index, [])
+            continue
+        if index == streamed.first_of(stack):
+            batches = _enter(job, streamed, stack, batches)
+            if reconstructs:
+                dense = _enter_dense(streamed, stack, batches, dense)
+        if reconstructs and index < done:
+            with torch.no_grad(), streamed.loaded(index) as block:
+                _run_on(streamed, index, block, dense)
         with torch.no_grad(), streamed.loaded(index, finished if index < done else None) as block:
             if index >= done:
-                keep(index, solve_block(job, index, block, batches, observer))
-            if index + 1 < count:
-                for batch in batches:
-                    batch.hidden = streamed.run_block(index, block, batch).to(batch.hidden.device)
+                _run_on(streamed, index, block, dense)
+                wanted = [batch.hidden for batch in dense]
+                keep(index, solve_block(job, index, block, batches, wanted, observer))
+            if index < last:
+                _run_on(streamed, index, block, batches)
+
+
+def _run_on(streamed: StreamedModel, index: int, block: nn.Module, batches: list[Batch]) -> None:
+    """Take the hidden states of the batches through a block."""
+    for batch in batches:
+        batch.hidden = streamed.run_block(index, block, batch).to(batch.hidden.device)
 
 
 def _keep(output: Output, journal: Journal, observer: Observer, index: int, solved: list[Solved]) -> None:
     """Write the layers of a finished block, then note them in the journal."""
     for record, result in solved:
-        output.write(record["tensor"], result)
+        turned = record.get("transposed", False)
+        output.write(record["tensor"], replace(result, weight=result.weight.T) if turned else result)
     output.flush()
     journal.append({"block": index, "layers": [record for record, _ in solved]})
     observer.block(index)
 
 
-def _embed(job: Job) -> list[Batch]:
-    """This rank's share of the calibration text, at the first block."""
-    assert job.windows is not None
-    assert job.streamed is not None
-    windows = job.ranks.shard(job.windows)
-    if not len(windows):
-        return []
-    sequences = max(1, BATCH_TOKENS // job.windows.shape[1])
-    with job.streamed.outside_kept():
-        batches = [job.streamed.embed(part) for part in windows.split(sequences)]
-    for batch in batches[1:]:  # without padding, batches of one shape are called alike: keep masks and tables once
-        if batch.hidden.shape == batches[0].hidden.shape:
-            batch.calls = batches[0].calls
+def _enter(job: Job, streamed: StreamedModel, stack: int, before: list[Batch]) -> list[Batch]:
+    """This rank's share of the calibration, at the first block of a stack."""
+    with streamed.outside_kept():
+        if streamed.follows(stack):
+            batches = [streamed.go_on(stack, batch) for batch in before]
+        else:
+            batches = [streamed.embed(part, stack=stack) for part in _parts(job, streamed.stacks[stack].kind)]
+    share_equal(batches)
     return batches
+
+
+def _enter_dense(streamed: StreamedModel, stack: int, batches: list[Batch], before: list[Batch]) -> list[Batch]:
+    """What the dense model would be given at the first block of a stack."""
+    if streamed.follows(stack):
+        with streamed.outside_kept():
+            return [streamed.go_on(stack, batch) for batch in before]
+    return [replace(batch, finals=dict(batch.finals), handed=dict(batch.handed)) for batch in batches]
+
+
+def _parts(job: Job, kind: str) -> list[Tensor]:
+    """This rank's inputs of one kind, in parts that run together; none where other ranks have them all."""
+    given = job.windows if kind == "text" else job.images
+    assert given is not None
+    together = BATCH_IMAGES if kind == "images" else max(1, BATCH_TOKENS // given.shape[1])
+    own = job.ranks.shard(given)
+    return list(own.split(together)) if len(own) else []

@@ -1,7 +1,8 @@
 """What a run will do and need, found out before it starts: memory, time, bytes."""
 
 import time
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -11,7 +12,7 @@ from torch.utils._pytree import tree_map
 from .calibration import Batch, StreamedModel
 from .checkpoint import Checkpoint
 from .config import RunConfig
-from .layers import Chosen, Layer
+from .layers import Chosen, Layer, needed_stacks
 from .layerwise import FACTOR_COLS
 from .memory import resident_bytes
 from .pruning import ADMM_STEPS, REFIT_STEPS
@@ -60,12 +61,14 @@ def make_plan(
     streamed: StreamedModel | None,
     chosen: Chosen,
     config: RunConfig,
-    samples: int,
-    length: int,
+    inputs: Mapping[str, Tensor],
     ranks: int = 1,
 ) -> Plan:
-    """Count and estimate a run. Reads the embedding, to run two tokens up to the first block, and no other weights."""
-    target, grid, tokens = config.target(), config.grid(), samples * length
+    """Count and estimate a run. Reads no weights but those before the blocks, to run two tokens or an image up to them.
+
+    inputs  "text" -> token ids [sequences, length], "images" -> pixels [count, channels, height, width]
+    """
+    target, grid = config.target(), config.grid()
     layers = [layer for some in chosen for layer in some.values()]
     output_bytes = source.total_bytes + sum(_change_of_bytes(source, layer, config) for layer in layers)
     counted: dict[str, Any] = {
@@ -82,22 +85,21 @@ def make_plan(
     if not config.needs_data:
         return Plan(**counted, seconds=START_SECONDS + 3 * source.total_bytes / DISK_BYTES_PER_SECOND)
     assert streamed is not None
-    block_weights = [sum(p.numel() for p in block.parameters()) for _, block in streamed.blocks]
-    inside = sum(block_weights)
+    walks = _walks(streamed, chosen, inputs, ranks)
+    block_weights = [streamed.weights_of(index) for walk in walks for index in walk.groups]
     everything = sum(p.numel() for p in streamed.model.parameters())
-    hidden = getattr(streamed.model.config.get_text_config(), "hidden_size", 0)
-    batch = streamed.embed(torch.zeros(1, 2, dtype=torch.int64))
-    groups = [_group_cols(streamed, index, some, batch) for index, some in enumerate(chosen)]
+    outside = everything - sum(streamed.weights_of(index) for index in range(len(streamed.blocks)))
+    groups = [cols for walk in walks for cols in walk.groups.values()]
     at_once = [max(cols, default=0) ** 2 if config.true_sequential else sum(c * c for c in cols) for cols in groups]
-    own = -(-samples // ranks) * length  # tokens of the rank that has most
-    flops = 4 * inside * own + sum(own * c * c for cols in groups for c in cols)
+    flops = sum(4 * streamed.weights_of(index) * walk.own for walk in walks for index in walk.groups)
+    flops += sum(walk.own * c * c for walk in walks for cols in walk.groups.values() for c in cols)
     flops += sum(_longest(some, config, ranks) for some in chosen)
     itemsize = streamed.dtype.itemsize
     return Plan(
         **counted,
-        tokens=tokens,
-        embedding_bytes=(everything - inside) * itemsize,
-        activation_bytes=2 * own * hidden * itemsize,
+        tokens=sum({walk.kind: walk.tokens for walk in walks}.values()),
+        embedding_bytes=outside * itemsize,
+        activation_bytes=max(2 * walk.own * walk.width for walk in walks) * itemsize,
         block_bytes=max(block_weights) * itemsize,
         hessian_bytes=4 * max(at_once, default=0),
         seconds=START_SECONDS + flops / _gemm_rate(streamed.device),
@@ -106,7 +108,7 @@ def make_plan(
 
 def _change_of_bytes(source: Checkpoint, layer: Layer, config: RunConfig) -> int:
     """By how much a layer grows in the output; for the packed format an estimate, as more weights may become zero."""
-    size, weights = source.tensors[layer.tensor].dtype.itemsize, layer.rows * layer.cols
+    size, weights = source.entry(layer.tensor).dtype.itemsize, layer.rows * layer.cols
     target, grid = config.target(), config.grid()
     if config.written_as == "dense":
         return 0
@@ -146,23 +148,62 @@ def _is(config: RunConfig, *methods: str) -> bool:
     return getattr(config, "method", "") in methods
 
 
+@dataclass(frozen=True)
+class _Walk:
+    """One stack's share of a run: its tokens, those of the rank that has most of them, their width, and by block the
+    widths of the layers' distinct inputs."""
+
+    kind: str
+    tokens: int
+    own: int
+    width: int
+    groups: dict[int, list[int]]
+
+
+def _walks(streamed: StreamedModel, chosen: Chosen, inputs: Mapping[str, Tensor], ranks: int) -> list[_Walk]:
+    walks: list[_Walk] = []
+    batch = None
+    for number in needed_stacks(streamed, chosen):
+        stack, given = streamed.stacks[number], inputs[streamed.stacks[number].kind]
+        if batch is not None and streamed.follows(number):
+            batch = streamed.go_on(number, batch)
+        else:
+            batch = streamed.embed(
+                torch.zeros(1, 2, dtype=torch.int64) if stack.kind == "text" else given[:1], stack=number
+            )
+        each = given.shape[1] if stack.kind == "text" else batch.hidden.shape[1]
+        first = streamed.first_of(number)
+        groups = {i: _group_cols(streamed, i, chosen[i], batch) for i in range(first, first + len(stack.blocks))}
+        walks.append(
+            _Walk(stack.kind, len(given) * each, -(-len(given) // ranks) * each, batch.hidden.shape[-1], groups)
+        )
+    return walks
+
+
 def _group_cols(streamed: StreamedModel, index: int, layers: dict[str, Layer], batch: Batch) -> list[int]:
-    """The widths of the distinct inputs of a block's layers, seen by running the block on the meta device."""
+    """The widths of the distinct inputs of a block's layers, seen by running the block on the meta device.
+
+    Each part of each expert has inputs of its own, of which there are none on the meta device.
+    """
     seen: dict[int, Tensor] = {}
 
     def see(_: nn.Module, args: tuple[Tensor, ...]) -> None:
         seen[id(args[0])] = args[0]
 
-    args, kwargs = tree_map(lambda x: x.to("meta") if isinstance(x, Tensor) else x, batch.calls[index])
-    modules = [layer.module for layer in layers.values() if layer.module is not None]
+    on_meta = tree_map(lambda x: x.to("meta") if isinstance(x, Tensor) else x, (batch.calls, batch.handed))
+    shadow = replace(batch, hidden=batch.hidden.to("meta"), calls=on_meta[0], handed=on_meta[1], like=None)
+    places = [layer.place for layer in layers.values() if layer.place is not None]
+    modules = [place.module for place in places if place.expert is None]
     handles = [module.register_forward_pre_hook(see) for module in modules]
     try:
-        with torch.no_grad():
-            streamed.blocks[index][1](batch.hidden.to("meta"), *args, **kwargs)
+        with torch.no_grad(), streamed.experts_skipped(index):
+            streamed.run_block(index, streamed.blocks[index][1], shadow)
     finally:
         for handle in handles:
             handle.remove()
-    return [tensor.shape[-1] for tensor in seen.values()]
+    batch.handed.update(shadow.handed)
+    experts = {(id(p.module), p.key, p.expert): p.weight.shape[1] for p in places if p.expert is not None}
+    return [tensor.shape[-1] for tensor in seen.values()] + list(experts.values())
 
 
 def _gemm_rate(device: torch.device, size: int = 1024) -> float:

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import torch
 
+from .calibration import StreamedModel
 from .checkpoint import Checkpoint
 from .config import QuantizeConfig, RunConfig
 from .errors import CheckpointError, ConfigError
@@ -13,6 +14,7 @@ from .layerwise import all_finite
 from .plan import Plan
 
 MANY_ZEROS = 0.05  # of a model that was pruned, most likely
+MANY_LEFT = 0.2  # of the blocks' weights
 LOOK_BYTES = 1 << 20  # of each layer, to find out
 
 
@@ -56,11 +58,32 @@ def zeros_notes(source: Checkpoint, chosen: Chosen, config: RunConfig) -> list[s
     ]
 
 
+def unknown_notes(streamed: StreamedModel) -> list[str]:
+    """A warning where the blocks hold many weights that are none of those that can be solved."""
+    left: dict[str, int] = {}
+    weights = 0
+    for index, (path, block) in enumerate(streamed.blocks):
+        solved = {(id(place.module), place.key) for _, _, place in streamed.places(index)}
+        for name, module in block.named_modules():
+            for key, parameter in module.named_parameters(recurse=False):
+                weights += parameter.numel()
+                if parameter.dim() > 1 and (id(module), key) not in solved:
+                    left[f"{path}.{name}.{key}"] = parameter.numel()
+    share = sum(left.values()) / max(1, weights)
+    if share < MANY_LEFT:
+        return []
+    return [
+        f"{100 * share:.0f} % of the blocks' weights stay as they are, since how they are multiplied is not known "
+        f"here, {max(left, key=left.__getitem__)} first"
+    ]
+
+
 def _share_of_zeros(source: Checkpoint, layer: Layer) -> float:
-    entry = source.tensors[layer.tensor]
-    row_bytes = layer.cols * entry.dtype.itemsize
-    rows = min(layer.rows, max(1, LOOK_BYTES // max(1, row_bytes)))
-    part = source.read_entry(replace(entry, shape=(rows, layer.cols), size_bytes=rows * row_bytes))
+    entry = source.entry(layer.tensor)
+    height, width = entry.shape
+    row_bytes = width * entry.dtype.itemsize
+    rows = min(height, max(1, LOOK_BYTES // max(1, row_bytes)))
+    part = source.read_entry(replace(entry, shape=(rows, width), size_bytes=rows * row_bytes))
     return int((part == 0).sum()) / max(1, part.numel())
 
 
@@ -72,7 +95,7 @@ def check_layers(source: Checkpoint, chosen: Chosen, config: RunConfig, *, known
     """
     layers = [layer for some in chosen for layer in some.values()]
     for layer in layers:
-        dtype = source.tensors[layer.tensor].dtype
+        dtype = source.entry(layer.tensor).dtype
         if dtype not in SOLVABLE:
             raise CheckpointError(f"{layer.tensor}: {dtype} weights cannot be solved. Give a checkpoint in bfloat16.")
     if config.written_as == "packed":
@@ -85,6 +108,9 @@ def check_layers(source: Checkpoint, chosen: Chosen, config: RunConfig, *, known
 
 
 def _check_packed(source: Checkpoint, layer: Layer) -> None:
+    if layer.transposed or layer.tensor not in source.tensors:
+        kind = "a layer stored as [inputs, outputs]" if layer.transposed else "one of the experts that share a tensor"
+        raise ConfigError(f"{layer.tensor}: is {kind}, which the packed format does not hold. Use --format dense.")
     if source.tensors[layer.tensor].dtype == torch.float64:
         raise ConfigError(f"{layer.tensor}: the packed format holds no float64. Convert it, or use --format dense.")
     _check_names(source, layer, [f"{layer.tensor}.{part}" for part in packed.PARTS])
@@ -103,8 +129,9 @@ def _check_quantized_checkpoint(source: Checkpoint) -> None:
 
 
 def _check_quantized(source: Checkpoint, layer: Layer, known: bool) -> None:
-    if known and layer.module is None:
-        raise ConfigError(f"{layer.tensor}: compressed-tensors holds linear layers only. Use --format packed.")
+    if known and not layer.is_linear:
+        other = "packed" if not layer.transposed and layer.tensor in source.tensors else "dense"
+        raise ConfigError(f"{layer.tensor}: compressed-tensors holds linear layers only. Use --format {other}.")
     if not layer.tensor.endswith(".weight"):
         raise ConfigError(
             f"{layer.tensor}: compressed-tensors holds tensors named MODULE.weight only. "
@@ -124,7 +151,7 @@ def _check_names(source: Checkpoint, layer: Layer, parts: list[str]) -> None:
 
 def encoded_space(source: Checkpoint, chosen: Chosen, plan: Plan) -> int:
     """Bytes on the disk while a run writes another form than dense: what it encodes lies there twice before the end."""
-    dense = sum(source.tensors[layer.tensor].size_bytes for some in chosen for layer in some.values())
+    dense = sum(source.entry(layer.tensor).size_bytes for some in chosen for layer in some.values())
     return 2 * plan.output_bytes - (source.total_bytes - dense)
 
 

@@ -97,10 +97,16 @@ class RunProgress:
         damping = f" · damping raised to {record['damping']:g}" if record["damping"] > self.damping else ""
         where = f"block {block + 1}/{self.blocks} · {printable(record['tensor'])}"
         bits = f" · {record['bits']} bits" if "bits" in record else ""
-        facts = f"{where} · {100 * record['sparsity']:.2f} % zeros{bits}{error}{damping}"
+        few = f" · by {record['solved_by']}, as {record['tokens']} tokens reached it" if "solved_by" in record else ""
+        facts = f"{where} · {100 * record['sparsity']:.2f} % zeros{bits}{error}{damping}{few}"
         self.bar.update(self.task, completed=self.done, description=facts)
         if not self.quiet and not err.is_terminal:
             err.print(facts, soft_wrap=True, markup=False)
+
+    def training(self, block: int, done: int, steps: int) -> None:
+        """See block_solver.Observer."""
+        where = f"block {block + 1}/{self.blocks}"
+        self.bar.update(self.task, description=f"{where} · reconstruction, step {done} of {steps}")
 
     def block(self, block: int) -> None:
         """See block_solver.Observer."""

@@ -1,7 +1,11 @@
-"""Running a model block by block over calibration text, and gathering Hessians."""
+"""Running a model block by block over calibration text or images, and gathering Hessians."""
 
+from .architecture import Stack, is_causal_lm, longest_sequence
+from .batch import Batch, share_equal
 from .hessian import TILE_COLS, Group, HessianCollector, accumulate_hessian_, symmetrise_
-from .streamed_model import Batch, StreamedModel
+from .images import find_images, sample_images
+from .places import Place
+from .streamed_model import StreamedModel
 from .text import check_text, cut_windows, encode_prompt, load_tokenizer, read_documents, sample_windows, token_stream
 
 __all__ = [
@@ -9,14 +13,21 @@ __all__ = [
     "Batch",
     "Group",
     "HessianCollector",
+    "Place",
+    "Stack",
     "StreamedModel",
     "accumulate_hessian_",
     "check_text",
     "cut_windows",
     "encode_prompt",
+    "find_images",
+    "is_causal_lm",
     "load_tokenizer",
+    "longest_sequence",
     "read_documents",
+    "sample_images",
     "sample_windows",
+    "share_equal",
     "symmetrise_",
     "token_stream",
 ]

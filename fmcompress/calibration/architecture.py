@@ -1,5 +1,7 @@
-"""What transformers knows of an architecture: the module tree without weights, its blocks and its tensor names."""
+"""What transformers knows of an architecture: the module tree without weights, its blocks and what runs them."""
 
+import inspect
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -16,7 +18,10 @@ def own_tensors(module: nn.Module) -> list[tuple[str, Tensor]]:
 
 
 def build_on_meta(checkpoint: Checkpoint, dtype: torch.dtype) -> Any:
-    """The causal language model of config.json, without weights. Raises CheckpointError if there is none."""
+    """The model that config.json tells of, without weights: of the class that wrote it, where transformers has that.
+
+    Raises CheckpointError if transformers does not know it. Code from the checkpoint is never run.
+    """
     import transformers
 
     _ = checkpoint.config  # its errors are clearer than those of transformers
@@ -25,67 +30,107 @@ def build_on_meta(checkpoint: Checkpoint, dtype: torch.dtype) -> Any:
             checkpoint.folder, local_files_only=True, trust_remote_code=False
         )
         with torch.device("meta"):
-            model = transformers.AutoModelForCausalLM.from_config(config, dtype=dtype, trust_remote_code=False)
+            model = _class_of(checkpoint, config)._from_config(config, dtype=dtype)
     except Exception as error:
         raise CheckpointError(
-            f"{checkpoint.folder}: unknown architecture: transformers {transformers.__version__} builds no causal "
-            f"language model from its config.json ({in_one_line(error)})."
+            f"{checkpoint.folder}: unknown architecture: transformers {transformers.__version__} builds no model from "
+            f"its config.json ({in_one_line(error)})."
         ) from None
     return model.eval()
 
 
-def tensor_names(model: Any, checkpoint: Checkpoint) -> dict[tuple[int, str], str]:
-    """(id of module, its tensor's key) -> name in the checkpoint. Tied tensors lead to the one that is stored."""
-    prefix = f"{model.base_model_prefix}."
-    stored = _renamed(model, checkpoint)
-    tied = {f"{key}": f"{value}" for key, value in (getattr(model, "all_tied_weights_keys", None) or {}).items()}
-    names: dict[tuple[int, str], str] = {}
-    missing: list[str] = []
-    for path, module in model.named_modules():
-        for key, _ in own_tensors(module):
-            full = f"{path}.{key}" if path else key
-            candidates = [form for name in (full, tied.get(full)) if name for form in (name, name.removeprefix(prefix))]
-            found = next((stored[name] for name in candidates if name in stored), None)
-            if found is None:
-                missing.append(full)
-            else:
-                names[id(module), key] = found
-    if missing:
-        raise CheckpointError(
-            f"{checkpoint.folder}: unknown architecture: {type(model).__name__} wants {len(missing)} tensor(s) that "
-            f"the checkpoint does not hold under that name, first {missing[0]!r}."
-        )
-    return names
+def _class_of(checkpoint: Checkpoint, config: Any) -> Any:
+    """The class that `architectures` names; else the causal language model of that config, else its bare model."""
+    import transformers
+
+    for name in checkpoint.config.get("architectures") or ():
+        named: Any = getattr(transformers, str(name), None)
+        is_model = isinstance(named, type) and issubclass(named, transformers.PreTrainedModel)
+        if is_model and named.config_class is type(config):
+            return named
+    for mapping in (transformers.MODEL_FOR_CAUSAL_LM_MAPPING, transformers.MODEL_MAPPING):
+        if type(config) in mapping:
+            found = mapping[type(config)]
+            return found[0] if isinstance(found, tuple) else found
+    raise ValueError(f"no model of type {config.model_type}")
 
 
-def _renamed(model: Any, checkpoint: Checkpoint) -> dict[str, str]:
-    """The model's name of a tensor -> the checkpoint's, where transformers only renames it on loading."""
-    from transformers.conversion_mapping import get_model_conversion_mapping
-    from transformers.core_model_loading import WeightRenaming
+def is_causal_lm(model: Any) -> bool:
+    """Whether a model predicts the next token, as perplexity and generation want it."""
+    import transformers
 
-    renamings = [rule for rule in get_model_conversion_mapping(model) if type(rule) is WeightRenaming]
-    names = {name: name for name in checkpoint.tensors}
-    for name in checkpoint.tensors:
-        renamed = name
-        for rule in renamings:
-            renamed = rule.rename_source_key(renamed)[0]
-        names.setdefault(renamed, name)
-    return names
+    found = transformers.MODEL_FOR_CAUSAL_LM_MAPPING.get(type(model.config), ())
+    return type(model) in (found if isinstance(found, tuple) else (found,))
 
 
-def find_blocks(model: Any, checkpoint: Checkpoint) -> list[tuple[str, nn.Module]]:
-    """The longest ModuleList whose members are of the classes that transformers never splits over devices."""
+@dataclass(frozen=True)
+class Stack:
+    """Blocks that hand hidden states to each other.
+
+    path    of the model that runs them, within the whole one
+    runner  the smallest part of the model whose own forward reaches them from inputs of one kind: the whole model where
+            that is so, a tower of a model of two
+    kind    "text" or "images"
+    blocks  (name, module)
+    """
+
+    path: str
+    runner: Any
+    kind: str
+    blocks: list[tuple[str, nn.Module]]
+
+
+KINDS = {"input_ids": "text", "pixel_values": "images"}  # by the inputs that a forward names
+
+
+def find_stacks(model: Any, checkpoint: Checkpoint) -> list[Stack]:
+    """Lists of members of the classes that transformers never splits over devices, in the order in which they run.
+
+    Of several that one runner has, the longest is taken; both where it is an encoder with a decoder.
+    """
     classes = set(model._no_split_modules or ())
-    lists = [
-        [(f"{path}.{index}", block) for index, block in enumerate(module)]
-        for path, module in model.named_modules()
-        if isinstance(module, nn.ModuleList) and any(type(block).__name__ in classes for block in module)
-    ]
-    if not lists:
+    by_runner: dict[str, list[Stack]] = {}
+    for path, module in model.named_modules():
+        if isinstance(module, nn.ModuleList) and any(type(block).__name__ in classes for block in module):
+            at, runner, kind = _runner(model, path, checkpoint)
+            blocks = [(f"{path}.{index}", block) for index, block in enumerate(module)]
+            by_runner.setdefault(at, []).append(Stack(at, runner, kind, blocks))
+    if not by_runner:
         raise CheckpointError(
             f"{checkpoint.folder}: unknown architecture: {type(model).__name__} has no list of blocks."
         )
-    return max(lists, key=len)
+    stacks: list[Stack] = []
+    for found in by_runner.values():
+        both = getattr(found[0].runner.config, "is_encoder_decoder", False)
+        stacks += found if both else [max(found, key=lambda stack: len(stack.blocks))]
+    return stacks
+
+
+def _runner(model: Any, path: str, checkpoint: Checkpoint) -> tuple[str, Any, str]:
+    from transformers import PreTrainedModel
+
+    names = path.split(".")
+    for depth in range(len(names)):
+        at = ".".join(names[:depth])
+        module = model.get_submodule(at)
+        if isinstance(module, PreTrainedModel):
+            given = inspect.signature(module.forward).parameters.keys() & KINDS.keys()
+            if len(given) == 1:
+                return at, module, KINDS[given.pop()]
+    raise CheckpointError(
+        f"{checkpoint.folder}: unknown architecture: no part of {type(model).__name__} runs {path} from text or images "
+        "alone."
+    )
+
+
+def longest_sequence(model: nn.Module) -> int | None:
+    """How many tokens a model takes at once; None where it sets no bound."""
+    longest = getattr(model.config.get_text_config(), "max_position_embeddings", None)  # type: ignore[union-attr,operator]
+    for name, module in model.named_modules():
+        # RoBERTa counts positions from behind the padding's
+        if name.endswith("position_embeddings") and isinstance(module, nn.Embedding) and module.padding_idx is not None:
+            return module.num_embeddings - module.padding_idx - 1
+    return longest
 
 
 def materialise_buffers(model: Any, device: torch.device) -> None:

@@ -1,12 +1,16 @@
-"""Hessians of the linear layers of one block, gathered while it runs; layers fed by one tensor share one."""
+"""Hessians of the layers of one block, gathered while it runs; layers fed by one tensor share one."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ..errors import CalibrationError
+from .experts import ExpertWeight, WatchExperts
+from .places import Place
 
 TILE_COLS = 1024
 
@@ -58,17 +62,26 @@ class Group:
 
 
 class HessianCollector:
-    """While attached to a block, gathers the Hessians of the wanted linear layers, grouped by the tensor they read."""
+    """While attached to a block, gathers the Hessians of the wanted layers, grouped by the tensor they read.
 
-    def __init__(self, layers: dict[str, nn.Linear]) -> None:
-        self.layers = layers
+    places  name of a layer -> where its weight lies; the weights must be loaded
+    """
+
+    def __init__(self, places: Mapping[str, Place]) -> None:
         self.real: Tensor | None = None  # [sequences, length] bool of the batch that runs now; None without padding
         self._group_of: dict[str, Group] = {}
         self._inputs: dict[tuple[int, ...], tuple[Tensor, Group]] = {}
-        self._handles = [
-            layer.register_forward_hook(lambda _, args, output, name=name: self._see(name, args[0], output))
-            for name, layer in layers.items()
-        ]
+        self._handles: list[Any] = []
+        experts: list[ExpertWeight] = []
+        for module, key, expert, rows in _by_matrix(places):
+            see = partial(self._see, rows)
+            if expert is None:
+                self._handles.append(module.register_forward_hook(partial(_without_bias, see)))
+            else:
+                experts.append(ExpertWeight(module.get_parameter(key), expert, see))
+        self._watch = WatchExperts(experts) if experts else None
+        if self._watch is not None:
+            self._watch.__enter__()
 
     def groups(self) -> Iterator[Group]:
         """The groups in the order in which the block runs them."""
@@ -84,30 +97,34 @@ class HessianCollector:
         self._inputs.clear()
 
     def detach(self) -> None:
-        """Remove the hooks."""
+        """Look no longer."""
         for handle in self._handles:
             handle.remove()
+        if self._watch is not None:
+            self._watch.__exit__(None, None, None)
+        self._handles, self._watch = [], None
         self._inputs.clear()
 
-    def _see(self, name: str, inputs: Tensor, output: Tensor) -> None:
+    def _see(self, layers: dict[str, slice], inputs: Tensor, output: Tensor) -> None:
+        """A matrix met its inputs [..., cols]; its output [..., rows] holds no bias. `layers` are the rows of each."""
         if inputs.numel() == 0:  # an expert that no token chose: all empty tensors have one address
             return
         key = (inputs.data_ptr(), inputs._version, *inputs.shape, *inputs.stride())
         if key not in self._inputs:
             # the input is kept until the next batch, so that no other tensor can take its address meanwhile
-            self._inputs[key] = (inputs, self._start(name, inputs))
+            self._inputs[key] = (inputs, self._start(next(iter(layers)), inputs))
             group = self._inputs[key][1]
             rows = self._rows(inputs)
             accumulate_hessian_(group.hessian, rows)
             group.tokens += len(rows)
         group = self._inputs[key][1]
-        if name not in self._group_of:
-            group.layers.append(name)
-            self._group_of[name] = group
-        bias = self.layers[name].bias
-        outputs = self._rows(output if bias is None else output - bias)
-        energy = float(torch.linalg.vector_norm(outputs.float(), dim=1).double().square().sum())
-        group.energy[name] = group.energy.get(name, 0.0) + energy
+        for name, rows_of_it in layers.items():
+            if name not in self._group_of:
+                group.layers.append(name)
+                self._group_of[name] = group
+            outputs = self._rows(output[..., rows_of_it])
+            energy = float(torch.linalg.vector_norm(outputs.float(), dim=1).double().square().sum())
+            group.energy[name] = group.energy.get(name, 0.0) + energy
 
     def _start(self, name: str, inputs: Tensor) -> Group:
         if name in self._group_of:
@@ -120,3 +137,17 @@ class HessianCollector:
         if self.real is None or tensor.shape[:2] != self.real.shape:
             return tensor.reshape(-1, tensor.shape[-1])
         return tensor[self.real.to(tensor.device)]
+
+
+def _by_matrix(places: Mapping[str, Place]) -> list[tuple[nn.Module, str, int | None, dict[str, slice]]]:
+    """Per product that the block computes: module, key, expert, and the rows of each layer in it."""
+    found: dict[tuple[int, str, int | None], tuple[nn.Module, str, int | None, dict[str, slice]]] = {}
+    for name, place in places.items():
+        matrix = (place.module, place.key, place.expert, dict[str, slice]())
+        found.setdefault((id(place.module), place.key, place.expert), matrix)[3][name] = place.rows
+    return list(found.values())
+
+
+def _without_bias(see: Any, module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
+    bias = module._parameters.get("bias")
+    see(args[0], output if bias is None else output - bias)

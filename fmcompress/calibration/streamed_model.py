@@ -1,49 +1,33 @@
-"""A transformers language model of which only the part that runs holds weights."""
+"""A transformers model of which only the part that runs holds weights."""
 
 import contextlib
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+import inspect
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ..checkpoint import Checkpoint
 from ..errors import CheckpointError, in_one_line
-from .architecture import build_on_meta, find_blocks, materialise_buffers, own_tensors, tensor_names
+from .architecture import find_stacks, is_causal_lm, own_tensors
+from .batch import Batch, Call, Handed
+from .lazy_model import LazyModel, Reader
+from .places import Place, places, transposed_experts
 
-Call = tuple[tuple[Any, ...], dict[str, Any]]
-
-
-class Reader(Protocol):
-    """Where tensors come from."""
-
-    def read(self, name: str) -> Tensor:
-        """One tensor, dense, on the CPU."""
-
-
-@dataclass
-class Batch:
-    """Sequences that run through the model together.
-
-    hidden  [sequences, length, width] what the next block is given; replaced block by block
-    calls   per block: the other positional and the keyword arguments that the model itself passes to it
-    real    [sequences, length] bool, False at padding; None where there is none
-    """
-
-    hidden: Tensor
-    calls: list[Call] = field(repr=False)
-    real: Tensor | None = None
+INPUTS = {"text": "input_ids", "images": "pixel_values"}
+FORMS = (None, 0, 1, 2)  # what blocks return: the hidden states, or a tuple of them and so many other things
 
 
 class _Stop(Exception):
     """Ends a forward pass whose rest is not needed."""
 
 
-class StreamedModel:
-    """A causal language model on the meta device, into which parts of a checkpoint are loaded while they run.
+class StreamedModel(LazyModel):
+    """A model on the meta device, into which parts of a checkpoint are loaded while they run.
 
-    blocks  (name, module) of the repeated blocks, in order
+    blocks  (name, module) of the repeated blocks of all stacks, in order
+    stacks  what they belong to: one, an encoder and a decoder, or a tower each
 
     The model's own forward runs everything outside of the blocks, so that masks, rotary tables, scalings and the
     output layer are never rebuilt here. Raises CheckpointError if transformers does not know the architecture, or
@@ -51,108 +35,170 @@ class StreamedModel:
     """
 
     def __init__(self, checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype) -> None:
-        self.checkpoint, self.device, self.dtype = checkpoint, device, dtype
-        self.model = build_on_meta(checkpoint, dtype)
-        self._sources = tensor_names(self.model, checkpoint)
-        self.blocks = find_blocks(self.model, checkpoint)
-        materialise_buffers(self.model, device)
-        self._tuples = False  # whether blocks return (hidden, ...); found out when the model runs
-        self._keep_outside = False
+        super().__init__(checkpoint, device, dtype)
+        _run_experts_one_by_one(self.model)
+        self.stacks = find_stacks(self.model, checkpoint)
+        self.blocks = [block for stack in self.stacks for block in stack.blocks]
+        self._stack_of = [number for number, stack in enumerate(self.stacks) for _ in stack.blocks]
+        self._forms: dict[int, int | None] = {}  # of each stack, one of FORMS; found out when the model runs
         inside = {id(module) for _, block in self.blocks for module in block.modules()}
-        self._outside = [m for m in self.model.modules() if id(m) not in inside and own_tensors(m)]
-        for module in self._outside:
-            # what lies outside of the blocks is loaded when its turn comes and freed after it
-            module.register_forward_pre_hook(lambda module, _: self._load_outside(module))
-            module.register_forward_hook(lambda module, _, __: self._free_outside(module))
+        self.load_by_turns(m for m in self.model.modules() if id(m) not in inside and own_tensors(m))
+
+    @property
+    def text_blocks(self) -> range:
+        """The indices of the blocks of a language model. Raises CheckpointError if it predicts no next token."""
+        if not is_causal_lm(self.model):
+            raise CheckpointError(
+                f"{self.checkpoint.folder}: {type(self.model).__name__} predicts no next token, and so has no "
+                "perplexity. Give a causal language model."
+            )
+        first = self.first_of(self._text_stack)
+        return range(first, first + len(self.stacks[self._text_stack].blocks))
+
+    @property
+    def _text_stack(self) -> int:
+        return next((number for number, stack in enumerate(self.stacks) if stack.kind == "text"), 0)
+
+    def stack_at(self, index: int) -> int:
+        """The number of the stack of a block."""
+        return self._stack_of[index]
+
+    def first_of(self, stack: int) -> int:
+        """The index of a stack's first block."""
+        return self._stack_of.index(stack)
+
+    def follows(self, stack: int) -> bool:
+        """Whether the model runs another stack before this one."""
+        return stack > 0 and self.stacks[stack - 1].path == self.stacks[stack].path
+
+    def weights_of(self, index: int) -> int:
+        """How many weights a block has."""
+        return sum(parameter.numel() for parameter in self.blocks[index][1].parameters())
+
+    @contextlib.contextmanager
+    def experts_skipped(self, index: int) -> Iterator[None]:
+        """While a block runs on the meta device, where no token chooses any, its experts return what they are given."""
+        skipped = [m for m in self.blocks[index][1].modules() if transposed_experts(m) is not None]
+        for module in skipped:
+            module.forward = lambda hidden, *_, **__: hidden  # type: ignore[assignment]
+        try:
+            yield
+        finally:
+            for module in skipped:
+                del module.forward
+
+    def places(self, index: int) -> Iterator[tuple[str, str, Place]]:
+        """The weights of a block that can be solved: (name within it, name in the checkpoint, place)."""
+        return places(self.blocks[index][1], self.sources)
 
     @contextlib.contextmanager
     def loaded(self, index: int, source: Reader | None = None) -> Iterator[nn.Module]:
         """The block with its weights, from elsewhere than the checkpoint if a reader is given; freed at the end."""
         block = self.blocks[index][1]
-        self._load(block, recurse=True, source=source)
+        for module in block.modules():
+            self.load_own(module, source)
         try:
             yield block
         finally:
-            self._free(block, recurse=True)
+            for module in block.modules():
+                self.free(module)
 
-    @contextlib.contextmanager
-    def outside_kept(self) -> Iterator[None]:
-        """Keep what lies outside of the blocks once it is loaded, until the end of the context: for many batches."""
-        self._keep_outside = True
-        try:
-            yield
-        finally:
-            self._keep_outside = False
-            for module in self._outside:
-                self._free(module, recurse=False)
+    def embed(self, inputs: Tensor, attention_mask: Tensor | None = None, stack: int | None = None) -> Batch:
+        """Run the model up to the first block of a stack, and learn what it passes to every block of that.
 
-    def tensor_name(self, module: nn.Module) -> str:
-        """The checkpoint's name of a module's weight."""
-        return self._sources[id(module), "weight"]
-
-    def embed(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Batch:
-        """Run the model up to its first block, and learn what it passes to every block.
-
-        input_ids       [sequences, length] int64
+        inputs          [sequences, length] int64 token ids, or pixels [images, channels, height, width]
         attention_mask  [sequences, length], 0 at padding; None if there is none
+        stack           by default the first that reads text; see go_on for one that another runs before
         """
+        mask = None if attention_mask is None else attention_mask.bool()
+        first = self._text_stack if stack is None else stack
+        return self._begin(first, Batch(torch.empty(0), {}, mask, inputs, attention_mask))
+
+    def go_on(self, stack: int, batch: Batch) -> Batch:
+        """Run the model up to the next stack, for a batch that all blocks of the one before have run."""
+        finals = {**batch.finals, stack - 1: batch.hidden}
+        return self._begin(stack, Batch(torch.empty(0), {}, batch.real, batch.inputs, batch.mask, finals))
+
+    def _begin(self, stack: int, batch: Batch) -> Batch:
         reason = ""
-        for tuples in (self._tuples, not self._tuples):
-            self._tuples = tuples
+        known = [self._forms[stack]] if stack in self._forms else []
+        for form in dict.fromkeys([*known, *FORMS]):
+            self._forms[stack] = form
             try:
-                hidden, calls = self._record_calls(input_ids, attention_mask)
+                hidden, batch.calls = self._record_calls(stack, batch)
             except (ValueError, TypeError, AttributeError, IndexError) as error:
                 # the model's forward wants more of a block than the hidden states
                 reason = f" ({in_one_line(error)})"
                 continue
-            if len(calls) == len(self.blocks) and all(each is hidden[0] for each in hidden):
-                return Batch(hidden[0], calls, None if attention_mask is None else attention_mask.bool())
+            if len(batch.calls) == len(self.stacks[stack].blocks) and all(each is hidden[0] for each in hidden):
+                batch.hidden = hidden[0]
+                return batch
         raise CheckpointError(
             f"{self.checkpoint.folder}: unknown architecture: {type(self.model).__name__} does not pass hidden "
             f"states from block to block as a tensor{reason}."
         )
 
-    def _record_calls(self, input_ids: Tensor, attention_mask: Tensor | None) -> tuple[list[Tensor], list[Call]]:
+    def _record_calls(self, stack: int, batch: Batch) -> tuple[list[Tensor], dict[int, Call]]:
         """What the model's own forward gives to each block, where a block only hands on its hidden states."""
-        calls: list[Call] = []
+        calls: dict[int, Call] = {}
         hidden: list[Tensor] = []
+        last = self.first_of(stack) + len(self.stacks[stack].blocks) - 1
 
         def record(index: int, given: Tensor, *args: Any, **kwargs: Any) -> Any:
+            if self.stack_at(index) != stack:
+                return self._final(index, given, batch.finals.get(self.stack_at(index)))
             hidden.append(given)
-            calls.append((args, kwargs))
-            if index == len(self.blocks) - 1:
+            calls[index] = (args, kwargs)
+            if index == last:
                 raise _Stop
-            return self._as_output(given)
+            return self._as_output(index, given)
 
         with self._blocks_replaced(record), contextlib.suppress(_Stop):
-            self._forward(input_ids, attention_mask)
+            self._forward(self.stacks[stack].runner, self.stacks[stack].kind, batch.inputs, batch.mask)
         return hidden, calls
 
-    def _as_output(self, hidden: Tensor) -> Any:
-        return (hidden,) if self._tuples else hidden
+    def _final(self, index: int, given: Tensor, final: Tensor | None) -> Any:
+        """What a block returns that has run: only the last one's output matters."""
+        last = index + 1 == len(self.blocks) or self.stack_at(index + 1) != self.stack_at(index)
+        return self._as_output(index, final.to(self.device) if last and final is not None else given)
 
-    def run_block(self, index: int, block: nn.Module, batch: Batch) -> Tensor:
+    def _as_output(self, index: int, hidden: Tensor) -> Any:
+        form = self._forms.get(self.stack_at(index))
+        return hidden if form is None else (hidden, *(Handed(index, position) for position in range(form)))
+
+    def run_block(self, index: int, block: Callable[..., Any], batch: Batch) -> Tensor:
         """The output of a loaded block on a batch, whose hidden states stay as they are."""
-        args, kwargs = batch.calls[index]
-        output = block(batch.hidden.to(self.device), *args, **kwargs)
-        self._tuples = isinstance(output, tuple)
-        return output[0] if self._tuples else output
+        args, kwargs = batch.call(index)
+        output = block(batch.hidden if batch.hidden.is_meta else batch.hidden.to(self.device), *args, **kwargs)
+        if not isinstance(output, tuple):
+            self._forms[self.stack_at(index)] = None
+            return output  # type: ignore[no-any-return]
+        self._forms[self.stack_at(index)] = len(output) - 1
+        batch.hand_on(index, output[1:])
+        return output[0]  # type: ignore[no-any-return]
 
     def logits(self, input_ids: Tensor, final_hidden: Tensor) -> Tensor:
         """Run what follows the last block: final_hidden [sequences, length, width] -> [sequences, length, vocab]."""
-        last = len(self.blocks) - 1
 
         def replay(index: int, given: Tensor, *args: Any, **kwargs: Any) -> Any:
-            return self._as_output(final_hidden.to(self.device) if index == last else given)
+            return self._final(index, given, final_hidden)
 
         with self._blocks_replaced(replay):
-            return self._forward(input_ids, None).logits  # type: ignore[no-any-return]
+            return self._forward(self.model, "text", input_ids, None).logits  # type: ignore[no-any-return]
 
-    def _forward(self, input_ids: Tensor, attention_mask: Tensor | None) -> Any:
-        mask = None if attention_mask is None else attention_mask.to(self.device)
-        self._load_outside(self.model.get_input_embeddings())  # some models send the ids to where its weight is
+    def _forward(self, runner: Any, kind: str, inputs: Tensor, mask: Tensor | None) -> Any:
+        self.load_own(runner.get_input_embeddings())  # some models send the ids to where its weight is
+        inputs = inputs.to(self.device)
+        given: dict[str, Any] = {INPUTS[kind]: inputs.to(self.dtype) if inputs.is_floating_point() else inputs}
+        if mask is not None:
+            given["attention_mask"] = mask.to(self.device)
+        known = inspect.signature(runner.forward).parameters
+        if "use_cache" in known:
+            given["use_cache"] = False
+        if "decoder_input_ids" in known:
+            given["decoder_input_ids"] = _shifted(inputs, runner.config)
         with torch.no_grad():
-            return self.model(input_ids=input_ids.to(self.device), attention_mask=mask, use_cache=False)
+            return runner(**given)
 
     @contextlib.contextmanager
     def _blocks_replaced(self, run: Any) -> Iterator[None]:
@@ -166,30 +212,19 @@ class StreamedModel:
             for _, block in self.blocks:
                 del block.forward
 
-    def _load_outside(self, module: nn.Module) -> None:
-        if any(tensor.is_meta for _, tensor in own_tensors(module)):
-            self._load(module, recurse=False)
 
-    def _free_outside(self, module: nn.Module) -> None:
-        if not self._keep_outside:
-            self._free(module, recurse=False)
+def _shifted(ids: Tensor, config: Any) -> Tensor:
+    """What a decoder is given that says what its encoder was told: the start token, then all tokens but the last."""
+    starts = (getattr(config, name, None) for name in ("decoder_start_token_id", "pad_token_id", "bos_token_id"))
+    start = next((token for token in starts if token is not None), 0)
+    return torch.cat([torch.full_like(ids[:, :1], start), ids[:, :-1]], dim=1)
 
-    def _load(self, module: nn.Module, recurse: bool, source: Reader | None = None) -> None:
-        for part in module.modules() if recurse else [module]:
-            for key, tensor in own_tensors(part):
-                loaded = (source or self.checkpoint).read(self._sources[id(part), key])
-                if tuple(loaded.shape) != tuple(tensor.shape):
-                    raise CheckpointError(
-                        f"{self._sources[id(part), key]}: expected shape {list(tensor.shape)} by config.json, "
-                        f"got {list(loaded.shape)}."
-                    )
-                dtype = self.dtype if loaded.is_floating_point() else loaded.dtype
-                _set_tensor(part, key, loaded.to(self.device, dtype))
 
-    def _free(self, module: nn.Module, recurse: bool) -> None:
-        for part in module.modules() if recurse else [module]:
-            for key, tensor in own_tensors(part):
-                _set_tensor(part, key, torch.empty_like(tensor, device="meta"))
+def _run_experts_one_by_one(model: nn.Module) -> None:
+    """So that each expert's own tokens can be seen; transformers otherwise multiplies all experts in one kernel."""
+    for module in model.modules():
+        if transposed_experts(module) is not None and hasattr(module, "config"):
+            module.config._experts_implementation = "eager"  # type: ignore[union-attr]
 
 
 def _stand_in(run: Any, index: int) -> Any:
@@ -198,10 +233,3 @@ def _stand_in(run: Any, index: int) -> Any:
         return run(index, hidden, *rest, **kwargs)
 
     return forward
-
-
-def _set_tensor(module: nn.Module, key: str, tensor: Tensor) -> None:
-    if key in module._parameters:
-        module._parameters[key] = nn.Parameter(tensor, requires_grad=False)
-    else:
-        module._buffers[key] = tensor

@@ -21,7 +21,8 @@ def check_text(path: Path | None) -> str:
     """The kind of a text file, .txt or .jsonl. Raises CalibrationError if there is none of that name and ending."""
     if path is None:
         raise CalibrationError(
-            f"--calibration: this method needs text ({ENDINGS}); --method magnitude and rtn need none."
+            f"--calibration: this method needs text ({ENDINGS}), or images for a model of those; --method magnitude "
+            "and rtn need neither."
         )
     kind = path.with_suffix("").suffix if path.suffix in _OPENERS else path.suffix
     if kind not in (".txt", ".jsonl"):

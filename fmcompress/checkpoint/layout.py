@@ -2,8 +2,9 @@
 
 import json
 import os
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -50,6 +51,22 @@ class TensorEntry:
     path: Path
     offset: int
     size_bytes: int
+
+
+def find_entry(tensors: Mapping[str, TensorEntry], name: str) -> TensorEntry | None:
+    """Where a tensor lies, or a slice NAME[INDEX] along the first axis of one, such as an expert; None if nowhere."""
+    if name in tensors:
+        return tensors[name]
+    parsed = re.fullmatch(r"(.*)\[(\d+)\]", name)
+    whole = None if parsed is None else tensors.get(parsed[1])
+    if parsed is None or whole is None or not whole.shape or int(parsed[2]) >= whole.shape[0]:
+        return None
+    if whole.size_bytes != prod(whole.shape) * whole.dtype.itemsize:  # packed: not there as such
+        return None
+    size = whole.size_bytes // whole.shape[0]
+    return replace(
+        whole, name=name, shape=whole.shape[1:], offset=whole.offset + int(parsed[2]) * size, size_bytes=size
+    )
 
 
 def read_header(path: Path) -> dict[str, TensorEntry]:

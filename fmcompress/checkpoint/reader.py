@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..errors import CheckpointError, DiskError
-from .layout import INDEX, TensorEntry, read_layout
+from .layout import INDEX, TensorEntry, find_entry, read_layout
 
 _SAMPLES, _SAMPLE_BYTES = 16, 1 << 16
 
@@ -60,10 +60,18 @@ class Checkpoint:
         return config
 
     def read(self, name: str) -> Tensor:
-        """One tensor in its own dtype, on the CPU. Raises CheckpointError if it is absent, unreadable or cut short."""
-        if name not in self.tensors:
+        """One tensor, or a slice NAME[INDEX] of one, in its own dtype, on the CPU.
+
+        Raises CheckpointError if it is absent, unreadable or cut short.
+        """
+        return self.read_entry(self.entry(name))
+
+    def entry(self, name: str) -> TensorEntry:
+        """Where a tensor lies, or a slice NAME[INDEX] of one. Raises CheckpointError if there is none."""
+        found = find_entry(self.tensors, name)
+        if found is None:
             raise CheckpointError(f"{self.folder}: holds no tensor {name!r}.")
-        return self.read_entry(self.tensors[name])
+        return found
 
     @staticmethod
     def read_entry(entry: TensorEntry) -> Tensor:

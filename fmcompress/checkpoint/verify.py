@@ -17,7 +17,8 @@ def verify_checkpoint(
     """Check names, dtypes, shapes and shards of all tensors, and the exact zeros and N:M groups of the solved ones.
 
     written   the checkpoint that was written, opened so that it reads dense tensors
-    records   one mapping for each solved tensor: tensor, zeros, and keep and group where the pattern is N:M
+    records   one mapping for each solved tensor: tensor, zeros, and keep and group where the pattern is N:M; transposed
+              where it is stored as [cols, rows]
     in_place  whether every tensor must lie where it lies in the source
     Raises CheckpointError naming the first tensor that is not what the run recorded.
     """
@@ -31,7 +32,8 @@ def verify_checkpoint(
         zeros = int((tensor == 0).sum())
         if zeros != record["zeros"]:
             raise CheckpointError(f"{folder}: {name}: expected {record['zeros']} zeros, got {zeros}. Run again.")
-        if record.get("group") and not obeys(tensor, record["keep"], record["group"]):
+        matrix = tensor.T.contiguous() if record.get("transposed") else tensor
+        if record.get("group") and not obeys(matrix, record["keep"], record["group"]):
             raise CheckpointError(f"{folder}: {name}: a group breaks {record['keep']}:{record['group']}. Run again.")
         if not torch.isfinite(tensor).all():
             raise CheckpointError(f"{folder}: {name}: holds inf or NaN. Run again.")

@@ -1,6 +1,7 @@
 """Writes a changed copy of a checkpoint: copied byte for byte first, then changed tensors overwritten in place."""
 
 import errno
+import json
 import os
 import shutil
 from pathlib import Path
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..errors import CheckpointError, DiskError
-from .layout import TensorEntry, read_layout
+from .layout import TensorEntry, find_entry, read_layout
 from .reader import Checkpoint
 
 # other copies of the weights, which would contradict the pruned ones
@@ -17,9 +18,21 @@ FOREIGN_WEIGHTS = {".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack", ".gguf", "
 
 
 def companion_files(source: Checkpoint) -> list[Path]:
-    """Config, tokenizer, licence and the like: every plain file beside the shards that holds no weights."""
+    """Config, tokenizer, licence and the like: every plain file beside the shards that holds no weights.
+
+    And all files of the folders in which modules.json keeps what sentence-transformers runs after the model.
+    """
     files = (path for path in sorted(source.folder.iterdir()) if path.is_file() and not path.name.startswith("."))
-    return [path for path in files if path.suffix not in FOREIGN_WEIGHTS]
+    return [path for path in files if path.suffix not in FOREIGN_WEIGHTS] + _module_files(source.folder)
+
+
+def _module_files(folder: Path) -> list[Path]:
+    try:
+        names = [module["path"] for module in json.loads((folder / "modules.json").read_text())]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return []
+    inside = [folder / name for name in names if isinstance(name, str) and name and name == Path(name).name]
+    return [path for one in inside if one.is_dir() for path in sorted(one.iterdir()) if path.is_file()]
 
 
 def sync(path: Path) -> None:
@@ -52,13 +65,14 @@ def copy_checkpoint(source: Checkpoint, folder: Path) -> None:
     except OSError as error:
         raise write_error(folder, error) from None
     for path in files:
-        copy_file(path, folder / path.name)
+        copy_file(path, folder / path.relative_to(source.folder))
     sync(folder)
 
 
 def copy_file(path: Path, to: Path) -> None:
     """Copy a file byte for byte and sync the copy. Raises DiskError, which tells what cannot be read or written."""
     try:
+        to.parent.mkdir(exist_ok=True)
         shutil.copyfile(path, to)
         sync(to)
     except OSError as error:
@@ -86,8 +100,10 @@ class CheckpointWriter:
         self._touched: set[Path] = set()
 
     def write(self, name: str, tensor: Tensor) -> None:
-        """Overwrite one tensor; shape and dtype must be those it has. Durable after flush()."""
-        entry = self.tensors[name]
+        """Overwrite a tensor, or a slice NAME[INDEX]; shape and dtype must be those it has. Durable after flush()."""
+        entry = find_entry(self.tensors, name)
+        if entry is None:
+            raise CheckpointError(f"{name}: there is no such tensor to overwrite.")
         if tensor.dtype != entry.dtype or tuple(tensor.shape) != entry.shape:
             raise CheckpointError(
                 f"{name}: expected {entry.dtype} {list(entry.shape)}, got {tensor.dtype} {list(tensor.shape)}."

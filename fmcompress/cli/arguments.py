@@ -7,7 +7,14 @@ import typer
 
 Model = Annotated[Path, typer.Argument(help="Folder of a Hugging Face checkpoint (safetensors).")]
 Out = Annotated[Path, typer.Argument(help="Folder to write; appears when all of it was checked.")]
-Calibration = Annotated[Path | None, typer.Option(help="Text: .txt or .jsonl, also .gz or .xz.")]
+Calibration = Annotated[
+    Path | None, typer.Option(help="Text: .txt or .jsonl, also .gz or .xz. Of a model of images: a folder of those.")
+]
+Images = Annotated[Path | None, typer.Option(help="Folder of images beside a text, for a model of both.")]
+MinTokens = Annotated[int | None, typer.Option(help="Tokens that must reach a layer, such as an expert; default 1.")]
+FewTokens = Annotated[
+    str | None, typer.Option(help="What to do where fewer do: error (default), or magnitude (prune) or rtn (quantize).")
+]
 GroupSize = Annotated[str | None, typer.Option(help="Columns that share a scale, e.g. 128 (default); or row.")]
 Symmetric = Annotated[
     bool | None, typer.Option("--symmetric/--asymmetric", help="Same range on both sides (default), or a zero-point.")

@@ -16,6 +16,7 @@ def prune(
     pattern: Annotated[str | None, typer.Option(help="N:M, e.g. 2:4 to keep 2 of every 4.")] = None,
     bits: Annotated[int | None, typer.Option(help="Also quantize what is kept, in the same sweep: 2, 3, 4, 8.")] = None,
     calibration: opt.Calibration = None,
+    images: opt.Images = None,
     method: Annotated[
         str | None,
         typer.Option(help="sparsegpt (default), admm (better, slower), wanda, or magnitude (without data)."),
@@ -35,6 +36,8 @@ def prune(
     block_size: Annotated[int | None, typer.Option(help="Columns whose mask is chosen together; default 128.")] = None,
     mask_scope: Annotated[str | None, typer.Option(help="Who shares a threshold: block (default), row, layer.")] = None,
     true_sequential: opt.TrueSequential = None,
+    min_tokens: opt.MinTokens = None,
+    few_tokens: opt.FewTokens = None,
     include: opt.Include = None,
     exclude: opt.Exclude = None,
     device: opt.Device = "auto",
@@ -58,8 +61,9 @@ def prune(
         block_size=block_size, true_sequential=true_sequential, include=include, exclude=exclude, samples=samples,
         sequence_length=sequence_length, seed=seed, dtype=dtype, bits=bits, group_size=group_size, symmetric=symmetric,
         clip_search=clip_search, activation_order=activation_order, format=format, refit=refit,
+        min_tokens=min_tokens, few_tokens=few_tokens,
     )  # fmt: skip
     run(
-        model, out, choose, calibration, device,
+        model, out, choose, calibration, device, images,
         resume=resume, force=force, dry_run=dry_run, json=json, quiet=quiet,
     )  # fmt: skip

@@ -14,6 +14,7 @@ def quantize(
     out: opt.Out,
     bits: Annotated[int | None, typer.Option(help="2, 3, 4 (default) or 8.")] = None,
     calibration: opt.Calibration = None,
+    images: opt.Images = None,
     method: Annotated[str | None, typer.Option(help="gptq (default) or rtn, which needs no data.")] = None,
     group_size: opt.GroupSize = None,
     symmetric: opt.Symmetric = None,
@@ -26,6 +27,8 @@ def quantize(
     seed: opt.Seed = None,
     damping: opt.Damping = None,
     true_sequential: opt.TrueSequential = None,
+    min_tokens: opt.MinTokens = None,
+    few_tokens: opt.FewTokens = None,
     include: opt.Include = None,
     exclude: opt.Exclude = None,
     device: opt.Device = "auto",
@@ -49,8 +52,9 @@ def quantize(
         exclude=exclude, samples=samples, sequence_length=sequence_length, seed=seed, dtype=dtype, bits=bits,
         group_size=group_size, symmetric=symmetric, clip_search=clip_search, activation_order=activation_order,
         format=format, keep_zeros=keep_zeros,
+        min_tokens=min_tokens, few_tokens=few_tokens,
     )  # fmt: skip
     run(
-        model, out, choose, calibration, device,
+        model, out, choose, calibration, device, images,
         resume=resume, force=force, dry_run=dry_run, json=json, quiet=quiet,
     )  # fmt: skip

@@ -13,6 +13,7 @@ def run(
     choose: Callable[[], RunConfig],
     calibration: Path | None,
     device: str,
+    images: Path | None = None,
     *,
     resume: bool,
     force: bool,
@@ -45,8 +46,8 @@ def run(
             if not dry_run:
                 raise
             refused.append(f"the run itself would be refused: {error}")
-        with err.status("reading the model and the calibration text") if speaks else nullcontext():
-            job = prepare(model, options, calibration, target, ranks)
+        with err.status("reading the model and what calibrates it") if speaks else nullcontext():
+            job = prepare(model, options, calibration, target, ranks, images)
         if not dry_run:
             with RunProgress(job.plan.layers, quiet or not speaks, options.damping) as progress:
                 facts = compress_checkpoint(job, out, progress, resume=resume, force=force)

@@ -142,8 +142,9 @@ class EncodedOutput:
         replaced = {record["tensor"]: self.store.read(record["tensor"]) for record in records}
         write_shards(self.source, self.folder, replaced, as_packed=self.as_packed)
         for path in companion_files(self.source):
-            if path.name not in INDICES:
-                copy_file(path, self.folder / path.name)
+            within = path.relative_to(self.source.folder)
+            if str(within) not in INDICES:
+                copy_file(path, self.folder / within)
         self.change_config()
         sync(self.folder)
         verify_checkpoint(self.source, open_checkpoint(self.folder), records, in_place=False)

@@ -108,8 +108,9 @@ def _write_all(source: Checkpoint, folder: Path, progress: Callable[[str], None]
     for shard in source.shards:
         _write_shard(source, shard, folder / dense_name(shard.name), progress)
     for path in companion_files(source):
-        if path.name not in (*INDICES, FACTS, "config.json"):
-            copy_file(path, folder / path.name)
+        within = path.relative_to(source.folder)
+        if str(within) not in (*INDICES, FACTS, "config.json"):
+            copy_file(path, folder / within)
     if (source.folder / "config.json").exists():
         _restore_config(source, folder)
     if entry_file(source.folder).name in INDICES:

@@ -20,8 +20,10 @@ GREEDY: dict[str, Any] = {"do_sample": False, "num_beams": 1, "temperature": Non
 def context_left(model: Any, length: int) -> int | None:
     """Tokens that a model's context holds after a prompt of so many; None where there is no limit.
 
-    Raises ConfigError if the prompt leaves no room.
+    Raises ConfigError if the prompt leaves no room, or if the model is not one that continues text.
     """
+    if not model.can_generate():
+        raise ConfigError(f"{type(model).__name__}: continues no text. Give a causal language model.")
     longest = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     if longest is not None and length >= longest:
         raise ConfigError(f"prompt: has {length} tokens, and the model takes at most {longest}. Shorten it.")

@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..calibration.architecture import build_on_meta, materialise_buffers, own_tensors, tensor_names
+from ..calibration.architecture import build_on_meta, materialise_buffers, own_tensors
+from ..calibration.sources import Source, assemble, tensor_sources
 from ..checkpoint import Checkpoint
 from ..config import pick_device, pick_dtype
 from ..errors import CheckpointError, ConfigError
@@ -22,7 +23,7 @@ from .reader import WeightReader
 
 
 def load(path: str | Path, *, device: str = "cpu", dtype: str | torch.dtype = "auto", verify: bool = True) -> Any:
-    """A checkpoint as a causal language model of transformers, ready for generate().
+    """A checkpoint as the transformers model that wrote it: of a language model, ready for generate().
 
     Linear layers whose weights are packed, or quantized as compressed-tensors has it, become PackedLinear modules that
     read the mapped files where they lie. The other tensors are mapped as well; a dense checkpoint has only such.
@@ -73,7 +74,7 @@ class _Loader:
         self.checkpoint, self.model, self.dtype, self.device = checkpoint, model, dtype, device
         self.mapped = MappedTensors()
         self.reader = WeightReader(checkpoint, self.mapped, verify)
-        self.names = tensor_names(model, checkpoint)
+        self.sources = tensor_sources(model, checkpoint)
         self._parameters: dict[str, nn.Parameter] = {}  # by name: tied weights are one parameter
 
     def fill(self) -> None:
@@ -93,29 +94,33 @@ class _Loader:
         self.model.eval()
 
     def _packed(self, linear: nn.Linear) -> PackedLinear | None:
-        name = self.names[id(linear), "weight"]
-        weight = self.reader.read(name)
+        source = self.sources[id(linear), "weight"]
+        name = source[0].name
+        weight = self.reader.read(name) if len(source) == 1 else None
         if weight is None:
             return None
         self._check_shape(name, weight.shape, linear.weight.shape)
-        bias = None if linear.bias is None else self._dense(self.names[id(linear), "bias"], linear.bias.shape)
+        bias = None if linear.bias is None else self._dense(self.sources[id(linear), "bias"], linear.bias.shape)
         return PackedLinear(weight, bias).to(self.device)
 
     def _put(self, module: nn.Module, key: str, shape: torch.Size) -> None:
-        name = self.names[id(module), key]
+        source = self.sources[id(module), key]
+        name = source[0].name
         if key not in module._parameters:
-            module._buffers[key] = self._dense(name, shape)
+            module._buffers[key] = self._dense(source, shape)
             return
         if name not in self._parameters:
-            self._parameters[name] = nn.Parameter(self._dense(name, shape), requires_grad=False)
+            self._parameters[name] = nn.Parameter(self._dense(source, shape), requires_grad=False)
         module._parameters[key] = self._parameters[name]
 
-    def _dense(self, name: str, shape: torch.Size) -> Tensor:
+    def _dense(self, source: Source, shape: torch.Size) -> Tensor:
         """A tensor that is not packed, or not for a linear layer: a view of the file where nothing has to change."""
-        self._check_shape(name, self.checkpoint.tensors[name].shape, shape)
-        stored = self.checkpoint.stored.get(name)
-        tensor = self.checkpoint.read(name) if stored is None else self.mapped.tensor(stored)
+        tensor = assemble(source, shape, self._mapped_or_read)
         return tensor.to(self.device, self.dtype if tensor.is_floating_point() else tensor.dtype)
+
+    def _mapped_or_read(self, name: str) -> Tensor:
+        stored = self.checkpoint.stored.get(name)
+        return self.checkpoint.read(name) if stored is None else self.mapped.tensor(stored)
 
     def _check_shape(self, name: str, got: tuple[int, ...], expected: tuple[int, ...]) -> None:
         if tuple(got) != tuple(expected):

@@ -7,13 +7,17 @@ import torch
 from helpers import linears, make_checkpoint, streamed
 from torch import Tensor, nn
 
-from fmcompress.calibration import HessianCollector, StreamedModel, accumulate_hessian_, symmetrise_
+from fmcompress.calibration import HessianCollector, Place, StreamedModel, accumulate_hessian_, symmetrise_
 from fmcompress.calibration.hessian import TILE_COLS, Group
 from fmcompress.errors import CalibrationError
 
 IDS = (torch.arange(3 * 20) * 37 % 2000).view(3, 20)
 GROUPS = [{"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"}, {"self_attn.o_proj"}]
 GROUPS += [{"mlp.gate_proj", "mlp.up_proj"}, {"mlp.down_proj"}]
+
+
+def places(layers: dict[str, nn.Linear]) -> dict[str, Place]:
+    return {name: Place(layer) for name, layer in layers.items()}
 
 
 @pytest.mark.parametrize("cols", [1, 5, 123, TILE_COLS, TILE_COLS + 1, 2 * TILE_COLS + 77])
@@ -55,7 +59,7 @@ def collect(
         if layers["self_attn.q_proj"].bias is not None:  # zeros in a fresh model
             layers["self_attn.q_proj"].bias.fill_(0.3)
         weights = {name: layer.weight.double().clone() for name, layer in layers.items()}
-        collector = HessianCollector(layers)
+        collector = HessianCollector(places(layers))
         handles = [
             layer.register_forward_hook(lambda _, args, __, name=name: seen.setdefault(name, []).append(args[0]))
             for name, layer in layers.items()
@@ -115,7 +119,7 @@ def test_equal_inputs_at_another_address_are_another_group() -> None:
             return torch.as_tensor(first + second + self.c(x))
 
     module, x = Two(), torch.randn(1, 6, 4)
-    collector = HessianCollector(linears(module))
+    collector = HessianCollector(places(linears(module)))
     with torch.no_grad():
         collector.next_batch(None)
         module(x)
@@ -129,7 +133,7 @@ def test_equal_inputs_at_another_address_are_another_group() -> None:
 
 def test_detached_collector_sees_nothing() -> None:
     layer = nn.Linear(3, 2)
-    collector = HessianCollector({"a": layer})
+    collector = HessianCollector(places({"a": layer}))
     collector.detach()
     layer(torch.randn(5, 3))
     assert list(collector.groups()) == []
@@ -138,7 +142,7 @@ def test_detached_collector_sees_nothing() -> None:
 @pytest.mark.parametrize("bad", [torch.inf, torch.nan])
 def test_not_finite(bad: float) -> None:
     layer = nn.Linear(3, 2, bias=False)
-    collector = HessianCollector({"a": layer})
+    collector = HessianCollector(places({"a": layer}))
     with torch.no_grad():
         layer(torch.tensor([[1.0, bad, 2.0]]))
     (group,) = collector.groups()

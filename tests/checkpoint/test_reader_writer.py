@@ -226,3 +226,48 @@ def test_facts_of_dense_and_odd_tensors(tmp_path: Path) -> None:
     assert {name: fact.pattern for name, fact in facts.items()} == dict.fromkeys(facts)
     assert {name: fact.zeros for name, fact in facts.items()} == {"dense": 0, "odd": 15, "empty": 0, "scalar": 1}
     assert facts["empty"].sparsity == 0
+
+
+def test_folders_of_sentence_transformers_come_along(model: Path, tmp_path: Path) -> None:
+    """modules.json names them; others stay behind, as do those outside."""
+    for name in ("1_Pooling", "2_Dense", "other"):
+        (model / name).mkdir()
+        (model / name / "config.json").write_text(f'{{"folder": "{name}"}}')
+    (model / "2_Dense" / "model.safetensors").write_bytes(b"weights that nobody changed")
+    paths = ["", "1_Pooling", "2_Dense", "..", "gone", 3]
+    (model / "modules.json").write_text(json.dumps([{"path": path} for path in paths]))
+    copy_checkpoint(Checkpoint(model), tmp_path / "copy")
+    source, copied = folder_bytes(model), folder_bytes(tmp_path / "copy")
+    assert copied == {name: data for name, data in source.items() if not name.startswith("other")}
+    assert "2_Dense/model.safetensors" in copied
+
+
+@pytest.mark.parametrize("broken", ["[", "{}", '[{"path": null}]', "[1]"])
+def test_modules_that_cannot_be_read_are_a_plain_file(model: Path, tmp_path: Path, broken: str) -> None:
+    (model / "modules.json").write_text(broken)
+    copy_checkpoint(Checkpoint(model), tmp_path / "copy")
+    assert folder_bytes(tmp_path / "copy") == folder_bytes(model)
+
+
+def test_slices_of_a_tensor(tmp_path: Path) -> None:
+
+    stacked = torch.arange(3 * 4 * 2, dtype=torch.float32).view(3, 4, 2)
+    tensors = {"experts": stacked, "odd[1]": torch.ones(2), "odd": torch.zeros(2, 2)}
+    save_file(tensors, tmp_path / "model.safetensors")
+    checkpoint = Checkpoint(tmp_path)
+    for index in range(3):
+        assert checkpoint.read(f"experts[{index}]").equal(stacked[index])
+    assert checkpoint.read("odd[1]").equal(torch.ones(2))  # a tensor of that name comes first
+    for name in ("experts[3]", "experts[-1]", "experts[]", "none[0]", "experts[0][0]"):
+        with pytest.raises(CheckpointError, match="holds no tensor"):
+            checkpoint.read(name)
+    writer = CheckpointWriter(tmp_path)
+    writer.write("experts[1]", torch.full((4, 2), 7.0))
+    with pytest.raises(CheckpointError, match=r"expected torch\.float32 \[4, 2\], got torch\.float32 \[2, 4\]"):
+        writer.write("experts[1]", torch.zeros(2, 4))
+    with pytest.raises(CheckpointError, match="no such tensor"):
+        writer.write("experts[3]", torch.zeros(4, 2))
+    writer.flush()
+    stacked[1] = 7
+    written = load_file(tmp_path / "model.safetensors")
+    assert all(written[name].equal(tensor) for name, tensor in tensors.items())

@@ -1,0 +1,59 @@
+"""Images from a folder, as the model's own processor prepares them."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..errors import CalibrationError, CheckpointError, in_one_line
+
+ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+
+
+def find_images(folder: Path) -> list[Path]:
+    """The image files of a folder, sorted by name. Raises CalibrationError if there are none."""
+    if not folder.is_dir():
+        raise CalibrationError(f"{folder}: no such folder. Give a folder of images ({', '.join(ENDINGS)}).")
+    found = sorted(path for path in folder.iterdir() if path.suffix.lower() in ENDINGS)
+    if not found:
+        raise CalibrationError(f"{folder}: holds no images ({', '.join(ENDINGS)}).")
+    return found
+
+
+def sample_images(model: Path, folder: Path, count: int, seed: int) -> Tensor:
+    """Pixels [images, channels, height, width] float32 of at most `count` images of a folder, in the order drawn.
+
+    model  the checkpoint's folder, whose preprocessor_config.json says how images are prepared
+
+    Raises CheckpointError if its processor does not load, CalibrationError if an image does not.
+    """
+    paths, processor = find_images(folder), _load_processor(model)
+    order = torch.randperm(len(paths), generator=torch.Generator().manual_seed(seed))
+    pixels = torch.cat([_read(processor, paths[number]) for number in order[:count].tolist()])
+    return pixels.float()
+
+
+def _load_processor(model: Path) -> Any:
+    try:
+        from transformers import AutoImageProcessor
+
+        return AutoImageProcessor.from_pretrained(model, local_files_only=True, trust_remote_code=False, backend="pil")
+    except Exception as error:
+        raise CheckpointError(
+            f"{model}: its image processor does not load ({in_one_line(error)}). Copy preprocessor_config.json from "
+            "the original model into the folder, and install Pillow."
+        ) from None
+
+
+def _read(processor: Any, path: Path) -> Tensor:
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:
+            pixels = processor(images=image.convert("RGB"), return_tensors="pt")["pixel_values"]
+    except Exception as error:
+        raise CalibrationError(f"{path}: cannot be read as an image ({in_one_line(error)}).") from None
+    if not isinstance(pixels, Tensor) or pixels.dim() != 4:
+        raise CalibrationError(f"{path}: expected pixels [1, channels, height, width] from the model's processor.")
+    return pixels
