@@ -53,6 +53,7 @@ class Job:
     notes: list[str] = field(default_factory=list)  # what a person should know before the run
     ranks: Ranks = field(default_factory=Ranks)  # the processes that share the work
     images: Tensor | None = None  # [count, channels, height, width] pixels; None where no layer looks at images
+    masks: Checkpoint | None = None  # whose zeros are taken over; None to look for them
 
 
 Unit = tuple[list[str], Group | None, int]  # layers, what to solve them from (None: without data), tokens that they saw
@@ -224,10 +225,11 @@ def _solve_layer(job: Job, index: int, name: str, group: Group | None, tokens: i
     """Solve a layer from its group, or without data where there is none."""
     layer, by_data = job.layers[index][name], group is not None
     weight = layer.read(job.source).to(job.device)
+    given = None if job.masks is None else layer.read(job.masks).to(job.device)
     if group is None:
-        result = solve_by_weight(job.config, layer.tensor, weight)
+        result = solve_by_weight(job.config, layer.tensor, weight, given)
     else:
-        result = solve_with_data(job.config, layer.tensor, weight, group.hessian, group.energy[name])
+        result = solve_with_data(job.config, layer.tensor, weight, group.hessian, group.energy[name], given)
     _replace_weight(layer, result)
     record = _record(layer, result, job.config, tokens, by_data=by_data)
     observer.layer(index, {**record, "seconds": result.seconds})
@@ -242,7 +244,7 @@ def _replace_weight(layer: Layer, result: LayerResult) -> None:
 
 def _record(layer: Layer, result: LayerResult, config: RunConfig, tokens: int, *, by_data: bool) -> dict[str, Any]:
     rows, cols = result.weight.shape
-    target, grid = config.target(), config.grid()
+    target, grid = config.target(layer.tensor), config.grid()
     pattern = {"keep": target.keep, "group": target.group} if isinstance(target, NM) else {}
     levels = {} if grid is None else {"bits": grid.bits, "group_size": grid.group_size, "symmetric": grid.symmetric}
     measured = {"loss": result.loss, "relative_error": result.relative_error} if by_data else {}

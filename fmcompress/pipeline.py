@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from . import __version__, _backends
 from .block_solver import Job, Observer, few_tokens_notes, solve_block, solve_without_data
-from .calibration import Batch, StreamedModel, share_equal
+from .calibration import BATCH_TOKENS, Batch, StreamedModel, share_equal
 from .calibration_inputs import Files, read_inputs
 from .checkpoint import Checkpoint
 from .config import RunConfig, pick_dtype
@@ -27,11 +27,10 @@ from .measured import Recorder
 from .memory import peak_memory_bytes
 from .outputs import check_complete, output_of
 from .plan import make_plan
-from .preflight import check_finite, check_layers, format_notes, tokens_notes, unknown_notes, zeros_notes
+from .preflight import check_finite, check_layers, format_notes, read_masks, tokens_notes, unknown_notes, zeros_notes
 from .ranks import Ranks
 from .workspace import Workspace
 
-BATCH_TOKENS = 4096  # sequences run together up to this many tokens
 BATCH_IMAGES = 16
 
 
@@ -67,7 +66,8 @@ def prepare(
     plan = make_plan(source, streamed, layers, config, inputs.by_kind(), ranks.count)
     notes = [*config.without_effect(), *format_notes(config), *inputs.notes]
     notes += [*tokens_notes(layers, plan.tokens), *zeros_notes(source, layers, config), *unknown_notes(streamed)]
-    return Job(source, config, layers, device, plan, streamed, inputs.windows, notes, ranks, inputs.images)
+    masks = read_masks(config, layers)
+    return Job(source, config, layers, device, plan, streamed, inputs.windows, notes, ranks, inputs.images, masks)
 
 
 def _prepare_without_data(source: Checkpoint, config: RunConfig, device: torch.device, ranks: Ranks) -> Job:
@@ -166,6 +166,7 @@ def _fingerprint(job: Job) -> dict[str, Any]:
         "device": job.device.type,
         **{f"option {key}": value for key, value in job.config.model_dump().items()},
         "calibration": hashlib.sha256(b"".join(inputs)).hexdigest(),
+        "masks": "" if job.masks is None else job.masks.digest(),
         "threads": torch.get_num_threads(),
         "ranks": job.ranks.count,
     }
