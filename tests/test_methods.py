@@ -93,9 +93,7 @@ def test_masks_of_another_run_are_taken_over_and_fitted(tmp_path: Path) -> None:
 def test_options_that_do_not_fit() -> None:
     with pytest.raises(ValueError, match="bits: reconstruct only prunes"):
         PruneConfig(method="admm", sparsity=0.5, bits=4, reconstruct=10)
-    with pytest.raises(
-        ValueError, match=r"give one of .* and --masks, not sparsity and masks"
-    ):
+    with pytest.raises(ValueError, match=r"give one of .* and --masks, not sparsity and masks"):
         PruneConfig(sparsity=0.5, masks="folder")
     with pytest.raises(ValueError, match="masks: they are given"):
         PruneConfig(masks="folder", method="admm")
