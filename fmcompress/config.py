@@ -13,17 +13,9 @@ from .layerwise import MAX_GROUP_COLS, Grid, Pattern, Unstructured, check_option
 CLIP_CANDIDATES = 40  # ranges that --clip-search tries
 CPU_TOKENS, GPU_TOKENS = 32_768, 262_144  # calibration tokens by default: minutes of waiting either way
 DATA_OPTIONS = (  # what only methods with data heed
-    "samples",
-    "sequence_length",
-    "seed",
-    "damping",
-    "true_sequential",
-    "activation_order",
-    "block_size",
-    "dtype",
-    "min_tokens",
-    "few_tokens",
-)
+    "samples", "sequence_length", "seed", "damping", "true_sequential", "activation_order", "block_size", "dtype",
+    "min_tokens", "few_tokens",
+)  # fmt: skip
 Config = TypeVar("Config", bound=BaseModel)
 
 
