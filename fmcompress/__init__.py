@@ -15,6 +15,7 @@ _LAZY = {
     "wanda": ".pruning",
     "admm": ".pruning",
     "refit": ".pruning",
+    "swap": ".pruning",
     "Unstructured": ".pruning",
     "NM": ".pruning",
     "LayerResult": ".pruning",

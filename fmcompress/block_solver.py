@@ -8,15 +8,15 @@ from torch import Tensor, nn
 
 from .calibration import Batch, Group, HessianCollector, StreamedModel
 from .checkpoint import Checkpoint
-from .config import PruneConfig, QuantizeConfig, RunConfig
+from .config import PruneConfig, RunConfig
 from .errors import CalibrationError
 from .exchange import Solved, share_solved, sum_groups
+from .layer_solver import solve_by_weight, solve_with_data
 from .layers import Chosen, Layer
-from .layerwise import NM, LayerResult, Pattern, solve
+from .layerwise import NM, LayerResult, count_zeros, finished
 from .plan import Plan, solve_flops
-from .pruning import admm, magnitude, refit, wanda
-from .quantization import round_to_nearest
 from .ranks import Ranks, assign
+from .reconstruction import kept_entries, output_error, train_kept
 
 
 class Observer(Protocol):
@@ -27,6 +27,9 @@ class Observer(Protocol):
 
     def layer(self, block: int, record: dict[str, Any]) -> None:
         """A layer of a block was solved."""
+
+    def training(self, block: int, done: int, steps: int) -> None:
+        """So many of the steps that reconstruct a block are done."""
 
     def block(self, block: int) -> None:
         """A block is finished and on disk."""
@@ -59,11 +62,22 @@ def solve_without_data(job: Job, index: int, observer: Observer) -> list[Solved]
     return _solve_on_ranks(job, index, [(list(job.layers[index]), None, 0)], observer)
 
 
-def solve_block(job: Job, index: int, block: nn.Module, batches: list[Batch], observer: Observer) -> list[Solved]:
-    """Solve the chosen layers of a loaded block, whose weights change. Returns records and results in solving order."""
-    layers = job.layers[index]
-    if not layers:
+def solve_block(
+    job: Job, index: int, block: nn.Module, batches: list[Batch], wanted: list[Tensor], observer: Observer
+) -> list[Solved]:
+    """Solve the chosen layers of a loaded block, whose weights change. Returns records and results in solving order.
+
+    wanted  per batch what the dense model's block gives, to reconstruct it; empty where nobody asked for that
+    """
+    if not job.layers[index]:
         return []
+    solved = _solve_layers(job, index, block, batches, observer)
+    steps = job.config.reconstruct if isinstance(job.config, PruneConfig) else 0
+    return _reconstructed(job, index, block, batches, wanted, solved, steps, observer) if steps else solved
+
+
+def _solve_layers(job: Job, index: int, block: nn.Module, batches: list[Batch], observer: Observer) -> list[Solved]:
+    layers = job.layers[index]
     groups = _calibrate(job, index, block, batches, layers)
     units = _units(job, layers, groups)
     if not job.config.true_sequential:
@@ -77,6 +91,50 @@ def solve_block(job: Job, index: int, block: nn.Module, batches: list[Batch], ob
             stage = _calibrate(job, index, block, batches, wanted)
         solved += _solve_on_ranks(job, index, _units(job, wanted, stage), observer)
     return solved
+
+
+def _reconstructed(
+    job: Job,
+    index: int,
+    block: nn.Module,
+    batches: list[Batch],
+    wanted: list[Tensor],
+    solved: list[Solved],
+    steps: int,
+    observer: Observer,
+) -> list[Solved]:
+    """The solved layers with weights that are trained together, or as they are if that lowers no error."""
+    assert job.streamed is not None
+    layers = {layer.tensor: layer for layer in job.layers[index].values()}
+    places = {record["tensor"]: layers[record["tensor"]].place for record, _ in solved}
+    kept = kept_entries(block, [place for place in places.values() if place is not None])
+    given = (job.streamed, index, block, batches, wanted)
+    before = output_error(*given, job.ranks)
+    trained = train_kept(
+        *given,
+        kept,
+        steps=steps,
+        seed=job.config.seed,
+        ranks=job.ranks,
+        progress=lambda done: observer.training(index, done, steps),
+    )
+    changed: list[Solved] = []
+    for record, result in solved:
+        place = places[record["tensor"]]
+        assert place is not None
+        weight = place.within(trained[place.name_in(block)]).to(result.weight.dtype).contiguous()
+        weight = finished(weight, weight.dtype, record["tensor"])
+        changed.append((record, replace(result, weight=weight, zeros=count_zeros(weight))))
+        _replace_weight(layers[record["tensor"]], changed[-1][1])
+    after = output_error(*given, job.ranks)
+    if not after < before:
+        for record, result in solved:
+            _replace_weight(layers[record["tensor"]], result)
+        changed, after = solved, before
+    errors = {"block_error": after, "block_error_before": before}
+    return [
+        ({**record, "zeros": result.zeros, "sparsity": result.sparsity, **errors}, result) for record, result in changed
+    ]
 
 
 def _stages(groups: list[Group], layers: dict[str, Layer]) -> list[list[Group]]:
@@ -152,9 +210,9 @@ def _solve_layer(job: Job, index: int, name: str, group: Group | None, tokens: i
     layer, by_data = job.layers[index][name], group is not None
     weight = layer.read(job.source).to(job.device)
     if group is None:
-        result = _without_data(job.config, layer, weight)
+        result = solve_by_weight(job.config, layer.tensor, weight)
     else:
-        result = _with_data(job.config, layer, weight, group, group.energy[name])
+        result = solve_with_data(job.config, layer.tensor, weight, group.hessian, group.energy[name])
     _replace_weight(layer, result)
     record = _record(layer, result, job.config, tokens, by_data=by_data)
     observer.layer(index, {**record, "seconds": result.seconds})
@@ -165,58 +223,6 @@ def _replace_weight(layer: Layer, result: LayerResult) -> None:
     """In the running model, where there is one."""
     if layer.place is not None and not layer.place.weight.is_meta:
         layer.place.weight.copy_(result.weight)
-
-
-def _with_data(config: RunConfig, layer: Layer, weight: Tensor, group: Group, energy: float) -> LayerResult:
-    target = config.target()
-    if not isinstance(config, PruneConfig) or target is None:
-        return _swept(config, layer, weight, group, energy)
-    if config.method == "admm":
-        return admm(weight, group.hessian, target, name=layer.tensor)
-    result = (
-        _swept(config, layer, weight, group, energy)
-        if config.method == "sparsegpt"
-        else _scored(config.method, layer, weight, group, target)
-    )
-    if not config.refit:
-        return result
-    fitted = refit(weight, result.weight, group.hessian, name=layer.tensor)
-    return replace(fitted, damping=result.damping, seconds={**result.seconds, **fitted.seconds})
-
-
-def _scored(method: str, layer: Layer, weight: Tensor, group: Group, target: Pattern) -> LayerResult:
-    if method == "wanda":
-        return wanda(weight, group.hessian, target, name=layer.tensor)
-    return magnitude(weight, target, group.hessian, name=layer.tensor)
-
-
-def _swept(config: RunConfig, layer: Layer, weight: Tensor, group: Group, energy: float) -> LayerResult:
-    block_size = config.block_size if isinstance(config, PruneConfig) else 128
-    keep_zeros = isinstance(config, QuantizeConfig) and config.keep_zeros
-    return solve(
-        weight,
-        group.hessian,
-        config.target(),
-        config.grid(),
-        damping=config.damping,
-        block_size=block_size,
-        activation_order=config.activation_order,
-        output_energy=energy,
-        name=layer.tensor,
-        keep_zeros=keep_zeros,
-    )
-
-
-def _without_data(config: RunConfig, layer: Layer, weight: Tensor) -> LayerResult:
-    target, grid = config.target(), config.grid()
-    if target is None:
-        assert grid is not None
-        return round_to_nearest(weight, grid, name=layer.tensor)
-    pruned = magnitude(weight, target, name=layer.tensor)
-    if grid is None:
-        return pruned
-    rounded = round_to_nearest(pruned.weight, grid, name=layer.tensor)
-    return replace(rounded, seconds={**pruned.seconds, "round": rounded.seconds["solve"]})
 
 
 def _record(layer: Layer, result: LayerResult, config: RunConfig, tokens: int, *, by_data: bool) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """The options of a run: one frozen model per method, unknown keys refused."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -9,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 
 from .errors import ConfigError
 from .layerwise import MAX_GROUP_COLS, Grid, Pattern, Unstructured, check_options, parse_pattern
+from .pruning import ADMM_STEPS
 
 CLIP_CANDIDATES = 40  # ranges that --clip-search tries
 CPU_TOKENS, GPU_TOKENS = 32_768, 262_144  # calibration tokens by default: minutes of waiting either way
@@ -16,6 +18,11 @@ DATA_OPTIONS = (  # what only methods with data heed
     "samples", "sequence_length", "seed", "damping", "true_sequential", "activation_order", "block_size", "dtype",
     "min_tokens", "few_tokens",
 )  # fmt: skip
+QUALITY: dict[str | None, dict[str, Any]] = {  # measured in docs/methods.md
+    "fast": {"method": "sparsegpt"},
+    "balanced": {"method": "admm", "admm_steps": 24},
+    "best": {"method": "admm", "reconstruct": 100},
+}
 Config = TypeVar("Config", bound=BaseModel)
 
 
@@ -78,9 +85,11 @@ class RunConfig(BaseModel):
 
     def without_effect(self) -> list[str]:
         """A sentence on the options that were set, but change nothing for this method; empty if there are none."""
-        unused = [] if self.needs_data else [name for name in DATA_OPTIONS if self._differs(name)]
-        flags = ", ".join(f"--{name.replace('_', '-')}" for name in unused)
-        return [f"without effect, since this method looks at no data: {flags}"] if unused else []
+        return [] if self.needs_data else self._unused(DATA_OPTIONS, "this method looks at no data")
+
+    def _unused(self, names: Sequence[str], why: str) -> list[str]:
+        flags = ", ".join(f"--{name.replace('_', '-')}" for name in names if self._differs(name))
+        return [f"without effect, since {why}: {flags}"] if flags else []
 
     def grid(self) -> Grid | None:
         """The grid as the solvers take it; None if nothing is quantized."""
@@ -89,8 +98,8 @@ class RunConfig(BaseModel):
         size = None if self.group_size == "row" else self.group_size
         return Grid(self.bits, size, self.symmetric, CLIP_CANDIDATES if self.clip_search else 1)
 
-    def target(self) -> Pattern | None:
-        """The pattern as the solvers take it; None if nothing is pruned."""
+    def target(self, tensor: str | None = None) -> Pattern | None:
+        """The pattern as the solvers take it, of a tensor or in general; None if nothing is pruned."""
         return None
 
     @property
@@ -111,12 +120,18 @@ class RunConfig(BaseModel):
 class PruneConfig(RunConfig):
     """Everything that decides what `fmcompress prune` writes."""
 
+    quality: Literal["fast", "balanced", "best"] | None = None  # what QUALITY says, for options not given
     method: Literal["sparsegpt", "magnitude", "wanda", "admm"] = "sparsegpt"
     sparsity: float | None = Field(None, ge=0, le=1)
     pattern: str | None = None
     mask_scope: Literal["block", "row", "layer"] = "block"
     block_size: int = Field(128, ge=1)
+    allocation: dict[str, float] | None = None  # tensor -> its sparsity, where it is another than the others'
+    masks: str | None = None  # a pruned checkpoint whose zeros are taken over
+    admm_steps: int = Field(ADMM_STEPS, ge=1)
     refit: bool = False  # admm always does
+    swap: bool = False  # with a refit before and after it
+    reconstruct: int = Field(0, ge=0)  # steps that train the kept weights of a block together
     few_tokens: Literal["error", "magnitude"] = "error"
 
     @field_validator("pattern", mode="before")
@@ -126,43 +141,64 @@ class PruneConfig(RunConfig):
             raise ValueError('expected text. Write it in quotes: "2:4"')
         return value
 
+    @model_validator(mode="before")
+    @classmethod
+    def _of_quality(cls, values: Any) -> Any:
+        named = QUALITY.get(values.get("quality"), {}) if isinstance(values, dict) else {}
+        return {**named, **values} if named else values
+
     @model_validator(mode="after")
     def _one_target(self) -> "PruneConfig":
-        if self.sparsity is None and self.pattern is None:
+        given = [name for name in ("sparsity", "pattern", "masks") if getattr(self, name) is not None]
+        if not given:
             raise ValueError("say how much to prune: --sparsity 0.5 or --pattern 2:4")
-        if self.sparsity is not None and self.pattern is not None:
-            raise ValueError("give either --sparsity 0.5 or --pattern 2:4, not both")
-        target = self.target()
-        if self.bits is not None and (self.refit or self.method in ("wanda", "admm")):
-            what = "refit" if self.refit else f"method {self.method}"
-            raise ValueError(f"bits: {what} only prunes. Quantize what it writes: fmcompress quantize --keep-zeros")
-        if self.method == "sparsegpt":
-            check_options(target, self.grid(), block_size=self.block_size, activation_order=self.activation_order)
+        if len(given) > 1:
+            raise ValueError(f"give one of --sparsity 0.5, --pattern 2:4 and --masks, not {' and '.join(given)}")
+        if self.allocation is not None:
+            if self.sparsity is None:
+                raise ValueError("allocation: needs --sparsity, for the layers that it does not name")
+            if any(not 0 <= share <= 1 for share in self.allocation.values()):
+                raise ValueError("allocation: expected shares of zeros from 0 to 1")
+        return self
+
+    @model_validator(mode="after")
+    def _options_fit(self) -> "PruneConfig":
+        if self.masks is not None and (self._differs("method") or self.swap):
+            raise ValueError("masks: they are given, so no method looks for them. Leave out --method and --swap")
+        if self.bits is not None and self.reconstruct:
+            raise ValueError("bits: reconstruct only prunes. Quantize what it writes: fmcompress quantize --keep-zeros")
+        if self.method == "sparsegpt" and self.masks is None:
+            grid = None if self.refit or self.swap else self.grid()
+            check_options(self.target(), grid, block_size=self.block_size, activation_order=self.activation_order)
         return self
 
     @property
     def needs_data(self) -> bool:
-        """All but magnitude do, and the refit does."""
-        return self.method != "magnitude" or self.refit
+        """All but magnitude do, and whatever moves the weights that it keeps."""
+        moves = self.refit or self.swap or self.reconstruct or self.masks is not None
+        return self.method != "magnitude" or bool(moves)
 
     def without_effect(self) -> list[str]:
         """See RunConfig."""
         scope = self.pattern is not None and self._differs("mask_scope")
         notes = ["without effect, since groups are chosen one by one: --mask-scope"] if scope else []
-        swept = ("damping", "block_size", "activation_order")
-        unused = [] if self.method == "sparsegpt" or not self.needs_data else [n for n in swept if self._differs(n)]
-        if unused:
-            flags = ", ".join(f"--{name.replace('_', '-')}" for name in unused)
-            notes.append(f"without effect, since only sparsegpt sweeps over columns: {flags}")
+        sweeps = self.method == "sparsegpt" and self.masks is None
+        if not sweeps and self.needs_data:
+            swept = ("block_size",) if self.bits else ("damping", "block_size", "activation_order")
+            notes += self._unused(swept, "only sparsegpt sweeps over columns")
+        if self.method != "admm":
+            notes += self._unused(("admm_steps",), "the method is not admm")
         return super().without_effect() + notes
 
-    def target(self) -> Pattern:
-        """The pattern as the solvers take it."""
+    def target(self, tensor: str | None = None) -> Pattern | None:
+        """See RunConfig. None for masks that are given."""
         if self.pattern is not None:
             return parse_pattern(self.pattern)
-        assert self.sparsity is not None
+        if self.sparsity is None:
+            return None
         rows_compete = self.method == "wanda" and self.mask_scope == "block"
-        return Unstructured(self.sparsity, "row" if rows_compete else self.mask_scope)
+        share = (self.allocation or {}).get(tensor or "", self.sparsity)
+        return Unstructured(share, "row" if rows_compete else self.mask_scope)
 
 
 class QuantizeConfig(RunConfig):

@@ -40,6 +40,10 @@ class Recorder:
         self._write({"block": block, "layer": record["tensor"], "seconds": record.get("seconds", {})})
         self.observer.layer(block, record)
 
+    def training(self, block: int, done: int, steps: int) -> None:
+        """See block_solver.Observer."""
+        self.observer.training(block, done, steps)
+
     def block(self, block: int) -> None:
         """See block_solver.Observer."""
         self._write({"block": block, "finished": True})

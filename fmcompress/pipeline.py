@@ -19,13 +19,14 @@ from .config import RunConfig, pick_dtype
 from .errors import CheckpointError, CommunicationError, ConfigError, DiskError, FmcompressError
 from .exchange import SharedReader, Solved
 from .facts import facts_of, few_tokens_notes, fingerprint_of
-from .formats import CompressedTensorsOutput, DenseOutput, LayerStore, Output, PackedOutput, open_checkpoint
+from .formats import Output, open_checkpoint
 from .journal import TAKEN_OVER, Journal
 from .layers import choose_layers, choose_tensors, holds_linear, last_to_run
 from .measured import Recorder
 from .memory import peak_memory_bytes
+from .outputs import check_complete, output_of
 from .plan import make_plan
-from .preflight import check_finite, check_layers, encoded_space, format_notes, tokens_notes, unknown_notes, zeros_notes
+from .preflight import check_finite, check_layers, format_notes, tokens_notes, unknown_notes, zeros_notes
 from .ranks import Ranks
 from .workspace import Workspace
 
@@ -107,7 +108,7 @@ def compress_checkpoint(
         observer.note(f"{out} is finished already.")
         return {"out": str(out), "finished_before": True, "notes": job.notes}
     check_finite(job.source)
-    output = _output(job, workspace)
+    output = output_of(job, workspace)
     with workspace.open(fingerprint, output) as journal:
         assert journal.fingerprint is not None
         output.confirm(record for block in journal.records for record in block["layers"])
@@ -121,9 +122,8 @@ def compress_checkpoint(
             begun = {"done": len(journal.records), "threads": torch.get_num_threads()}
             ranks.share(begun)
             _walk(job, begun["done"], output, partial(_keep, output, journal, recorder), recorder)
-            ranks.gather(None)  # the others may leave
             records = [record for block in journal.records for record in block["layers"]]
-            _check_complete(job, records)
+            check_complete(job, records)
             output.finish(records)
         except (DiskError, CommunicationError):
             raise  # finished blocks stay: --resume goes on when the disk or the other ranks are well again
@@ -138,6 +138,7 @@ def compress_checkpoint(
         facts["fingerprint"] = {key: value for key, value in fingerprint.items() if key not in TAKEN_OVER}
         recorder.finished()
         workspace.publish(facts)
+    ranks.gather(None)  # torchrun ends a run of which one rank ends badly, at whatever the others are
     # what differs from one run to the next stands in a file of its own, so that equal runs write equal bytes
     measured = {"seconds": time.perf_counter() - begin, "peak_memory_bytes": peak_memory_bytes()}
     return {**facts, "out": str(out), **measured, "ranks": ranks.count, "exchange_seconds": ranks.seconds}
@@ -153,31 +154,6 @@ def _follow(job: Job, observer: Observer) -> None:
     job.ranks.gather(None)
 
 
-def _output(job: Job, workspace: Workspace) -> Output:
-    """The writer of the form that was asked for."""
-    config, store = job.config, LayerStore(workspace.partial / "layers")
-    if config.written_as == "dense":
-        return DenseOutput(job.source, workspace.output)
-    needed = encoded_space(job.source, job.layers, job.plan)
-    if config.written_as == "packed":
-        return PackedOutput(job.source, workspace.output, store, needed, config.target())
-    grid, chosen = config.grid(), {layer.tensor for some in job.layers for layer in some.values()}
-    assert grid is not None
-    if job.streamed is None:
-        targets, ignore = sorted(name.removesuffix(".weight") for name in chosen), []
-    else:
-        linears = [(n, m) for n, m in job.streamed.model.named_modules() if isinstance(m, nn.Linear)]
-        targets, ignore = ["Linear"], sorted(n for n, m in linears if job.streamed.tensor_name(m) not in chosen)
-    return CompressedTensorsOutput(job.source, workspace.output, store, needed, grid, targets, ignore)
-
-
-def _check_complete(job: Job, records: list[dict[str, Any]]) -> None:
-    """Every chosen layer must have been solved once, whatever the journal of an earlier run says."""
-    chosen = sorted(layer.tensor for some in job.layers for layer in some.values())
-    if sorted(record["tensor"] for record in records) != chosen:
-        raise CheckpointError("the journal of the earlier run does not name every layer once. Use --force.")
-
-
 def _walk(
     job: Job, done: int, output: Output | None, keep: Callable[[int, list[Solved]], None], observer: Observer
 ) -> None:
@@ -191,6 +167,8 @@ def _walk(
     streamed, finished = job.streamed, SharedReader(job.ranks, output)
     assert streamed is not None
     batches: list[Batch] = []
+    dense: list[Batch] = []  # the same in the dense model, where blocks are reconstructed
+    reconstructs = bool(getattr(job.config, "reconstruct", 0))
     for index in range(count):
         stack = streamed.stack_at(index)
         last = last_to_run(streamed, job.layers, stack)
@@ -200,12 +178,24 @@ def _walk(
             continue
         if index == streamed.first_of(stack):
             batches = _enter(job, streamed, stack, batches)
+            if reconstructs:
+                dense = _enter_dense(streamed, stack, batches, dense)
+        if reconstructs and index < done:
+            with torch.no_grad(), streamed.loaded(index) as block:
+                _run_on(streamed, index, block, dense)
         with torch.no_grad(), streamed.loaded(index, finished if index < done else None) as block:
             if index >= done:
-                keep(index, solve_block(job, index, block, batches, observer))
+                _run_on(streamed, index, block, dense)
+                wanted = [batch.hidden for batch in dense]
+                keep(index, solve_block(job, index, block, batches, wanted, observer))
             if index < last:
-                for batch in batches:
-                    batch.hidden = streamed.run_block(index, block, batch).to(batch.hidden.device)
+                _run_on(streamed, index, block, batches)
+
+
+def _run_on(streamed: StreamedModel, index: int, block: nn.Module, batches: list[Batch]) -> None:
+    """Take the hidden states of the batches through a block."""
+    for batch in batches:
+        batch.hidden = streamed.run_block(index, block, batch).to(batch.hidden.device)
 
 
 def _keep(output: Output, journal: Journal, observer: Observer, index: int, solved: list[Solved]) -> None:
@@ -227,6 +217,14 @@ def _enter(job: Job, streamed: StreamedModel, stack: int, before: list[Batch]) -
             batches = [streamed.embed(part, stack=stack) for part in _parts(job, streamed.stacks[stack].kind)]
     share_equal(batches)
     return batches
+
+
+def _enter_dense(streamed: StreamedModel, stack: int, batches: list[Batch], before: list[Batch]) -> list[Batch]:
+    """What the dense model would be given at the first block of a stack."""
+    if streamed.follows(stack):
+        with streamed.outside_kept():
+            return [streamed.go_on(stack, batch) for batch in before]
+    return [replace(batch, finals=dict(batch.finals), handed=dict(batch.handed)) for batch in batches]
 
 
 def _parts(job: Job, kind: str) -> list[Tensor]:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import timedelta
+from importlib import import_module
 from types import TracebackType
 from typing import Any
 
@@ -22,6 +23,9 @@ from .errors import CommunicationError, ConfigError, DiskError, FmcompressError,
 WRITER = 0  # the one rank that touches OUT
 # a solve may take hours; a process that ends is noticed by its closed connection, a machine that vanishes only so
 PATIENCE = timedelta(hours=12)
+# default arguments in them bind the process group that there is when they are imported, as models may do: it would
+# outlive its end with its threads, which now and then abort a process that exits
+BINDING = ("torch.distributed.nn", "torch.distributed.optim", "torch.distributed.fsdp")
 TOLD, INPUT = "fmcompress/told", "fmcompress/input"  # in the store: how many ranks have failed; whether of bad input
 
 
@@ -76,6 +80,8 @@ class Ranks:
 
     def __enter__(self) -> "Ranks":
         if self.count > 1:
+            for module in BINDING:
+                import_module(module)
             backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() and dist.is_nccl_available() else "gloo"
             dist.init_process_group(backend, store=self._store, rank=self.rank, world_size=self.count, timeout=PATIENCE)
             if threading.current_thread() is threading.main_thread():

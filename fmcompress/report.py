@@ -103,6 +103,11 @@ class RunProgress:
         if not self.quiet and not err.is_terminal:
             err.print(facts, soft_wrap=True, markup=False)
 
+    def training(self, block: int, done: int, steps: int) -> None:
+        """See block_solver.Observer."""
+        where = f"block {block + 1}/{self.blocks}"
+        self.bar.update(self.task, description=f"{where} · reconstruction, step {done} of {steps}")
+
     def block(self, block: int) -> None:
         """See block_solver.Observer."""
 

@@ -65,7 +65,7 @@ def compress(
     """A whole run on home/model and home/text.txt; returns the facts, {} on all ranks but the writer."""
     config = (PruneConfig if options.keys() & {"sparsity", "pattern"} else QuantizeConfig)(**options)
     calibration = home / (text or "text.txt") if config.needs_data else None
-    job = pipeline.prepare(home / "model", config, calibration, CPU, ranks)
+    job = pipeline.prepare(home / "model", config, calibration, CPU, ranks=ranks)
     return pipeline.compress_checkpoint(job, out, Silent(), resume=resume)
 
 

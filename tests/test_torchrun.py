@@ -25,9 +25,9 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return home
 
 
-def start(*args: object, count: int = 2) -> "subprocess.Popen[str]":
+def start(*args: object, count: int = 2, program: tuple[object, ...] = ("-m", "fmcompress")) -> "subprocess.Popen[str]":
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}"]
-    command += ["-m", "fmcompress", *map(str, args)]
+    command += map(str, [*program, *args])
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "COLUMNS": "200"}
     return subprocess.Popen(
         command, cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
@@ -61,6 +61,27 @@ def test_two_processes_speak_with_one_voice(home: Path, tmp_path: Path) -> None:
     assert code == 0, stderr
     assert stdout.count("perplexity") == 1
     assert stderr.count("eval runs in one process") == 1
+
+
+SCRIPT = """
+from pathlib import Path
+from fmcompress.ranks import Ranks
+
+with Ranks.of_environment() as ranks:
+    import transformers.models.llama.modeling_llama
+    ranks.gather(1)
+names = [(task / "comm").read_text() for task in Path("/proc/self/task").iterdir()]
+assert not [name for name in names if "gloo" in name], names
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs /proc to see threads")
+def test_no_thread_outlives_the_connection(tmp_path: Path) -> None:
+    """One that does may abort a process that exits, now and then."""
+    (tmp_path / "script.py").write_text(SCRIPT)
+    process = start(program=(tmp_path / "script.py",))
+    _, stderr = process.communicate(timeout=120)
+    assert process.returncode == 0, stderr
 
 
 def pid_of(agent: int, rank: int) -> int:

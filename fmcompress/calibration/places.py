@@ -33,7 +33,16 @@ class Place:
         """A view [rows, cols]."""
         whole = self.module._parameters[self.key]
         assert whole is not None
-        matrix = whole.detach() if self.expert is None else whole.detach()[self.expert]
+        return self.within(whole.detach())
+
+    def name_in(self, block: nn.Module) -> str:
+        """The parameter's name within a block."""
+        path = next(path for path, module in block.named_modules() if module is self.module)
+        return f"{path}.{self.key}" if path else self.key
+
+    def within(self, whole: Tensor) -> Tensor:
+        """The view of another tensor of the parameter's shape, such as its mask."""
+        matrix = whole if self.expert is None else whole[self.expert]
         return (matrix.T if self.transposed else matrix)[self.rows]
 
 

@@ -2,7 +2,7 @@
 
 import contextlib
 import inspect
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -168,7 +168,7 @@ class StreamedModel(LazyModel):
         form = self._forms.get(self.stack_at(index))
         return hidden if form is None else (hidden, *(Handed(index, position) for position in range(form)))
 
-    def run_block(self, index: int, block: nn.Module, batch: Batch) -> Tensor:
+    def run_block(self, index: int, block: Callable[..., Any], batch: Batch) -> Tensor:
         """The output of a loaded block on a batch, whose hidden states stay as they are."""
         args, kwargs = batch.call(index)
         output = block(batch.hidden if batch.hidden.is_meta else batch.hidden.to(self.device), *args, **kwargs)

@@ -5,6 +5,7 @@ from .admm import ADMM_STEPS, admm
 from .magnitude import magnitude
 from .refit import REFIT_STEPS, refit
 from .sparsegpt import sparsegpt
+from .swap import swap
 from .wanda import wanda
 
 __all__ = [
@@ -19,5 +20,6 @@ __all__ = [
     "parse_pattern",
     "refit",
     "sparsegpt",
+    "swap",
     "wanda",
 ]

@@ -1,0 +1,96 @@
+"""From the options of a run to the method that solves one layer, and what follows it: refit, rounding."""
+
+from dataclasses import replace
+
+from torch import Tensor
+
+from .config import PruneConfig, QuantizeConfig, RunConfig
+from .layerwise import Grid, LayerResult, Pattern, round_kept, solve
+from .pruning import admm, magnitude, refit, swap, wanda
+from .quantization import round_to_nearest
+
+
+def solve_with_data(
+    config: RunConfig, name: str, weight: Tensor, hessian: Tensor, energy: float, given: Tensor | None = None
+) -> LayerResult:
+    """Solve one layer by the method that the options name.
+
+    name     of the tensor, which has a sparsity of its own where the options hold an allocation
+    weight   [rows, cols] as it is in the checkpoint
+    hessian  [cols, cols] mean of x x^T over the calibration inputs
+    energy   tr(W H W^T)
+    given    [rows, cols] a pruned form, whose mask is taken over; None to look for one
+    """
+    if not isinstance(config, PruneConfig):
+        return _swept(config, name, weight, hessian, energy, config.target(name), config.grid())
+    grid, target = config.grid(), config.target(name)
+    if given is not None:
+        result = refit(weight, given, hessian, name=name)
+    else:
+        assert target is not None
+        alone = None if config.refit or config.swap else grid  # then a method rounds, too
+        result = _pruned(config, name, weight, hessian, energy, target, alone)
+        if result.quantized is not None:
+            return result
+        if config.refit or config.swap:
+            result = _then(result, refit(weight, result.weight, hessian, name=name))
+        if config.swap:
+            result = _then(result, swap(weight, result.weight, hessian, target, name=name))
+            result = _then(result, refit(weight, result.weight, hessian, name=name))
+    if grid is None:
+        return result
+    order = config.activation_order
+    return round_kept(weight, result, hessian, grid, damping=config.damping, activation_order=order, name=name)
+
+
+def _pruned(
+    config: PruneConfig, name: str, weight: Tensor, hessian: Tensor, energy: float, target: Pattern, grid: Grid | None
+) -> LayerResult:
+    if config.method == "admm":
+        return admm(weight, hessian, target, grid=grid, steps=config.admm_steps, name=name)
+    if config.method == "wanda":
+        return wanda(weight, hessian, target, name=name)
+    if config.method == "magnitude":
+        return magnitude(weight, target, hessian, name=name)
+    return _swept(config, name, weight, hessian, energy, target, grid)
+
+
+def _then(before: LayerResult, after: LayerResult) -> LayerResult:
+    """The later result, with what the earlier one tells of its damping and time."""
+    return replace(after, damping=before.damping, seconds={**before.seconds, **after.seconds})
+
+
+def _swept(
+    config: RunConfig,
+    name: str,
+    weight: Tensor,
+    hessian: Tensor,
+    energy: float,
+    target: Pattern | None,
+    grid: Grid | None,
+) -> LayerResult:
+    return solve(
+        weight,
+        hessian,
+        target,
+        grid,
+        damping=config.damping,
+        block_size=config.block_size if isinstance(config, PruneConfig) else 128,
+        activation_order=config.activation_order,
+        output_energy=energy,
+        name=name,
+        keep_zeros=isinstance(config, QuantizeConfig) and config.keep_zeros,
+    )
+
+
+def solve_by_weight(config: RunConfig, name: str, weight: Tensor) -> LayerResult:
+    """Solve one layer without data: by magnitude, to the nearest level of the grid, or both."""
+    target, grid = config.target(name), config.grid()
+    if target is None:
+        assert grid is not None
+        return round_to_nearest(weight, grid, name=name)
+    pruned = magnitude(weight, target, name=name)
+    if grid is None:
+        return pruned
+    rounded = round_to_nearest(pruned.weight, grid, name=name)
+    return replace(rounded, seconds={**pruned.seconds, "round": rounded.seconds["solve"]})
