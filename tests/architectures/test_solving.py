@@ -60,10 +60,10 @@ def test_later_blocks_see_the_pruned_ones(
     given: dict[int, Tensor] = {}
     solve = block_solver.solve_block
 
-    def spy(job: Any, index: int, block: Any, batches: Any, observer: Any) -> Any:
+    def spy(job: Any, index: int, block: Any, batches: Any, *more: Any) -> Any:
         given[index] = torch.cat([batch.hidden for batch in batches])
         jobs.append(job)
-        return solve(job, index, block, batches, observer)
+        return solve(job, index, block, batches, *more)
 
     jobs: list[Any] = []
     monkeypatch.setattr(pipeline, "solve_block", spy)
