@@ -1,6 +1,5 @@
 """Solving the chosen layers of one block, once its weights are loaded."""
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -136,20 +135,6 @@ def _reconstructed(
     errors = {"block_error": after, "block_error_before": before}
     return [
         ({**record, "zeros": result.zeros, "sparsity": result.sparsity, **errors}, result) for record, result in changed
-    ]
-
-
-def few_tokens_notes(records: Sequence[Mapping[str, Any]]) -> list[str]:
-    """A warning where experts saw fewer tokens than they have columns, while other layers saw more than they have."""
-    most = max((record["tokens"] for record in records), default=0)
-    few = [record for record in records if record["tokens"] < min(record["cols"], most)]
-    if not few or most < max(record["cols"] for record in records):
-        return []
-    few.sort(key=lambda record: record["tokens"])
-    named = ", ".join(f"{record['tensor']} ({record['tokens']})" for record in few[:3])
-    return [
-        f"{len(few)} of {len(records)} layers were reached by fewer calibration tokens than they have columns, the "
-        f"fewest: {named}. Give more text"
     ]
 
 

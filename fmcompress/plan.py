@@ -194,7 +194,8 @@ def _walks(streamed: StreamedModel, chosen: Chosen, inputs: Mapping[str, Tensor]
 def _group_cols(streamed: StreamedModel, index: int, layers: dict[str, Layer], batch: Batch) -> list[int]:
     """The widths of the distinct inputs of a block's layers, seen by running the block on the meta device.
 
-    Each part of each expert has inputs of its own, of which there are none on the meta device.
+    Each part of each expert has inputs of its own, of which there are none on the meta device. Where a block does not
+    run there, as its routing looks at numbers, all layers are taken to have inputs of their own.
     """
     seen: dict[int, Tensor] = {}
 
@@ -206,15 +207,18 @@ def _group_cols(streamed: StreamedModel, index: int, layers: dict[str, Layer], b
     places = [layer.place for layer in layers.values() if layer.place is not None]
     modules = [place.module for place in places if place.expert is None]
     handles = [module.register_forward_pre_hook(see) for module in modules]
+    alone = [place for place in places if place.expert is not None]
     try:
         with torch.no_grad(), streamed.experts_skipped(index):
             streamed.run_block(index, streamed.blocks[index][1], shadow)
+    except RuntimeError:
+        seen, alone = {}, places
     finally:
         for handle in handles:
             handle.remove()
     batch.handed.update(shadow.handed)
-    experts = {(id(p.module), p.key, p.expert): p.weight.shape[1] for p in places if p.expert is not None}
-    return [tensor.shape[-1] for tensor in seen.values()] + list(experts.values())
+    widths = {(id(place.module), place.key, place.expert): place.weight.shape[1] for place in alone}
+    return [tensor.shape[-1] for tensor in seen.values()] + list(widths.values())
 
 
 def _gemm_rate(device: torch.device, size: int = 1024) -> float:
