@@ -23,7 +23,7 @@ from fmcompress.pipeline import compress_checkpoint, prepare
 from fmcompress.report import RunProgress
 
 CPU = torch.device("cpu")
-TARGETS: tuple[dict[str, Any], ...] = ({"sparsity": 0.5}, {"pattern": "2:4"}, {"sparsity": 0.7})
+TARGETS: tuple[dict[str, Any], ...] = ({"sparsity": 0.5}, {"pattern": "2:4"})
 METHODS = ("magnitude", "wanda", "sparsegpt", "admm")
 CALIBRATION = {"samples": 256, "sequence_length": 128}
 

@@ -45,6 +45,51 @@ def test_select_smallest(benchmark, implementation, shape):
     assert torch.equal(mask, reference.select_smallest(scores, shape[1] // 2))
 
 
+STEPS = {"layer": {"prune": 2048 * 1024}, "row": {"prune": 1024, "by_row": True}, "2:4": {"keep": 2, "group": 4}}
+
+
+def eager_step(x, dual, kept, target, penalty, following, *, prune=0, keep=0, group=0, by_row=False):
+    """A step of the ADMM search as operations of torch around the native selection."""
+    value = x + dual
+    scores = value.abs()
+    if group:
+        pruned = ops.nm_mask(scores, keep, group)
+    else:
+        pruned = ops.select_smallest(scores if by_row else scores.view(1, -1), prune).view(x.shape)
+    changed = (kept == pruned).sum()
+    torch.logical_not(pruned, out=kept)
+    z = torch.where(kept, value, 0.0)
+    torch.sub(value, z, out=dual).mul_(penalty / following)
+    torch.add(target, z.sub_(dual).mul_(following), out=x)
+    return changed
+
+
+@pytest.mark.parametrize("implementation", [ops.admm_step_, eager_step, "copy"], ids=["native", "eager", "copy"])
+@pytest.mark.parametrize("choice", STEPS)
+def test_admm_step(benchmark, implementation, choice):
+    benchmark.group = f"admm_step_ 2048x2048 {choice}"
+    source = torch.Generator().manual_seed(0)
+    x, dual, target = (torch.randn(2048, 2048, generator=source) for _ in range(3))
+    kept = torch.rand(2048, 2048, generator=source) < 0.5
+    copied = torch.randn(11 * x.numel() // 4, generator=source)  # as many bytes as a step reads and writes at least
+    room = torch.zeros_like(copied)
+
+    def run(*changes):
+        if implementation == "copy":
+            return room.copy_(copied)
+        return implementation(*changes, target, 1.0, 1.15, **STEPS[choice])
+
+    def copies():
+        return (x.clone(), dual.clone(), kept.clone()), {}
+
+    benchmark.pedantic(run, setup=copies, rounds=15, warmup_rounds=1)
+    benchmark.extra_info["GB/s"] = 22 * x.numel() / benchmark.stats["median"] / 1e9
+    (ours, _), (truth, _) = copies(), copies()
+    if implementation != "copy":
+        assert run(*ours) == eager_step(*truth, target, 1.0, 1.15, **STEPS[choice])
+        assert all(map(torch.equal, ours, truth))
+
+
 @pytest.mark.parametrize("implementation", ["tiles", "full product"])
 @pytest.mark.parametrize("cols", [1024, 4096])
 def test_accumulate_hessian(benchmark, implementation, cols):

@@ -32,6 +32,22 @@ inline void check_groups(int64_t keep, int64_t group, int64_t cols) {
             ": expected 1 <= keep <= group, and columns that it divides, got ", cols, ".");
 }
 
+// The arguments of a step of the ADMM search.
+inline void check_step(const Tensor& x, const Tensor& dual, const Tensor& kept, const Tensor& target, double penalty,
+                       double next_penalty, int64_t prune, int64_t keep, int64_t group, bool by_row) {
+    check_floats(x, "x");
+    const int64_t rows = x.size(0), cols = x.size(1), length = by_row ? cols : rows * cols;
+    check_tensor(dual, "dual", x.scalar_type(), {rows, cols}, x);
+    check_tensor(kept, "kept", torch::headeronly::ScalarType::Bool, {rows, cols}, x);
+    check_tensor(target, "target", x.scalar_type(), {rows, cols}, x);
+    require(penalty > 0 && next_penalty > 0, "penalty: expected positive numbers, got ", penalty, " and ", next_penalty,
+            ".");
+    if (group != 0)
+        check_groups(keep, group, cols);
+    else
+        require(0 <= prune && prune <= length, "prune: expected 0 to ", length, ", got ", prune, ".");
+}
+
 inline void check_bits(int64_t bits) {
     require(bits == 2 || bits == 3 || bits == 4 || bits == 8, "bits: expected 2, 3, 4 or 8, got ", bits, ".");
 }

@@ -32,6 +32,11 @@ Tensor nm_mask(const Tensor& scores, int64_t keep, int64_t group);
 Tensor sweep_block_(Tensor weight, const Tensor& factor, const std::optional<Tensor>& prune, int64_t keep,
                     int64_t group);
 
+// x, dual, target [rows, cols] float|double, kept [rows, cols] bool; x, dual and kept changed; keep:group, or where
+// group is 0 `prune` entries of each row or of the whole -> [] int64, how many of kept changed
+Tensor admm_step_(Tensor x, Tensor dual, Tensor kept, const Tensor& target, double penalty, double next_penalty,
+                  int64_t prune, int64_t keep, int64_t group, bool by_row);
+
 // weight [segments, length >= 1] float|double, 1 <= candidates <= 1000
 // -> scale [segments] like weight, positive; zero [segments] uint8
 std::tuple<Tensor, Tensor> search_grid(const Tensor& weight, int64_t bits, bool symmetric, int64_t candidates);

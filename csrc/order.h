@@ -1,5 +1,7 @@
 // A total order on floats as unsigned integers: a < b as numbers iff order_key(a) < order_key(b); -0 equals +0, and
 // every NaN is the largest key. Shared by the CPU and the CUDA selection.
+// Of the signed integers that vectors compare, signed_key is in the same order, and magnitude_key, never negative, in
+// that of the magnitudes.
 #pragma once
 #include <cstring>
 
@@ -21,6 +23,9 @@ HOST_DEVICE uint64_t order_key(double value) {
     return value != value ? ~0ull : key;
 }
 
+HOST_DEVICE int32_t signed_key(float value) { return static_cast<int32_t>(order_key(value) ^ 0x80000000u); }
+HOST_DEVICE int64_t signed_key(double value) { return static_cast<int64_t>(order_key(value) ^ 1ull << 63); }
+
 template <class Scalar> struct OrderKey;
 template <> struct OrderKey<float> {
     using type = uint32_t;
@@ -28,3 +33,17 @@ template <> struct OrderKey<float> {
 template <> struct OrderKey<double> {
     using type = uint64_t;
 };
+
+HOST_DEVICE int32_t magnitude_key(float value) {
+    int32_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    bits &= 0x7fffffff;
+    return bits > 0x7f800000 ? 0x7f800001 : bits;
+}
+
+HOST_DEVICE int64_t magnitude_key(double value) {
+    int64_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    bits &= 0x7fffffffffffffff;
+    return bits > 0x7ff0000000000000 ? 0x7ff0000000000001 : bits;
+}

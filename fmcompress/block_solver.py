@@ -1,6 +1,5 @@
 """Solving the chosen layers of one block, once its weights are loaded."""
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -53,6 +52,7 @@ class Job:
     notes: list[str] = field(default_factory=list)  # what a person should know before the run
     ranks: Ranks = field(default_factory=Ranks)  # the processes that share the work
     images: Tensor | None = None  # [count, channels, height, width] pixels; None where no layer looks at images
+    masks: Checkpoint | None = None  # whose zeros are taken over; None to look for them
 
 
 Unit = tuple[list[str], Group | None, int]  # layers, what to solve them from (None: without data), tokens that they saw
@@ -138,20 +138,6 @@ def _reconstructed(
     ]
 
 
-def few_tokens_notes(records: Sequence[Mapping[str, Any]]) -> list[str]:
-    """A warning where experts saw fewer tokens than they have columns, while other layers saw more than they have."""
-    most = max((record["tokens"] for record in records), default=0)
-    few = [record for record in records if record["tokens"] < min(record["cols"], most)]
-    if not few or most < max(record["cols"] for record in records):
-        return []
-    few.sort(key=lambda record: record["tokens"])
-    named = ", ".join(f"{record['tensor']} ({record['tokens']})" for record in few[:3])
-    return [
-        f"{len(few)} of {len(records)} layers were reached by fewer calibration tokens than they have columns, the "
-        f"fewest: {named}. Give more text"
-    ]
-
-
 def _stages(groups: list[Group], layers: dict[str, Layer]) -> list[list[Group]]:
     """The groups in order, those of the experts together that have the same part in each."""
     stages: dict[tuple[int, str], list[Group]] = {}
@@ -225,10 +211,11 @@ def _solve_layer(job: Job, index: int, name: str, group: Group | None, tokens: i
     """Solve a layer from its group, or without data where there is none."""
     layer, by_data = job.layers[index][name], group is not None
     weight = layer.read(job.source).to(job.device)
+    given = None if job.masks is None else layer.read(job.masks).to(job.device)
     if group is None:
-        result = solve_by_weight(job.config, layer.tensor, weight)
+        result = solve_by_weight(job.config, layer.tensor, weight, given)
     else:
-        result = solve_with_data(job.config, layer.tensor, weight, group.hessian, group.energy[name])
+        result = solve_with_data(job.config, layer.tensor, weight, group.hessian, group.energy[name], given)
     _replace_weight(layer, result)
     record = _record(layer, result, job.config, tokens, by_data=by_data)
     observer.layer(index, {**record, "seconds": result.seconds})

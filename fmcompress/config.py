@@ -16,17 +16,9 @@ from .pruning import ADMM_STEPS
 CLIP_CANDIDATES = 40  # ranges that --clip-search tries
 CPU_TOKENS, GPU_TOKENS = 32_768, 262_144  # calibration tokens by default: minutes of waiting either way
 DATA_OPTIONS = (  # what only methods with data heed
-    "samples",
-    "sequence_length",
-    "seed",
-    "damping",
-    "true_sequential",
-    "activation_order",
-    "block_size",
-    "dtype",
-    "min_tokens",
-    "few_tokens",
-)
+    "samples", "sequence_length", "seed", "damping", "true_sequential", "activation_order", "block_size", "dtype",
+    "min_tokens", "few_tokens",
+)  # fmt: skip
 QUALITY: dict[str | None, dict[str, Any]] = {  # measured in docs/methods.md
     "fast": {"method": "sparsegpt"},
     "balanced": {"method": "admm", "admm_steps": 24},

@@ -9,12 +9,19 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from .calibration import Reader, StreamedModel, cut_windows, load_tokenizer, longest_sequence, token_stream
+from .calibration import (
+    BATCH_TOKENS,
+    Reader,
+    StreamedModel,
+    cut_windows,
+    load_tokenizer,
+    longest_sequence,
+    token_stream,
+)
 from .config import pick_dtype
 from .errors import CheckpointError
 from .formats import open_checkpoint
 
-BATCH_TOKENS = 4096
 ACTIVATION_BYTES = 1 << 30  # hidden states held at once; longer texts are streamed through the model in parts
 LOGIT_BYTES = 1 << 27  # float32 logits of one model held at once: a vocabulary may have 256k tokens
 

@@ -2,10 +2,11 @@
 
 from dataclasses import replace
 
+import torch
 from torch import Tensor
 
 from .config import PruneConfig, QuantizeConfig, RunConfig
-from .layerwise import Grid, LayerResult, Pattern, round_kept, solve
+from .layerwise import Grid, LayerResult, Pattern, Unstructured, round_kept, solve
 from .pruning import admm, magnitude, refit, swap, wanda
 from .quantization import round_to_nearest
 
@@ -83,13 +84,16 @@ def _swept(
     )
 
 
-def solve_by_weight(config: RunConfig, name: str, weight: Tensor) -> LayerResult:
-    """Solve one layer without data: by magnitude, to the nearest level of the grid, or both."""
+def solve_by_weight(config: RunConfig, name: str, weight: Tensor, given: Tensor | None = None) -> LayerResult:
+    """Solve one layer without data: by magnitude or a mask that is given, to the nearest level of the grid, or both."""
     target, grid = config.target(name), config.grid()
-    if target is None:
+    if given is not None:
+        pruned = magnitude(torch.where(given != 0, weight, 0.0), Unstructured(0.0), name=name)
+    elif target is None:
         assert grid is not None
         return round_to_nearest(weight, grid, name=name)
-    pruned = magnitude(weight, target, name=name)
+    else:
+        pruned = magnitude(weight, target, name=name)
     if grid is None:
         return pruned
     rounded = round_to_nearest(pruned.weight, grid, name=name)

@@ -1,7 +1,6 @@
 """The one pass over a checkpoint: for each block calibrate, solve, write, note in the journal, and run on."""
 
 import contextlib
-import hashlib
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,14 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from . import __version__, _backends
-from .block_solver import Job, Observer, few_tokens_notes, solve_block, solve_without_data
-from .calibration import Batch, StreamedModel, share_equal
+from .block_solver import Job, Observer, solve_block, solve_without_data
+from .calibration import BATCH_TOKENS, Batch, StreamedModel, share_equal
 from .calibration_inputs import Files, read_inputs
 from .checkpoint import Checkpoint
 from .config import RunConfig, pick_dtype
 from .errors import CheckpointError, CommunicationError, ConfigError, DiskError, FmcompressError
 from .exchange import SharedReader, Solved
+from .facts import facts_of, few_tokens_notes, fingerprint_of
 from .formats import Output, open_checkpoint
 from .journal import TAKEN_OVER, Journal
 from .layers import choose_layers, choose_tensors, holds_linear, last_to_run
@@ -32,6 +31,7 @@ from .preflight import (
     check_finite,
     check_layers,
     format_notes,
+    read_masks,
     tokens_notes,
     unknown_notes,
     zeros_notes,
@@ -39,7 +39,6 @@ from .preflight import (
 from .ranks import Ranks
 from .workspace import Workspace
 
-BATCH_TOKENS = 4096  # sequences run together up to this many tokens
 BATCH_IMAGES = 16
 
 
@@ -75,7 +74,8 @@ def prepare(
     plan = make_plan(source, streamed, layers, config, inputs.by_kind(), ranks.count)
     notes = [*config.without_effect(), *format_notes(config), *inputs.notes, *allocation_notes(layers, config, plan)]
     notes += [*tokens_notes(layers, plan.tokens), *zeros_notes(source, layers, config), *unknown_notes(streamed)]
-    return Job(source, config, layers, device, plan, streamed, inputs.windows, notes, ranks, inputs.images)
+    masks = read_masks(config, layers)
+    return Job(source, config, layers, device, plan, streamed, inputs.windows, notes, ranks, inputs.images, masks)
 
 
 def _prepare_without_data(source: Checkpoint, config: RunConfig, device: torch.device, ranks: Ranks) -> Job:
@@ -106,7 +106,7 @@ def compress_checkpoint(
     Of several ranks all must call it; the facts are the writer's, {} on the others.
     """
     begin = time.perf_counter()
-    ranks, fingerprint = job.ranks, _fingerprint(job)
+    ranks, fingerprint = job.ranks, fingerprint_of(job)
     ranks.require_equal({key: value for key, value in fingerprint.items() if key not in TAKEN_OVER})
     if not ranks.is_writer:
         _follow(job, observer)
@@ -142,7 +142,7 @@ def compress_checkpoint(
                 workspace.discard()
             raise
         written = open_checkpoint(workspace.output)
-        facts = _facts(job, records, written)
+        facts = facts_of(job, records, written)
         for text in few_tokens_notes(records):
             observer.note(text)
         facts["fingerprint"] = {key: value for key, value in fingerprint.items() if key not in TAKEN_OVER}
@@ -162,50 +162,6 @@ def _follow(job: Job, observer: Observer) -> None:
     torch.set_num_threads(begun["threads"])
     _walk(job, begun["done"], None, lambda index, solved: None, observer)
     job.ranks.gather(None)
-
-
-def _fingerprint(job: Job) -> dict[str, Any]:
-    """What a resumed run must share with the one it goes on with. TAKEN_OVER is not compared."""
-    inputs = [tensor.numpy().tobytes() for tensor in (job.windows, job.images) if tensor is not None]
-    return {
-        "fmcompress": __version__,
-        "torch": torch.__version__,
-        "native": _backends.explain()["native"],
-        "model": job.source.digest(),
-        "device": job.device.type,
-        **{f"option {key}": value for key, value in job.config.model_dump().items()},
-        "calibration": hashlib.sha256(b"".join(inputs)).hexdigest(),
-        "threads": torch.get_num_threads(),
-        "ranks": job.ranks.count,
-    }
-
-
-def _facts(job: Job, records: list[dict[str, Any]], written: Checkpoint) -> dict[str, Any]:
-    weights = sum(record["rows"] * record["cols"] for record in records)
-    zeros = sum(record["zeros"] for record in records)
-    solved = {record["tensor"] for record in records}
-    before = sum(job.source.entry(name).size_bytes for name in solved)
-    after = sum(written.entry(name).size_bytes for name in solved)
-    return {  # bytes_before and bytes_after count the solved layers, checkpoint_bytes_... all tensors
-        "fmcompress": __version__,
-        "torch": torch.__version__,
-        "native": _backends.explain()["native"],
-        "config": job.config.model_dump(),
-        "format": job.config.written_as,
-        "calibration_sequences": 0 if job.windows is None else len(job.windows),
-        "calibration_tokens": 0 if job.windows is None else job.windows.numel(),
-        "calibration_images": 0 if job.images is None else len(job.images),
-        "weights": weights,
-        "zeros": zeros,
-        "sparsity": zeros / max(1, weights),
-        "bytes_before": before,
-        "bytes_after": after,
-        "bits_per_weight": 8 * after / max(1, weights),
-        "checkpoint_bytes_before": job.source.total_bytes,
-        "checkpoint_bytes_after": written.total_bytes,
-        "notes": [*job.notes, *few_tokens_notes(records)],
-        "layers": records,
-    }
 
 
 def _walk(

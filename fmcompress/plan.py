@@ -9,13 +9,13 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
-from .calibration import Batch, StreamedModel
+from .calibration import BATCH_TOKENS, Batch, StreamedModel
 from .checkpoint import Checkpoint
-from .config import RunConfig
+from .config import PruneConfig, RunConfig
 from .layers import Chosen, Layer, needed_stacks
 from .layerwise import FACTOR_COLS
 from .memory import resident_bytes
-from .pruning import ADMM_STEPS, REFIT_STEPS
+from .pruning import ADMM_STEPS, LEVEL, REFIT_STEPS
 from .ranks import assign
 
 START_SECONDS = 5  # Python and its libraries, the tokenizer and the model's definition
@@ -44,11 +44,13 @@ class Plan:
     activation_bytes: int = 0
     block_bytes: int = 0
     hessian_bytes: int = 0
+    training_bytes: int = 0
 
     @property
     def peak_bytes(self) -> int:
         """The largest sum of what is alive at one time, with the process as it is before the run."""
-        walking = self.activation_bytes + self.block_bytes + self.hessian_bytes + self.solve_bytes
+        solving = max(self.hessian_bytes + self.solve_bytes, self.training_bytes)
+        walking = self.activation_bytes + self.block_bytes + solving
         return self.process_bytes + max(self.embedding_bytes + self.activation_bytes, walking)
 
     def as_dict(self) -> dict[str, Any]:
@@ -95,13 +97,19 @@ def make_plan(
     flops += sum(walk.own * c * c for walk in walks for cols in walk.groups.values() for c in cols)
     flops += sum(_longest(some, config, ranks) for some in chosen)
     itemsize = streamed.dtype.itemsize
+    steps = getattr(config, "reconstruct", 0)
+    together = min(BATCH_TOKENS, max(walk.own for walk in walks))
+    flops += sum(6 * steps * together * weights for weights in block_weights)
+    # a batch's activations of a block, about as many as twenty times its hidden states; weights, gradients and moments
+    training = 4 * (20 * together * max(walk.width for walk in walks) + 5 * max(block_weights)) if steps else 0
     return Plan(
         **counted,
         tokens=sum({walk.kind: walk.tokens for walk in walks}.values()),
         embedding_bytes=outside * itemsize,
-        activation_bytes=max(2 * walk.own * walk.width for walk in walks) * itemsize,
+        activation_bytes=max((3 if steps else 2) * walk.own * walk.width for walk in walks) * itemsize,
         block_bytes=max(block_weights) * itemsize,
         hessian_bytes=4 * max(at_once, default=0),
+        training_bytes=training,
         seconds=START_SECONDS + flops / _gemm_rate(streamed.device),
     )
 
@@ -128,7 +136,9 @@ def _zeros(layer: Layer, config: RunConfig) -> int:
 def _solve_bytes(rows: int, cols: int, config: RunConfig) -> int:
     """The weight, what is solved and the difference, and the factor with some panels of it; or what else is largest."""
     weights, swept = rows * cols, 3 * rows * cols + config.needs_data * cols * (cols + 4 * FACTOR_COLS)
-    searched = 9 * weights + 5 * cols * cols if _is(config, "admm") else 0  # eigenvectors, and the solver's copies
+    searched = (
+        9 * weights + 5 * cols * cols if _is(config, "admm") else 0
+    )  # the Hessian scaled, damped, factored, inverted
     fitted = 8 * weights + 2 * cols * cols if getattr(config, "refit", False) else 0
     return 4 * max(swept, searched, fitted)
 
@@ -144,7 +154,8 @@ def solve_flops(rows: int, cols: int, config: RunConfig) -> int:
     """About what solving a layer takes, in floating-point operations; never 0."""
     product = 2 * rows * cols * cols
     if _is(config, "admm"):
-        return (2 * ADMM_STEPS + REFIT_STEPS) * product + 10 * cols**3  # and the eigendecomposition
+        steps = config.admm_steps if isinstance(config, PruneConfig) else ADMM_STEPS
+        return (steps + REFIT_STEPS) * product + -(-steps // LEVEL) * cols**3  # and an inversion for each penalty
     swept = product // 2 + cols**3 // 3 if not _is(config, "wanda", "magnitude") else rows * cols
     return swept + (REFIT_STEPS * product if getattr(config, "refit", False) else 0)
 
@@ -188,7 +199,8 @@ def _walks(streamed: StreamedModel, chosen: Chosen, inputs: Mapping[str, Tensor]
 def _group_cols(streamed: StreamedModel, index: int, layers: dict[str, Layer], batch: Batch) -> list[int]:
     """The widths of the distinct inputs of a block's layers, seen by running the block on the meta device.
 
-    Each part of each expert has inputs of its own, of which there are none on the meta device.
+    Each part of each expert has inputs of its own, of which there are none on the meta device. Where a block does not
+    run there, as its routing looks at numbers, all layers are taken to have inputs of their own.
     """
     seen: dict[int, Tensor] = {}
 
@@ -200,15 +212,18 @@ def _group_cols(streamed: StreamedModel, index: int, layers: dict[str, Layer], b
     places = [layer.place for layer in layers.values() if layer.place is not None]
     modules = [place.module for place in places if place.expert is None]
     handles = [module.register_forward_pre_hook(see) for module in modules]
+    alone = [place for place in places if place.expert is not None]
     try:
         with torch.no_grad(), streamed.experts_skipped(index):
             streamed.run_block(index, streamed.blocks[index][1], shadow)
+    except RuntimeError:
+        seen, alone = {}, places
     finally:
         for handle in handles:
             handle.remove()
     batch.handed.update(shadow.handed)
-    experts = {(id(p.module), p.key, p.expert): p.weight.shape[1] for p in places if p.expert is not None}
-    return [tensor.shape[-1] for tensor in seen.values()] + list(experts.values())
+    widths = {(id(place.module), place.key, place.expert): place.weight.shape[1] for place in alone}
+    return [tensor.shape[-1] for tensor in seen.values()] + list(widths.values())
 
 
 def _gemm_rate(device: torch.device, size: int = 1024) -> float:

@@ -1,14 +1,16 @@
 """What can be known to fail before a run has written anything, and before hours are spent."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 
 from .calibration import StreamedModel
 from .checkpoint import Checkpoint
+from .checkpoint.layout import find_entry
 from .config import QuantizeConfig, RunConfig
 from .errors import CheckpointError, ConfigError
-from .formats import compressed_tensors, packed
+from .formats import compressed_tensors, open_checkpoint, packed
 from .layers import SOLVABLE, Chosen, Layer
 from .layerwise import all_finite
 from .plan import Plan
@@ -98,6 +100,26 @@ def _share_of_zeros(source: Checkpoint, layer: Layer) -> float:
     rows = min(height, max(1, LOOK_BYTES // max(1, row_bytes)))
     part = source.read_entry(replace(entry, shape=(rows, width), size_bytes=rows * row_bytes))
     return int((part == 0).sum()) / max(1, part.numel())
+
+
+def read_masks(config: RunConfig, chosen: Chosen) -> Checkpoint | None:
+    """The pruned checkpoint whose zeros are taken over, if the options name one.
+
+    Raises CheckpointError if it cannot be read, ConfigError if it lacks a chosen layer or has another shape of it.
+    """
+    folder = getattr(config, "masks", None)
+    if folder is None:
+        return None
+    masks = open_checkpoint(Path(folder))
+    for layer in (layer for some in chosen for layer in some.values()):
+        entry = find_entry(masks.tensors, layer.tensor)
+        shape = None if entry is None else list(entry.shape)[:: -1 if layer.transposed else 1]
+        if shape != [layer.rows, layer.cols]:
+            raise ConfigError(
+                f"masks: {folder} holds {'no' if shape is None else f'a {shape}'} {layer.tensor}, expected "
+                f"[{layer.rows}, {layer.cols}]. Give a pruned form of this model."
+            )
+    return masks
 
 
 def check_layers(source: Checkpoint, chosen: Chosen, config: RunConfig, *, known: bool) -> None:

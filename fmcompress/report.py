@@ -149,7 +149,7 @@ def plan_table(plan: Plan, to: Path) -> Table:
     table.add_row("calibration tokens", f"{plan.tokens:,}")
     table.add_row("time", f"about {plan.seconds:.0f} s, starting up included")
     labels = {"process": "Python and libraries", "peak": "peak of the process"}
-    for name in ("process", "embedding", "activation", "block", "hessian", "solve", "peak"):
+    for name in ("process", "embedding", "activation", "block", "hessian", "solve", "training", "peak"):
         table.add_row(f"memory: {labels.get(name, name)}", human_bytes(getattr(plan, f"{name}_bytes")))
     table.add_row("tensors on disk", human_bytes(plan.output_bytes))
     table.add_row("written", Text(f"{printable(str(to))} ({plan.format})"))

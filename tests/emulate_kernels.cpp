@@ -3,6 +3,7 @@
 #include <utility>
 #include <vector>
 
+#include "admm.cuh"
 #include "bitmask.cuh"
 #include "grid.cuh"
 #include "joint.cuh"
@@ -16,6 +17,13 @@ template <class Scalar> static void select_with(const Scalar* scores, bool* mask
     std::vector<uint32_t> histograms(steps * BINS, 0);
     std::vector<Search<Scalar>> searches(steps);
     select_segments(scores, mask, segments, length, count, Route(route), {histograms.data(), searches.data()}, 0);
+}
+
+template <class Scalar> static void step_with(const AdmmStep<Scalar>& step, bool* pruned, unsigned long long* changed,
+                                              int64_t numel, int64_t length, int64_t prune, int64_t route) {
+    write_values(step, numel, 0);
+    if (prune) select_with(step.x, pruned, numel / length, length, prune, route);
+    project(step, pruned, changed, numel, 0);
 }
 
 // What a .cu file does with the numbers it reads back: the total, or -1 for a bit after the last column.
@@ -55,6 +63,12 @@ int route(int64_t segments, int64_t length) { return int(route_of(segments, leng
     void select_##Scalar(const Scalar* scores, bool* mask, int64_t segments, int64_t length, int64_t count,            \
                          int64_t route) {                                                                              \
         select_with(scores, mask, segments, length, count, route);                                                     \
+    }                                                                                                                  \
+    void admm_##Scalar(Scalar* x, Scalar* dual, uint8_t* kept, const Scalar* target, bool* pruned,                     \
+                       unsigned long long* changed, int64_t numel, int64_t length, int64_t prune, int64_t route,       \
+                       double penalty, double next_penalty) {                                                          \
+        step_with(AdmmStep<Scalar>::of(x, dual, kept, target, penalty, next_penalty), pruned, changed, numel, length,  \
+                  prune, route);                                                                                       \
     }                                                                                                                  \
     void sweep_##Scalar(Scalar* weight, const Scalar* factor, const bool* prune, Scalar* loss, int64_t rows,           \
                         int64_t cols, int64_t keep, int64_t group) {                                                   \

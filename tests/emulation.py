@@ -74,17 +74,19 @@ class Ops:
     def __init__(self, library: ctypes.CDLL, backwards: bool, route: Route | None = None) -> None:
         self.library, self.backwards, self.route = library, backwards, route
 
-    def call(self, name: str, tensors: list[Tensor | Guarded | None], *numbers: int) -> int:
+    def call(self, name: str, tensors: list[Tensor | Guarded | None], *numbers: float) -> int:
         self.library.turn_around(self.backwards)
         inputs = [fenced(t, self.backwards) if isinstance(t, Tensor) else t for t in tensors]
         inputs = [t.tensor if isinstance(t, Guarded) else t for t in inputs]
         pointers = [None if tensor is None else ctypes.c_void_p(tensor.data_ptr()) for tensor in inputs]
-        result = getattr(self.library, name)(*pointers, *map(ctypes.c_int64, numbers))
+        result = getattr(self.library, name)(
+            *pointers, *(ctypes.c_double(n) if isinstance(n, float) else ctypes.c_int64(n) for n in numbers)
+        )
         failure = self.library.failure()
         assert failure is None, failure.decode()
         return result
 
-    def call_for(self, dtype: torch.dtype, name: str, tensors: list[Tensor | Guarded | None], *numbers: int) -> None:
+    def call_for(self, dtype: torch.dtype, name: str, tensors: list[Tensor | Guarded | None], *numbers: float) -> None:
         self.call(f"{name}_{'float' if dtype == torch.float32 else 'double'}", tensors, *numbers)
 
     def _smallest(self, scores: Tensor, length: int, count: int) -> Tensor:
@@ -108,6 +110,31 @@ class Ops:
         self.call_for(weight.dtype, "sweep", [changed, factor, prune, loss], *weight.shape, keep, group)
         weight.copy_(changed.released())
         return loss.released()
+
+    def admm_step_(
+        self,
+        x: Tensor,
+        dual: Tensor,
+        kept: Tensor,
+        target: Tensor,
+        penalty: float,
+        next_penalty: float,
+        prune: int,
+        keep: int,
+        group: int,
+        by_row: bool,
+    ) -> Tensor:
+        changes, changed = [Guarded(t) for t in (x, dual, kept)], Guarded(torch.tensor(0))
+        length, count = (group, group - keep) if group else (x.shape[1] if by_row else x.numel(), prune)
+        if x.numel() == 0:
+            return changed.released()
+        route = self.library.route(ctypes.c_int64(x.numel() // length), ctypes.c_int64(length))
+        route = route if self.route is None else self.route
+        tensors = [*changes, target, Guarded(torch.zeros_like(kept)), changed]
+        self.call_for(x.dtype, "admm", tensors, x.numel(), length, count, route, penalty, next_penalty)
+        for tensor, change in zip((x, dual, kept), changes, strict=True):
+            tensor.copy_(change.released())
+        return changed.released()
 
     def joint_sweep_block_(
         self,

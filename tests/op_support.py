@@ -90,6 +90,7 @@ CALLS = {
     "select_smallest": lambda: ops.select_smallest(torch.ones(3, 8), 2),
     "nm_mask": lambda: ops.nm_mask(torch.ones(3, 8), 2, 4),
     "sweep_block_": lambda: ops.sweep_block_(torch.ones(3, 8), EYE, torch.ones(3, 8) > 0),
+    "admm_step_": lambda: ops.admm_step_(*(torch.ones(3, 8) for _ in range(2)), EYE[:3] > 0, EYE[:3], 1, 2, prune=5),
     "search_grid": lambda: ops.search_grid(torch.ones(3, 8), 4),
     "quantize": lambda: ops.quantize(torch.ones(3, 8), *GRID, 4),
     "dequantize": lambda: ops.dequantize(any_codes(3, 8), *GRID),
@@ -113,6 +114,14 @@ def results(weight, factor, prune, codes):
     out = {"select": ops.select_smallest(weight, 40), "nm": ops.nm_mask(weight, 2, 4)}
     for kind, mask in (("given", prune), ("chosen", None)):
         out[f"sweep {kind} weight"], out[f"sweep {kind} loss"] = swept("native", weight, factor, mask, 2, 4)
+    for kind, choice in {
+        "matrix": {"prune": 99},
+        "row": {"prune": 9, "by_row": True},
+        "4:4": {"keep": 2, "group": 4},
+    }.items():
+        step = weight.clone(), weight.flip(0), prune.clone()
+        out[f"step {kind} changed"] = ops.admm_step_(*step, weight, 0.3, 0.37, **choice)
+        out |= {f"step {kind} {i}": part for i, part in enumerate(step)}
     for bits in ops.BITS:
         segments = weight.reshape(-1, cols // 2)
         scale, zero = ops.search_grid(segments, bits, symmetric=bits != 3)

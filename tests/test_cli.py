@@ -127,7 +127,7 @@ def test_damaged_models(run: Run, model: Path, tmp_path: Path, damage: Callable[
 
 OPTIONS: dict[str, tuple[list[object], str]] = {
     "neither": ([], "say how much to prune: --sparsity 0.5 or --pattern 2:4"),
-    "both": (["--sparsity", 0.5, "--pattern", "2:4"], "not both"),
+    "both": (["--sparsity", 0.5, "--pattern", "2:4"], "not sparsity and pattern"),
     "3:2": (["--pattern", "3:2"], "pattern 3:2: expected 1 <= N <= M"),
     "0:4": (["--pattern", "0:4"], "pattern 0:4: expected 1 <= N <= M"),
     "no pattern": (["--pattern", "half"], "expected N:M such as 2:4"),

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import admm_step_cases
 import emulation
 import kernel_cases
 import pytest
@@ -57,9 +58,10 @@ def test_every_triton_kernel_is_compiled():
         "cases.check_select(ops.select_smallest)",
         "select.LONGEST_IN_PROGRAM = 0; cases.check_select(ops.select_smallest, [(2, 129), (1, 9000)])",
         "cases.check_groups(ops.nm_mask)",
+        "steps.check_admm_step(ops.admm_step_)",
         "sweep.ROWS = 128; cases.check_sweep(ops.sweep_block_)",  # larger tiles: the interpreter is slow
     ],
-    ids=["select", "select on the grid", "groups", "sweep"],
+    ids=["select", "select on the grid", "groups", "admm step", "sweep"],
 )
 def test_triton_in_the_interpreter(check):
     triton_cases.interpret(check)
@@ -103,6 +105,11 @@ class TestEmulatedCuda:
 
     def test_sweep(self, library, backwards):
         kernel_cases.check_sweep(emulation.Ops(library, backwards).sweep_block_)
+
+    @pytest.mark.parametrize("route", [None, emulation.Route.block, emulation.Route.grid])
+    def test_admm_step(self, library, backwards, route):
+        cases = admm_step_cases.CASES if route is None else admm_step_cases.CASES[-8::3]
+        admm_step_cases.check_admm_step(emulation.Ops(library, backwards, route).admm_step_, cases)
 
     def test_joint_sweep(self, library, backwards):
         kernel_cases.check_joint_sweep(emulation.Ops(library, backwards).joint_sweep_block_)

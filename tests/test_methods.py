@@ -3,10 +3,14 @@
 from pathlib import Path
 
 import pytest
+import torch
 from compression import run
-from helpers import make_checkpoint, make_text
+from helpers import CPU, Silent, make_checkpoint, make_text
 
 from fmcompress.config import PruneConfig
+from fmcompress.errors import ConfigError
+from fmcompress.formats import open_checkpoint
+from fmcompress.pipeline import compress_checkpoint, prepare
 
 
 @pytest.mark.parametrize("options", [{"sparsity": 0.5}, {"pattern": "2:4"}], ids=str)
@@ -29,12 +33,77 @@ def test_every_method_gives_exact_zeros_and_better_ones_less_error(tmp_path: Pat
     assert errors["admm"] < errors["sparsegpt, refit"] < errors["sparsegpt"] < errors["wanda"]
 
 
+@pytest.mark.parametrize("options", [{"sparsity": 0.5}, {"pattern": "2:4"}], ids=str)
+def test_quality_names_options_and_better_ones_leave_less_of_the_blocks_wrong(tmp_path: Path, options: dict) -> None:
+    model, text = make_checkpoint(tmp_path / "model", hidden=64), make_text(tmp_path / "text.txt")
+    losses, last = {}, {}
+    for quality in ("fast", "balanced", "best"):
+        more = {"reconstruct": 10} if quality == "best" else {}
+        facts = run(model, tmp_path / quality, text, samples=8, sequence_length=64, quality=quality, **options, **more)
+        assert all(record["zeros"] * 2 == record["rows"] * record["cols"] for record in facts["layers"])
+        losses[quality] = sum(record["loss"] for record in facts["layers"])
+        last = facts["layers"][-1]
+    assert losses["balanced"] < losses["fast"]
+    assert last["block_error"] < last["block_error_before"]
+
+
+def test_what_quality_stands_for_and_that_options_given_win() -> None:
+    best = PruneConfig(sparsity=0.5, quality="best")
+    assert (best.method, best.reconstruct > 0) == ("admm", True)
+    assert PruneConfig(sparsity=0.5, quality="fast") == PruneConfig(sparsity=0.5, method="sparsegpt", quality="fast")
+    assert PruneConfig(sparsity=0.5, quality="best", method="wanda", reconstruct=3).method == "wanda"
+    with pytest.raises(ValueError, match="quality"):
+        PruneConfig(sparsity=0.5, quality="perfect")
+
+
+@pytest.mark.parametrize("method", ["admm", "wanda", "magnitude", "sparsegpt"])
+def test_with_bits_the_kept_weights_are_rounded_after_the_refit(tmp_path: Path, method: str) -> None:
+    model, text = make_checkpoint(tmp_path / "model", blocks=1, hidden=64), make_text(tmp_path / "text.txt")
+    options = {"method": method, "pattern": "2:4", "bits": 4, "group_size": 32, "refit": method != "admm"}
+    facts = run(model, tmp_path / "out", text, samples=8, sequence_length=64, format="packed", **options)
+    joint = run(model, tmp_path / "joint", text, samples=8, sequence_length=64, format="packed",
+                pattern="2:4", bits=4, group_size=32)  # fmt: skip
+    assert all(2 * record["zeros"] >= record["rows"] * record["cols"] for record in facts["layers"])
+    assert sum(record["loss"] for record in facts["layers"]) < sum(record["loss"] for record in joint["layers"])
+    weight = open_checkpoint(tmp_path / "out").read("model.layers.0.mlp.up_proj.weight")
+    assert ((weight != 0).view(len(weight), -1, 4).sum(2) <= 2).all()
+    levels = weight.view(-1, 32)
+    assert max(len(row.unique()) for row in levels) <= 16
+
+
+def test_masks_of_another_run_are_taken_over_and_fitted(tmp_path: Path) -> None:
+    model, text = make_checkpoint(tmp_path / "model", hidden=64), make_text(tmp_path / "text.txt")
+    data = {"samples": 8, "sequence_length": 64}
+    before = run(model, tmp_path / "wanda", text, method="wanda", sparsity=0.6, format="packed", **data)
+    config = PruneConfig(masks=str(tmp_path / "wanda"), **data)
+    after = compress_checkpoint(prepare(model, config, text, CPU), tmp_path / "out", Silent())
+    given, fitted, original = (open_checkpoint(tmp_path / name) for name in ("wanda", "out", "model"))
+    for record, twin in zip(after["layers"], before["layers"], strict=True):
+        name = record["tensor"]
+        assert torch.equal(fitted.read(name) == 0, given.read(name) == 0)
+        assert not torch.equal(fitted.read(name), given.read(name))
+        assert record["zeros"] == twin["zeros"]
+    assert sum(record["loss"] for record in after["layers"]) < sum(record["loss"] for record in before["layers"])
+    assert torch.equal(fitted.read("lm_head.weight"), original.read("lm_head.weight"))
+    other = make_checkpoint(tmp_path / "other", hidden=32)
+    with pytest.raises(ConfigError, match=r"masks: .*other holds a \[32, 32\] model.layers.0.self_attn.q_proj.weight"):
+        prepare(model, PruneConfig(masks=str(other), **data), text, CPU)
+
+
 def test_options_that_do_not_fit() -> None:
-    with pytest.raises(ValueError, match="bits: method admm only prunes"):
-        PruneConfig(method="admm", sparsity=0.5, bits=4)
-    with pytest.raises(ValueError, match="bits: refit only prunes"):
-        PruneConfig(sparsity=0.5, bits=4, refit=True)
+    with pytest.raises(ValueError, match="bits: reconstruct only prunes"):
+        PruneConfig(method="admm", sparsity=0.5, bits=4, reconstruct=10)
+    with pytest.raises(ValueError, match=r"give one of .* and --masks, not sparsity and masks"):
+        PruneConfig(sparsity=0.5, masks="folder")
+    with pytest.raises(ValueError, match="masks: they are given"):
+        PruneConfig(masks="folder", method="admm")
+    with pytest.raises(ValueError, match="allocation: needs --sparsity"):
+        PruneConfig(pattern="2:4", allocation={"a": 0.5})
     notes = PruneConfig(method="admm", sparsity=0.5, damping=0.1, block_size=64).without_effect()
     assert notes == ["without effect, since only sparsegpt sweeps over columns: --damping, --block-size"]
+    assert PruneConfig(sparsity=0.5, admm_steps=3).without_effect() == [
+        "without effect, since the method is not admm: --admm-steps"
+    ]
     assert PruneConfig(method="wanda", sparsity=0.5).target().scope == "row"
     assert not PruneConfig(method="magnitude", sparsity=0.5).needs_data
+    assert PruneConfig(method="magnitude", sparsity=0.5, reconstruct=1).needs_data

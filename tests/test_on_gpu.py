@@ -2,6 +2,7 @@
 
 from functools import partial
 
+import admm_step_cases
 import cocktail_cases
 import kernel_cases
 import packed_cases
@@ -20,6 +21,7 @@ CHECKS = {
     "select_smallest": kernel_cases.check_select,
     "nm_mask": kernel_cases.check_groups,
     "sweep_block_": kernel_cases.check_sweep,
+    "admm_step_": admm_step_cases.check_admm_step,
     "joint_sweep_block_": kernel_cases.check_joint_sweep,
     "search_grid": kernel_cases.check_search_grid,
     "quantize": kernel_cases.check_quantize,

@@ -7,6 +7,7 @@ import sys
 from functools import partial
 from pathlib import Path
 
+import admm_step_cases
 import cocktail_cases
 import numpy as np
 import pytest
@@ -273,6 +274,11 @@ OPCHECKS = {
         lambda: (random(5, 8), torch.eye(8, dtype=torch.float64), random(5, 8) > 0, 0, 0),
         lambda: (random(5, 8, dtype=torch.float32), torch.eye(8), None, 2, 4),
         lambda: (random(0, 8), torch.eye(8, dtype=torch.float64), None, 4, 8),
+    ],
+    "admm_step_": [
+        lambda: (*admm_step_cases.inputs(5, 8, torch.float64, "smooth"), 1.0, 1.5, 9, 0, 0, False),
+        lambda: (*admm_step_cases.inputs(5, 8, torch.float32, "ties"), 1.0, 1.5, 3, 0, 0, True),
+        lambda: (*admm_step_cases.inputs(0, 8, torch.float32, "smooth"), 1.0, 1.5, 0, 2, 4, False),
     ],
     "search_grid": [
         lambda: (random(3, 10), 4, True, 1),

@@ -10,7 +10,7 @@ import pytest
 from packaging.version import Version
 
 IMPORTS = """
-import kernel_cases as cases, torch
+import admm_step_cases as steps, kernel_cases as cases, torch
 import fenced_interpreter
 from fmcompress import reference
 from fmcompress_triton import pack, packed_linear, register as ops, select, sweep, tiles
@@ -21,9 +21,9 @@ import packed_cases
 def modules() -> list:
     """The modules that hold kernels."""
     pytest.importorskip("triton", reason="triton is not installed")
-    from fmcompress_triton import cocktail_kernels, grid, pack, packed_linear, select, sweep
+    from fmcompress_triton import admm, cocktail_kernels, grid, pack, packed_linear, select, sweep
 
-    return [cocktail_kernels, grid, pack, packed_linear, select, sweep]
+    return [admm, cocktail_kernels, grid, pack, packed_linear, select, sweep]
 
 
 def kernels() -> dict:
@@ -31,9 +31,22 @@ def kernels() -> dict:
 
     Triton makes constants of None and of the number 1.
     """
-    cocktail, grid, pack, packed, select, sweep = modules()
+    admm, cocktail, grid, pack, packed, select, sweep = modules()
     others = {**_of_grid(grid), **_of_pack(pack), **_of_packed(packed), **_of_cocktail(cocktail)}
-    return {**_of_select(select), **_of_sweep(sweep), **others}
+    return {**_of_admm(admm), **_of_select(select), **_of_sweep(sweep), **others}
+
+
+def _of_admm(admm) -> dict:
+    matrices = {"x_ptr": "*SCALAR", "dual_ptr": "*SCALAR", "numel": "i32", "BLOCK": admm.BLOCK, "options": admm.EXACT}
+    rest = {"target_ptr": "*SCALAR", "kept_ptr": "*u8", "pruned_ptr": "*u8", "changed_ptr": "*i64"}
+    step = {**matrices, **rest, "shrink": "i64", "penalty": "i64"}
+    return {
+        "admm values": (admm.step_values_kernel, matrices),
+        "admm values 1": (admm.step_values_kernel, {**matrices, "numel": 1}),
+        "admm projection": (admm.step_projection_kernel, step),
+        "admm projection of many": (admm.step_projection_kernel, {**step, "numel": "i64"}),
+        "admm projection 1": (admm.step_projection_kernel, {**step, "numel": 1}),
+    }
 
 
 def _of_select(select) -> dict:

@@ -2,6 +2,7 @@
 
 import torch
 
+from .admm import admm_step_
 from .cocktail import add_payload_, compress_delta_, compress_gradient_, compress_mean_, payload_checksum
 from .grid import dequantize, quantize, search_grid
 from .pack import pack_bitmask, pack_codes, unpack_bitmask, unpack_codes
@@ -11,6 +12,7 @@ from .sweep import joint_sweep_block_, sweep_block_
 
 __all__ = [
     "add_payload_",
+    "admm_step_",
     "compress_delta_",
     "compress_gradient_",
     "compress_mean_",

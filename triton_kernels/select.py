@@ -188,7 +188,8 @@ def _on_grid(scores: Tensor, mask: Tensor, segments: int, length: int, count: in
     mask_kernel[grid](scores, mask, histograms, equal, length, piece, count, MAX_PIECES=MAX_PIECES, **meta)
 
 
-def _smallest(scores: Tensor, length: int, count: int) -> Tensor:
+def smallest(scores: Tensor, length: int, count: int) -> Tensor:
+    """Mark the `count` smallest of every `length` neighbours."""
     mask = torch.zeros_like(scores, dtype=torch.bool)
     if count == 0 or scores.numel() == 0:
         return mask
@@ -206,9 +207,9 @@ def _smallest(scores: Tensor, length: int, count: int) -> Tensor:
 
 def select_smallest(scores: Tensor, count: int) -> Tensor:
     """See fmcompress.ops.select_smallest."""
-    return _smallest(scores, scores.shape[1], count)
+    return smallest(scores, scores.shape[1], count)
 
 
 def nm_mask(scores: Tensor, keep: int, group: int) -> Tensor:
     """See fmcompress.ops.nm_mask."""
-    return _smallest(scores, group, group - keep)  # a group is a short segment
+    return smallest(scores, group, group - keep)  # a group is a short segment

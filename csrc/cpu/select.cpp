@@ -1,5 +1,6 @@
-// select_smallest and nm_mask on the CPU: partial sorting, of long segments only the bin that matters.
-#include <algorithm>
+// select_smallest and nm_mask on the CPU.
+#include <cstring>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -8,85 +9,64 @@
 #include <torch/headeronly/core/ScalarType.h>
 
 #include "checks.h"
-#include "order.h"
+#include "isa.h"
+#include "select.h"
 #include "sweep.h"
 
 using torch::stable::parallel_for;
 
-// A score by its order, equal scores by their place, so that ties resolve themselves.
-template <class Scalar> using Ranked = std::pair<typename OrderKey<Scalar>::type, int64_t>;
+template <class Scalar> using Key = decltype(signed_key(Scalar()));
 
-// Marks the `count` smallest of the listed scores.
-template <class Ranks> static void mark_smallest(Ranks& ranked, int64_t count, bool* mask) {
-    if (count == 0) return;
-    std::nth_element(ranked.begin(), ranked.begin() + (count - 1), ranked.end());
-    for (int64_t i = 0; i < count; ++i) mask[ranked[i].second] = true;
-}
+namespace baseline {
+#include "select-inl.h"
+} // namespace baseline
 
-template <class Scalar> static void select_short(const Scalar* scores, bool* mask, int64_t length, int64_t count,
-                                                 std::vector<Ranked<Scalar>>& ranked) {
-    ranked.resize(length);
-    for (int64_t i = 0; i < length; ++i) ranked[i] = {order_key(scores[i]), i};
-    std::fill(mask, mask + length, false);
-    mark_smallest(ranked, count, mask);
-}
+#if defined(__x86_64__)
+#pragma GCC push_options
+#pragma GCC target("avx2,fma")
+namespace avx2 {
+#include "select-inl.h"
+} // namespace avx2
+#pragma GCC pop_options
+#endif
 
-// A long segment is cut into pieces, the unit of work of one thread, and its scores into bins by their leading bits.
-static constexpr int64_t LONG = 1 << 15;
-static constexpr int64_t PIECE = 1 << 16;
-static constexpr int BIN_BITS = 13;
-static constexpr int64_t BINS = 1 << BIN_BITS;
+// A long segment for select_long.
+template <class Scalar> struct MaskJob {
+    using Entry = std::pair<typename OrderKey<Scalar>::type, int64_t>;
 
-template <class Scalar> static int bin_of(Scalar score) {
-    return static_cast<int>(order_key(score) >> (8 * sizeof(Scalar) - BIN_BITS));
-}
+    const Scalar* scores;
+    uint8_t* mask;
 
-// Count the bins; only the scores of the bin that holds the threshold need ordering.
-template <class Scalar> static void select_long(const Scalar* scores, bool* mask, int64_t length, int64_t count) {
-    const int64_t piece = std::max(PIECE, length / 64), pieces = (length + piece - 1) / piece;
-    const auto for_pieces = [=](const auto& body) {
-        parallel_for(0, pieces, 1, [&](int64_t first, int64_t last) {
-            for (int64_t p = first; p < last; ++p) body(p, p * piece, std::min(length, (p + 1) * piece));
-        });
-    };
-    std::vector<int64_t> counts(pieces * BINS, 0);
-    for_pieces([&](int64_t p, int64_t begin, int64_t end) {
-        int64_t* histogram = counts.data() + p * BINS;
+    static int bin_of(Scalar score) { return static_cast<int>(order_key(score) >> (8 * sizeof(Scalar) - BIN_BITS)); }
+
+    void count(int64_t begin, int64_t end, int64_t* histogram) const {
         for (int64_t i = begin; i < end; ++i) ++histogram[bin_of(scores[i])];
-    });
-    int threshold = 0;
-    int64_t remaining = count; // how many of the threshold's bin belong to the smallest
-    for (;; ++threshold) {
-        int64_t in_bin = 0;
-        for (int64_t p = 0; p < pieces; ++p) in_bin += counts[p * BINS + threshold];
-        if (remaining <= in_bin) break;
-        remaining -= in_bin;
     }
-    std::vector<std::vector<Ranked<Scalar>>> found(pieces);
-    for_pieces([&](int64_t p, int64_t begin, int64_t end) {
-        found[p].reserve(counts[p * BINS + threshold]);
+    void settle(int64_t begin, int64_t end, int threshold, std::vector<Entry>& open) const {
         for (int64_t i = begin; i < end; ++i) {
             const int bin = bin_of(scores[i]);
             mask[i] = bin < threshold;
-            if (bin == threshold) found[p].emplace_back(order_key(scores[i]), i);
+            if (bin == threshold) open.emplace_back(order_key(scores[i]), i);
         }
-    });
-    std::vector<Ranked<Scalar>> candidates;
-    for (const auto& some : found) candidates.insert(candidates.end(), some.begin(), some.end());
-    mark_smallest(candidates, remaining, mask);
-}
+    }
+    void settle_one(const Entry& entry, bool selected) const { mask[entry.second] = selected; }
+};
 
 template <class Scalar> static void select_segments(const Tensor& scores, Tensor& selected, int64_t count) {
     const int64_t segments = scores.size(0), length = scores.size(1);
     const auto* in = static_cast<const Scalar*>(scores.data_ptr());
-    auto* out = static_cast<bool*>(selected.data_ptr());
+    auto* out = static_cast<uint8_t*>(selected.data_ptr());
     if (length > LONG) {
-        for (int64_t s = 0; s < segments; ++s) select_long(in + s * length, out + s * length, length, count);
+        for (int64_t s = 0; s < segments; ++s)
+            select_long(length, count, MaskJob<Scalar>{in + s * length, out + s * length});
         return;
     }
     parallel_for(0, segments, 1 + LONG / (length + 1), [=](int64_t begin, int64_t end) {
-        std::vector<Ranked<Scalar>> ranked;
-        for (int64_t s = begin; s < end; ++s) select_short(in + s * length, out + s * length, length, count, ranked);
+        std::vector<Key<Scalar>> keys(length);
+        for (int64_t s = begin; s < end; ++s) {
+            for (int64_t i = 0; i < length; ++i) keys[i] = signed_key(in[s * length + i]);
+            FOR_THIS_CPU(mark_smallest<Key<Scalar>>)(keys.data(), length, count, out + s * length);
+        }
     });
 }
 

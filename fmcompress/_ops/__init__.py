@@ -19,7 +19,7 @@ from .cocktail import (
 )
 from .packed_linear import check_packed_linear, index_bits
 from .packing import check_pack_bitmask, check_pack_codes, check_unpack_bitmask, check_unpack_codes, packed_bytes
-from .pruning import MAX_BLOCK_COLS, check_nm_mask, check_select_smallest, check_sweep_block_
+from .pruning import MAX_BLOCK_COLS, check_admm_step_, check_nm_mask, check_select_smallest, check_sweep_block_
 from .quantization import check_dequantize, check_joint_sweep_block_, check_quantize, check_search_grid
 
 __all__ = [
@@ -42,6 +42,7 @@ CHECKS: dict[str, Callable[..., None]] = {
     "select_smallest": check_select_smallest,
     "nm_mask": check_nm_mask,
     "sweep_block_": check_sweep_block_,
+    "admm_step_": check_admm_step_,
     "search_grid": check_search_grid,
     "quantize": check_quantize,
     "dequantize": check_dequantize,

@@ -24,6 +24,17 @@ def check_floating(name: str, tensor: Tensor) -> None:
     )
 
 
+def check_beside(name: str, tensor: Tensor, other: Tensor, dtype: torch.dtype) -> None:
+    require(
+        tensor.shape == other.shape and tensor.dtype == dtype,
+        lambda: f"{name}: expected {list(other.shape)} {dtype}, got {list(tensor.shape)} {tensor.dtype}. One an entry.",
+    )
+    require(
+        tensor.device == other.device,
+        lambda: f"{name}: expected a tensor on {other.device}, got one on {tensor.device}. Move it there.",
+    )
+
+
 def check_bits(bits: int) -> None:
     require(bits in BITS, lambda: f"bits: expected one of {BITS}, got {bits}.")
 

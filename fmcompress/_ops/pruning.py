@@ -1,9 +1,12 @@
-"""The contracts of selection, N:M masks and the pruning sweep."""
+"""The contracts of selection, N:M masks, the pruning sweep and a step of the ADMM search."""
+
+import math
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from .checks import check_floating, check_matrix, require
+from .checks import check_beside, check_floating, check_matrix, require
 
 MAX_BLOCK_COLS = 128  # a CUDA thread quad holds one row of a block in registers
 
@@ -95,3 +98,51 @@ def check_sweep_block_(weight: Tensor, factor: Tensor, prune: Tensor | None, kee
 def _(weight: Tensor, factor: Tensor, prune: Tensor | None, keep: int, group: int) -> Tensor:
     check_sweep_block_(weight, factor, prune, keep, group)
     return weight.new_empty((weight.shape[0],))
+
+
+# v = x + dual;  z = v where kept, else 0;  kept: the largest |v|, as nm_mask and select_smallest leave them
+# dual = (v - z) * (penalty / next_penalty);  x = target + (z - dual) * next_penalty;  each operation rounded on its own
+# changed = how many of kept are not what they were
+torch.library.define(
+    "fmcompress::admm_step_",
+    "(Tensor(a!) x, Tensor(b!) dual, Tensor(c!) kept, Tensor target, float penalty, float next_penalty, "
+    "int prune, int keep, int group, bool by_row) -> Tensor",
+)
+
+
+def check_admm_step_(
+    x: Tensor,
+    dual: Tensor,
+    kept: Tensor,
+    target: Tensor,
+    penalty: float,
+    next_penalty: float,
+    prune: int,
+    keep: int,
+    group: int,
+    by_row: bool,
+) -> None:
+    """Raise ValueError unless the arguments fit the contract."""
+    check_matrix("x", x)
+    check_floating("x", x)
+    check_beside("dual", dual, x, x.dtype)
+    check_beside("kept", kept, x, torch.bool)
+    check_beside("target", target, x, x.dtype)
+    require(
+        0 < penalty < math.inf and 0 < next_penalty < math.inf,
+        lambda: f"penalty: expected positive numbers, got {penalty} and {next_penalty}. Start above 0 and let it grow.",
+    )
+    if group != 0:
+        check_nm(x.shape[1], keep, group)
+        return
+    length = x.shape[1] if by_row else x.numel()
+    require(
+        0 <= prune <= length,
+        lambda: f"prune: expected 0 to {length}, the length of a segment, got {prune}. Lower it.",
+    )
+
+
+@torch.library.register_fake("fmcompress::admm_step_")
+def _(x: Tensor, *rest: Any) -> Tensor:
+    check_admm_step_(x, *rest)
+    return x.new_empty((), dtype=torch.int64)

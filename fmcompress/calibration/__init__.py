@@ -1,7 +1,7 @@
 """Running a model block by block over calibration text or images, and gathering Hessians."""
 
 from .architecture import Stack, is_causal_lm, longest_sequence
-from .batch import Batch, share_equal
+from .batch import BATCH_TOKENS, Batch, share_equal
 from .hessian import TILE_COLS, Group, HessianCollector, accumulate_hessian_, symmetrise_
 from .images import find_images, sample_images
 from .lazy_model import Reader
@@ -10,6 +10,7 @@ from .streamed_model import StreamedModel
 from .text import check_text, cut_windows, encode_prompt, load_tokenizer, read_documents, sample_windows, token_stream
 
 __all__ = [
+    "BATCH_TOKENS",
     "TILE_COLS",
     "Batch",
     "Group",

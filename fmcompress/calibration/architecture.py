@@ -86,9 +86,13 @@ KINDS = {"input_ids": "text", "pixel_values": "images"}  # by the inputs that a 
 def find_stacks(model: Any, checkpoint: Checkpoint) -> list[Stack]:
     """Lists of members of the classes that transformers never splits over devices, in the order in which they run.
 
+    Where a model names no such classes, of those whose members it can recompute one by one.
     Of several that one runner has, the longest is taken; both where it is an encoder with a decoder.
     """
+    from transformers.modeling_layers import GradientCheckpointingLayer
+
     classes = set(model._no_split_modules or ())
+    classes = classes or {type(m).__name__ for m in model.modules() if isinstance(m, GradientCheckpointingLayer)}
     by_runner: dict[str, list[Stack]] = {}
     for path, module in model.named_modules():
         if isinstance(module, nn.ModuleList) and any(type(block).__name__ in classes for block in module):

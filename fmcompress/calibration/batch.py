@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map
 
+BATCH_TOKENS = 4096  # sequences run together up to this many tokens
 Call = tuple[tuple[Any, ...], dict[str, Any]]
 
 

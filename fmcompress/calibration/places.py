@@ -10,7 +10,7 @@ from .sources import Piece, Sources
 
 # modules of fused experts that do not tell themselves, as the others do, whether their slices lie as [cols, rows]
 FUSED = {"Llama4TextExperts": True, "JetMoeParallelExperts": False}
-ROUTERS = ("gate", "router", "shared_expert_gate")
+ROUTERS = {"gate", "router", "shared_expert_gate"}
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def places(block: nn.Module, sources: Sources) -> Iterator[tuple[str, str, Place
     """
     fused = any(isinstance(transposed_experts(module), bool) for module in block.modules())
     for name, module in block.named_modules():
-        if fused and name.rpartition(".")[2] in ROUTERS:
+        if fused and not ROUTERS.isdisjoint(name.split(".")):
             continue
         for key, transposed in _solvable(module).items():
             source = sources[id(module), key]

@@ -126,7 +126,9 @@ class StreamedModel(LazyModel):
             self._forms[stack] = form
             try:
                 hidden, batch.calls = self._record_calls(stack, batch)
-            except (ValueError, TypeError, AttributeError, IndexError) as error:
+            except torch.OutOfMemoryError:
+                raise
+            except (ValueError, TypeError, AttributeError, IndexError, RuntimeError) as error:
                 # the model's forward wants more of a block than the hidden states
                 reason = f" ({in_one_line(error)})"
                 continue

@@ -25,8 +25,21 @@ def prune(
         str | None,
         typer.Option(help="sparsegpt (default), admm (better, slower), wanda, or magnitude (without data)."),
     ] = None,
+    quality: Annotated[
+        str | None, typer.Option(help="fast, balanced or best: options that fit; what is given beside it wins.")
+    ] = None,
+    admm_steps: Annotated[int | None, typer.Option(help="Of the search of admm; default 48.")] = None,
     refit: Annotated[
         bool | None, typer.Option("--refit", help="Then fit the kept weights again by least squares.")
+    ] = None,
+    swap: Annotated[
+        bool | None, typer.Option("--swap", help="Refit, exchange pruned for kept weights where it pays, refit.")
+    ] = None,
+    reconstruct: Annotated[
+        int | None, typer.Option(help="Steps that then train the kept weights of each block together, e.g. 100.")
+    ] = None,
+    masks: Annotated[
+        str | None, typer.Option(help="Folder of a pruned form of the model whose zeros to take over.")
     ] = None,
     group_size: opt.GroupSize = None,
     symmetric: opt.Symmetric = None,
@@ -65,6 +78,7 @@ def prune(
         block_size=block_size, true_sequential=true_sequential, include=include, exclude=exclude, samples=samples,
         sequence_length=sequence_length, seed=seed, dtype=dtype, bits=bits, group_size=group_size, symmetric=symmetric,
         clip_search=clip_search, activation_order=activation_order, format=format, refit=refit,
+        quality=quality, admm_steps=admm_steps, swap=swap, reconstruct=reconstruct, masks=masks,
         min_tokens=min_tokens, few_tokens=few_tokens, allocation=allocation,
     )  # fmt: skip
     run(

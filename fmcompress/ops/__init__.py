@@ -16,7 +16,7 @@ from .._ops import (
 from .cocktail import add_payload_, compress_delta_, compress_gradient_, compress_mean_, payload_checksum
 from .packed_linear import check_packed, packed_linear, row_starts
 from .packing import pack_bitmask, pack_codes, unpack_bitmask, unpack_codes
-from .pruning import nm_mask, select_smallest, sweep_block_
+from .pruning import admm_step_, nm_mask, select_smallest, sweep_block_
 from .quantization import dequantize, joint_sweep_block_, quantize, search_grid
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "NOT_FINITE",
     "Layout",
     "add_payload_",
+    "admm_step_",
     "check_layout",
     "check_packed",
     "compress_delta_",

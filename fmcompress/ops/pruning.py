@@ -1,4 +1,4 @@
-"""Selection, N:M masks and the pruning sweep."""
+"""Selection, N:M masks, the pruning sweep and a step of the ADMM search."""
 
 from torch import Tensor
 
@@ -49,3 +49,45 @@ def sweep_block_(
         raise ValueError(f"weight: expected contiguous rows, got strides {weight.stride()}. Call weight.contiguous().")
     mask = None if prune is None else prune.contiguous()
     return run("sweep_block_", weight, factor.contiguous(), mask, keep, group)  # type: ignore[no-any-return]
+
+
+def admm_step_(
+    x: Tensor,
+    dual: Tensor,
+    kept: Tensor,
+    target: Tensor,
+    penalty: float,
+    next_penalty: float,
+    *,
+    prune: int = 0,
+    keep: int = 0,
+    group: int = 0,
+    by_row: bool = False,
+) -> Tensor:
+    """One step of the ADMM search from one ridge solution to the right-hand side of the next, in place.
+
+    With V = x + dual and Z = V where the new support keeps it, else 0 (Boyd et al. 2011, section 3.1.1, scaled form):
+    dual = (V - Z) * (penalty / next_penalty), since a scaled dual shrinks where the penalty grows;
+    x = target + next_penalty * (Z - dual). Each operation is rounded on its own: all back-ends give the same bits.
+
+    x             [rows, cols] float32 or float64, contiguous: the ridge solution; becomes the next right-hand side
+    dual          [rows, cols] same dtype, contiguous: the scaled dual; changed in place
+    kept          [rows, cols] bool, contiguous: the support of the step before; becomes that of this one
+    target        [rows, cols] same dtype, any strides; not x itself
+    penalty       of this step, next_penalty of the next, both positive
+    keep, group   of every `group` neighbours of a row the `keep` largest |V| stay, as in nm_mask; prune and by_row are
+                  then not looked at
+    prune         where group is 0, so many of the smallest |V| go: of the whole matrix, or of every row if by_row; as
+                  in select_smallest the first of equals goes
+    returns       [] int64 on the same device, how many entries of kept changed; nothing here waits for a GPU
+
+    NaN counts as the largest. Where NaN or an infinity is kept, dual and x become NaN: look once, at the end.
+    Raises ValueError if shapes, dtypes, devices or numbers do not fit, or if what changes is not contiguous.
+    """
+    for name, tensor in (("x", x), ("dual", dual), ("kept", kept)):
+        if not tensor.is_contiguous():
+            raise ValueError(
+                f"{name}: expected contiguous rows, got strides {tensor.stride()}. Call {name}.contiguous()."
+            )
+    rest = (penalty, next_penalty, prune, keep, group, by_row)
+    return run("admm_step_", x, dual, kept, target.contiguous(), *rest)  # type: ignore[no-any-return]

@@ -3,12 +3,15 @@
 import contextlib
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from .. import ops
 from ..errors import CalibrationError, ConfigError
 from ..layerwise import (
+    NM,
     Clock,
     Grid,
     LayerResult,
@@ -97,28 +100,38 @@ def _search(
 ) -> Tensor:
     """The support that the iteration settles on. [rows, cols] bool"""
     scope = "row" if getattr(pattern, "scope", "") == "row" else "layer"
+    choice = _choice(pattern, *start.shape, by_row=scope == "row")
     target, penalty = start @ hessian, FIRST_PENALTY * float(hessian.diagonal().mean())
     growth = (LAST_PENALTY / FIRST_PENALTY) ** (1 / max(1, (steps - 1) // LEVEL))
-    kept, dual, changed = ~lowest_scores(start.abs(), pattern, scope), torch.zeros_like(start), True
-    right = torch.add(target, torch.where(kept, start, 0.0), alpha=penalty)
+    kept, dual = ~lowest_scores(start.abs(), pattern, scope), torch.zeros_like(start)
+    right, spare = torch.add(target, torch.where(kept, start, 0.0), alpha=penalty), torch.empty_like(start)
+    changed: Tensor | int = 1
     for step in range(steps):
         if step % LEVEL == 0:
             if not changed:
                 break
-            inverse, changed = _ridge_inverse(hessian, penalty, name), False
+            inverse, changed = _ridge_inverse(hessian, penalty, name), 0
         following = penalty * growth if step % LEVEL == LEVEL - 1 else penalty
-        value = (right @ inverse).add_(dual)
-        before, kept = kept, ~lowest_scores(value.abs(), pattern, scope)
-        changed = changed or not torch.equal(before, kept)
-        z = torch.where(kept, value, 0.0)
-        if project is not None and step >= (1 - GRID_SHARE) * steps:
-            z = project(z)
-        dual = value.sub_(z).mul_(penalty / following)
+        right, spare = torch.mm(right, inverse, out=spare), right
+        onto_grid = project is not None and step >= (1 - GRID_SHARE) * steps
+        unrounded = right + dual if onto_grid else right
+        changed = changed + ops.admm_step_(right, dual, kept, target, penalty, following, **choice)
+        if onto_grid:
+            assert project is not None
+            z = project(torch.where(kept, unrounded, 0.0))
+            torch.sub(unrounded, z, out=dual).mul_(penalty / following)
+            torch.add(target, z.sub_(dual), alpha=following, out=right)
         penalty = following
-        right = torch.add(target, z.sub_(dual), alpha=penalty)
     if not all_finite(right):
         raise CalibrationError(f"{name}: the search for the support overflows. Scale the Hessian or the weight.")
     return kept
+
+
+def _choice(pattern: Pattern, rows: int, cols: int, *, by_row: bool) -> dict[str, Any]:
+    """How admm_step_ is told which entries to keep."""
+    if isinstance(pattern, NM):
+        return {"keep": pattern.keep, "group": pattern.group}
+    return {"prune": pattern.zeros(rows, cols) // (max(1, rows) if by_row else 1), "by_row": by_row}
 
 
 def _ridge_inverse(hessian: Tensor, penalty: float, name: str) -> Tensor:

@@ -7,11 +7,12 @@ from .cocktail import add_payload_, compress_delta_, compress_gradient_, compres
 from .cocktail_payload import payload_checksum
 from .packed_linear import dense_weight, packed_linear
 from .packing import pack_bitmask, pack_codes, unpack_bitmask, unpack_codes
-from .pruning import nm_mask, select_smallest, sweep_block_
+from .pruning import admm_step_, nm_mask, select_smallest, sweep_block_
 from .quantization import dequantize, joint_sweep_block_, quantize, search_grid
 
 __all__ = [
     "add_payload_",
+    "admm_step_",
     "compress_delta_",
     "compress_gradient_",
     "compress_mean_",

@@ -1,4 +1,4 @@
-"""Selection, N:M masks and the pruning sweep in plain PyTorch."""
+"""Selection, N:M masks, the pruning sweep and a step of the ADMM search in plain PyTorch."""
 
 import torch
 from torch import Tensor
@@ -32,3 +32,30 @@ def sweep_block_(weight: Tensor, factor: Tensor, prune: Tensor | None, keep: int
         weight[:, j].masked_fill_(chosen[:, j], 0.0)
         loss += error**2
     return loss
+
+
+def admm_step_(
+    x: Tensor,
+    dual: Tensor,
+    kept: Tensor,
+    target: Tensor,
+    penalty: float,
+    next_penalty: float,
+    prune: int,
+    keep: int,
+    group: int,
+    by_row: bool,
+) -> Tensor:
+    """See fmcompress.ops.admm_step_."""
+    value = x + dual
+    scores = value.abs()
+    if group:
+        pruned = nm_mask(scores, keep, group)
+    else:
+        pruned = select_smallest(scores if by_row else scores.view(1, -1), prune).view(x.shape)
+    changed = (kept == pruned).sum()
+    kept.copy_(~pruned)
+    projected = torch.where(pruned, 0.0, value)
+    dual.copy_((value - projected) * (penalty / next_penalty))
+    x.copy_(target + (projected - dual) * next_penalty)
+    return changed

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from helpers import CPU, Silent, invoke, make_text, streamed
-from zoo import ZOO, calibration, make_images, save
+from zoo import ZOO, Kind, calibration, make_images, save
 
 from fmcompress.calibration import longest_sequence
 from fmcompress.checkpoint import Checkpoint
@@ -160,6 +160,30 @@ def test_the_prefix_of_the_base_model_may_be_there_or_not(home: Path, tmp_path: 
     renamed = {f"bert.{n}" if change == "add" else n.removeprefix("bert."): t for n, t in tensors.items()}
     save_file(renamed, model / "model.safetensors", metadata={"format": "pt"})
     assert len(run(model, tmp_path / "out", home / "text.txt", None)) == 12
+
+
+def test_a_language_model_that_also_sees(home: Path, tmp_path: Path) -> None:
+    """Its language model alone is pruned with text, and has a perplexity."""
+    from fmcompress.evaluation import evaluate
+
+    seeing = Kind(
+        "gemma3",
+        "Gemma3ForConditionalGeneration",
+        (6, 6, 7, 7),
+        {
+            "text_config": {**ZOO["gemma3"].options, "model_type": "gemma3_text"},
+            "vision_config": {**ZOO["vit"].options, "model_type": "siglip_vision_model"},
+            "mm_tokens_per_image": 4,
+        },
+    )
+    model = save(seeing, tmp_path / "model")
+    with pytest.raises(CalibrationError, match=r"--images: model\.vision_tower needs a folder of images, or leave"):
+        run(model, tmp_path / "out", home / "text.txt", None)
+    assert len(run(model, tmp_path / "out", home / "text.txt", None, exclude="vision_tower")) == 14
+    windows = {"sequence_length": 32, "device": CPU, "max_windows": 2}
+    before, after = (evaluate(folder, home / "text.txt", **windows) for folder in (model, tmp_path / "out"))
+    assert 0.5 < after.nats_per_token / before.nats_per_token < 2
+    assert before.perplexity != after.perplexity
 
 
 @pytest.mark.parametrize("named", [None, ["NoSuchModel"], ["BertTokenizer"]])

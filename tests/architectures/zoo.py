@@ -34,6 +34,9 @@ T5 = {
     "num_heads": 4,
 }
 EXPERTS = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16}
+DEEPSEEK = {"n_routed_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16, "first_k_dense_replace": 1}
+DEEPSEEK |= {"n_group": 2, "topk_group": 2, "q_lora_rank": 16, "kv_lora_rank": 16, "v_head_dim": 8}
+DEEPSEEK |= {"qk_rope_head_dim": 8, "qk_nope_head_dim": 8}
 
 
 @dataclass(frozen=True)
@@ -80,6 +83,18 @@ MIXTURES = {
             "shared_expert_intermediate_size": 16,
         },
     ),
+    "deepseek_v3": Kind(
+        "deepseek_v3",
+        "DeepseekV3ForCausalLM",
+        (8, 20),
+        {**GROUPED, **DEEPSEEK, "num_key_value_heads": 4},
+    ),
+    "jetmoe": Kind(
+        "jetmoe",
+        "JetMoeForCausalLM",
+        (17, 17),
+        {**TEXT, "num_key_value_heads": 2, "kv_channels": 8, "intermediate_size": 32, "num_local_experts": 4},
+    ),
     "gpt_oss": Kind(
         "gpt_oss", "GptOssForCausalLM", (12, 12), {**HEADED, "num_local_experts": 4, "num_experts_per_tok": 2}
     ),
@@ -101,6 +116,12 @@ OTHERS = {
     "bert": Kind("bert", "BertForMaskedLM", (6, 6), ENCODER),
     "bert, bare": Kind("bert", "BertModel", (6, 6), ENCODER),
     "roberta": Kind("roberta", "RobertaForMaskedLM", (6, 6), {**ENCODER, "pad_token_id": 1, "bos_token_id": 0}),
+    "distilbert": Kind(
+        "distilbert",
+        "DistilBertForMaskedLM",
+        (6, 6),
+        {"vocab_size": 2048, "dim": 32, "n_layers": 2, "n_heads": 4, "hidden_dim": 64, "max_position_embeddings": 64},
+    ),
     "vit": Kind("vit", "ViTForImageClassification", (6, 6), VISION, ("images",)),
     "clip": Kind(
         "clip",
