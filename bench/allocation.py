@@ -1,8 +1,8 @@
 """Layers of equal sparsity against those that `fmcompress allocate` finds at one global sparsity.
 
-Prints a Markdown table of perplexities. The search is over levels of SparseGPT, whichever method prunes in the end.
-With --spreads and --generations, such as 0.02,0.08 and 25,100, a column for each. Seconds after a + are those of
-allocating. Needs the folder of real checkpoints and texts that FMCOMPRESS_DATA names (see CONTRIBUTING.md).
+Prints a Markdown table of perplexities. With --spreads, --generations and --level-methods, such as 0.02,0.08 and 25,100
+and sparsegpt,admm, a column for each. Seconds after a + are those of allocating. Needs the folder of real checkpoints
+and texts that FMCOMPRESS_DATA names (see CONTRIBUTING.md).
 """
 
 import argparse
@@ -60,14 +60,15 @@ def main() -> None:
     parser.add_argument("--spreads", default="0.08")
     parser.add_argument("--generations", default="50")
     parser.add_argument("--offspring", type=int, default=16)
+    parser.add_argument("--level-methods", default="sparsegpt")
     options = parser.parse_args()
     columns: dict[str, tuple[float, Search | None]] = {
         f"owl {spread}": (float(spread), None) for spread in options.spreads.split(",") if spread
     }
-    for generations in options.generations.split(","):
-        if generations:
-            search = Search([], generations=int(generations), offspring=options.offspring)
-            columns[f"search, {generations} generations"] = (0, search)
+    for method in options.level_methods.split(","):
+        for generations in filter(None, options.generations.split(",")):
+            search = Search([], method, generations=int(generations), offspring=options.offspring)
+            columns[f"search among {method}, {generations} generations"] = (0, search)
     data = Path(os.environ.get("FMCOMPRESS_DATA", Path(__file__).parents[2] / "shared" / "data"))
     print(f"| checkpoint | sparsity | method | dense | equal | {' | '.join(columns)} |")
     print(f"|---|---|---|---:|{'---:|' * (len(columns) + 1)}", flush=True)

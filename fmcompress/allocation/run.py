@@ -18,9 +18,10 @@ from .search import allocate_by_search, make_levels
 
 @dataclass(frozen=True)
 class Search:
-    """The options of a search; without levels, they are made `reach` steps up and down."""
+    """The options of a search; without levels, they are made by a method of prune, `reach` steps up and down."""
 
     levels: list[Path]
+    method: str = "sparsegpt"
     step: float = 0.05
     reach: int = 3
     generations: int = 50
@@ -80,6 +81,7 @@ def _levels(
     if search.levels:
         yield search.levels
         return
+    config = config.model_copy(update={"method": search.method})
     sparsities = level_sparsities(config.sparsity or 0, search.step, search.reach)
     with tempfile.TemporaryDirectory(prefix=f"{file.name}.levels-", dir=file.parent) as folder:
         yield make_levels(

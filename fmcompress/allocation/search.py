@@ -122,7 +122,7 @@ def make_levels(
     folder: Path,
     watch: Callable[[Job], AbstractContextManager[Observer]],
 ) -> list[Path]:
-    """Prune a model to several sparsities, with SparseGPT, into folders of `folder`, which must have room for them.
+    """Prune a model to several sparsities into folders of `folder`, which must have room for them.
 
     ready  makes a run of options
     watch  gives who watches a run

@@ -9,8 +9,15 @@ from . import app
 from . import arguments as opt
 
 
+HEEDED = {  # by one method only
+    "owl": ("spread",),
+    "search": ("levels", "level_method", "step", "reach", "generations", "offspring"),
+}
+
+
 @app.command()
 def allocate(
+    context: typer.Context,
     model: opt.Model,
     allocation: Annotated[Path, typer.Argument(help="JSON file to write, for prune --allocation.")],
     sparsity: Annotated[float, typer.Option(help="Share of zeros over all layers, e.g. 0.7.")],
@@ -25,6 +32,9 @@ def allocate(
         list[Path] | None,
         typer.Option(help="search: MODEL pruned to a sparsity in equal steps; repeat it. Else made beside ALLOCATION."),
     ] = None,
+    level_method: Annotated[
+        Literal["sparsegpt", "admm", "wanda"], typer.Option(help="search: what prunes levels that are made.")
+    ] = "sparsegpt",
     step: Annotated[float, typer.Option(min=0.001, max=0.5, help="search: between levels that are made.")] = 0.05,
     reach: Annotated[int, typer.Option(min=1, max=20, help="search: steps up and down that are made.")] = 3,
     generations: Annotated[int, typer.Option(min=1, help="search: how many.")] = 50,
@@ -51,12 +61,13 @@ def allocate(
     from ..report import err, out, print_json, printable
 
     return_freed_memory()
+    _refuse_unheeded(context, method, bool(levels))
     refuse_early(allocation, force=force)
     config = resolve(
         PruneConfig, None, sparsity=sparsity, samples=samples, sequence_length=sequence_length, seed=seed,
         include=include, exclude=exclude, dtype=dtype,
     )  # fmt: skip
-    search = Search(levels or [], step, reach, generations, offspring) if method == "search" else None
+    search = Search(levels or [], level_method, step, reach, generations, offspring) if method == "search" else None
     ready = partial(prepare, model, calibration=calibration, device=pick_device(device), images=images)
     found, notes = find_allocation(ready, config, allocation, spread, search, quiet)
     write_allocation(allocation, found)
@@ -66,3 +77,16 @@ def allocate(
         print_json({"allocation": str(allocation), **found.as_dict(), "notes": notes})
     else:
         out.print(f"{allocation} ({method}): {found}", soft_wrap=True, markup=False)
+
+
+def _refuse_unheeded(context: typer.Context, method: str, levels: bool) -> None:
+    """Raise ConfigError for an option that was given and would change nothing."""
+    from ..errors import ConfigError
+
+    unheeded = {name: f"--method {other}" for other, names in HEEDED.items() for name in names if other != method}
+    if levels and method == "search":
+        unheeded |= dict.fromkeys(("level_method", "step", "reach"), "levels that are made")
+    for name, by in unheeded.items():
+        source = context.get_parameter_source(name)
+        if source is not None and source.name == "COMMANDLINE":
+            raise ConfigError(f"--{name.replace('_', '-')}: only heeded by {by}. Leave it out.")

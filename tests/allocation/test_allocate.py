@@ -78,6 +78,18 @@ def test_levels_may_be_given(home: Path, tmp_path: Path, capsys: Any) -> None:
     assert json.loads((tmp_path / "a.json").read_text())["levels"] == [0.6, 0.7, 0.8]
 
 
+def test_levels_are_made_by_the_method_that_was_named(
+    home: Path, tmp_path: Path, capsys: Any, monkeypatch: Any
+) -> None:
+    def make_levels(ready: Any, config: PruneConfig, sparsities: list[float], *_: Any) -> None:
+        raise ConfigError(f"{config.method} to {sparsities}")
+
+    monkeypatch.setattr("fmcompress.allocation.run.make_levels", make_levels)
+    outcome = allocate(capsys, home, tmp_path / "a.json", "--method", "search", "--level-method", "admm", "--reach", 1)
+    assert_refused(outcome, "admm to [0.65, 0.7, 0.75]")
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("method", ["wanda", "admm", "magnitude"])
 def test_all_methods_obey(home: Path, tmp_path: Path, method: str) -> None:
     one, two = "model.layers.0.self_attn.q_proj.weight", "model.layers.1.mlp.up_proj.weight"
@@ -145,6 +157,9 @@ def test_refused_before_any_work(home: Path, tmp_path: Path, capsys: Any, monkey
     ("args", "message"),
     [
         (("--sparsity", 1.5), "sparsity"),
+        (("--generations", 50), "--generations: only heeded by --method search"),
+        (("--method", "search", "--spread", 0.08), "--spread: only heeded by --method owl"),
+        (("--method", "search", "--levels", "x", "--step", 0.1), "--step: only heeded by levels that are made"),
         (("--sparsity", 0.97), "Give a lower --spread"),
         (("--method", "search", "--step", 0.4), "no step fits"),
         (("--method", "search", "--levels", "nowhere"), "nowhere: no such folder"),

@@ -29,7 +29,7 @@ def allocate(name: str, folder: Path, search: Search | None) -> Any:
 
 @pytest.mark.parametrize("name", ["gpt2", "gpt_oss"])
 def test_search(tmp_path: Path, name: str) -> None:
-    found, job = allocate(name, tmp_path, Search([], 0.2, 1, 2, 2))
+    found, job = allocate(name, tmp_path, Search([], "wanda", 0.2, 1, 2, 2))
     weights = {layer.tensor: layer.rows * layer.cols for block in job.layers for layer in block.values()}
     assert found.layers.keys() == weights.keys()
     zeros = [found.layers[tensor] * weights[tensor] for tensor in weights]
