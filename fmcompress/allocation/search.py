@@ -13,7 +13,7 @@ from ..block_solver import Job, Observer
 from ..config import PruneConfig
 from ..divergence import kl_, log_probabilities
 from ..errors import ConfigError
-from ..evaluation import Hidden, final_hidden, windows_at_once
+from ..evaluation import Hidden, final_hidden, perplexity, windows_at_once
 from ..pipeline import compress_checkpoint
 from .budget import exact_shares
 from .evolution import Candidate, Space, evolve
@@ -26,7 +26,8 @@ PART_TOKENS = 4096  # of the calibration text, by which the candidates of a gene
 class Divergence:
     """The mean KL(dense || candidate) in nats a token, on calibration windows [count, length].
 
-    One block is in memory at a time, and the final hidden states of two models on a part of the windows.
+    One block is in memory at a time, and the final hidden states of two models on a part of the windows. Raises
+    CheckpointError where outputs are NaN.
     """
 
     def __init__(self, job: Job, levels: Sequence[Level], layers: Sequence[str], seed: int) -> None:
@@ -50,7 +51,8 @@ class Divergence:
             dense = final_hidden(self.streamed, part)
             for number, candidate in enumerate(candidates):
                 sums[number] += self._sum(dense, final_hidden(self.streamed, part, source=self._reader(candidate)))
-        return [total / (len(windows) * (windows.shape[1] - 1)) for total in sums]
+        predicted = len(windows) * (windows.shape[1] - 1)
+        return [perplexity(total / predicted, self.streamed.checkpoint.folder)[1] for total in sums]  # raises for NaN
 
     def _reader(self, candidate: Candidate) -> MixedReader:
         chosen = {name: self.levels[level].checkpoint for name, level in zip(self.layers, candidate, strict=True)}
@@ -78,19 +80,12 @@ def allocate_by_search(
     What was found is kept only if it diverges less than equal sparsities on all of the calibration text. Raises
     ConfigError if there is nothing to exchange, CheckpointError if the model predicts no next token.
     """
-    assert job.streamed is not None
     config = job.config
     assert isinstance(config, PruneConfig)
     sparsity = config.sparsity
     assert sparsity is not None
-    layers = {layer.tensor: layer for index in job.streamed.text_blocks for layer in job.layers[index].values()}
-    names = [name for name in layers if name in levels[0].layers]
-    if len(names) < len(layers) or len(names) < len(levels[0].layers):
-        strange = min(levels[0].layers ^ layers.keys())
-        raise ConfigError(
-            f"levels: they and the chosen layers differ, {strange} first. Give the same --include and --exclude."
-        )
-    weights = {name: layers[name].rows * layers[name].cols for name in names}
+    weights = _weights_of_layers(job, levels[0])
+    names = list(weights)
     middle = min(range(len(levels)), key=lambda number: abs(levels[number].sparsity - sparsity))
     divergence, even = Divergence(job, levels, names, config.seed), (middle,) * len(names)
     found = evolve(
@@ -113,6 +108,19 @@ def allocate_by_search(
         "kl": min(before, after),
     }
     return Allocation(sparsity, "search", exact_shares(shares, weights, sparsity), told)
+
+
+def _weights_of_layers(job: Job, level: Level) -> dict[str, int]:
+    """How many each layer of the language model has, once it is known that the levels hold the same layers."""
+    assert job.streamed is not None
+    layers = [layer for index in job.streamed.text_blocks for layer in job.layers[index].values()]
+    strange = level.layers ^ {layer.tensor for layer in layers}
+    if strange:
+        raise ConfigError(
+            f"levels: they and the chosen layers of the language model differ, {min(strange)} first. "
+            "Give the same --include and --exclude."
+        )
+    return {layer.tensor: layer.rows * layer.cols for layer in layers}
 
 
 def make_levels(

@@ -8,7 +8,6 @@ import typer
 from . import app
 from . import arguments as opt
 
-
 HEEDED = {  # by one method only
     "owl": ("spread",),
     "search": ("levels", "level_method", "step", "reach", "generations", "offspring"),

@@ -93,7 +93,9 @@ def test_folders_that_will_not_do(home: Path, tmp_path: Path) -> None:
 
 
 def test_levels_of_other_layers_than_chosen(home: Path) -> None:
-    with pytest.raises(ConfigError, match=r"the chosen layers differ, model.layers.0.mlp.down_proj.weight first"):
+    with pytest.raises(
+        ConfigError, match=r"the chosen layers of the language model differ, model.layers.0.mlp.down_proj.weight first"
+    ):
         allocate_by_search(job_of(home, exclude="mlp"), levels_of(home), generations=1, offspring=1)
 
 
@@ -150,3 +152,10 @@ def test_equal_sparsities_are_kept_where_nothing_is_better(home: Path, monkeypat
     found = allocate_by_search(job_of(home), levels_of(home), generations=2, offspring=2)
     assert set(found.layers.values()) <= {share for share in found.layers.values() if abs(share - 0.6) < 1e-3}
     assert found.found["kl"] == found.found["kl_even"] == 0.1
+
+
+def test_outputs_of_nan_are_refused(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    job, names = job_of(home), layers_of(job_of(home))
+    monkeypatch.setattr(MixedReader, "read", lambda self, name: self.model.read(name) * torch.nan)
+    with pytest.raises(CheckpointError, match="its outputs hold NaN"):
+        Divergence(job, levels_of(home), names, 0).on_all([(1,) * len(names)])
