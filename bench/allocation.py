@@ -59,8 +59,8 @@ def main() -> None:
     parser.add_argument("--checkpoints", default="babyllama105,wikitext-llama")
     parser.add_argument("--spreads", default="0.08")
     parser.add_argument("--generations", default="50")
-    parser.add_argument("--offspring", type=int, default=16)
-    parser.add_argument("--level-methods", default="sparsegpt")
+    parser.add_argument("--offspring", type=int, default=8)
+    parser.add_argument("--level-methods", default="sparsegpt,admm")
     options = parser.parse_args()
     columns: dict[str, tuple[float, Search | None]] = {
         f"owl {spread}": (float(spread), None) for spread in options.spreads.split(",") if spread

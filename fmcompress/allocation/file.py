@@ -36,9 +36,8 @@ class Allocation:
         told = f"{100 * self.sparsity:g} % in all, {100 * min(shares):.2f} to {100 * max(shares):.2f} % of a layer"
         if "kl" not in self.found:
             return told
-        return (
-            f"{told} · KL to the dense model {self.found['kl_even']:.4f} with equal shares, {self.found['kl']:.4f} so"
-        )
+        gain = f"KL to the dense model {self.found['kl_even']:.4f} with equal shares, {self.found['kl']:.4f} so"
+        return f"{told} · {gain}, for prune --method {' or '.join(self.found['level_methods'])}"
 
 
 def write_allocation(path: Path, allocation: Allocation) -> None:

@@ -22,10 +22,12 @@ SAME = 1e-6  # sparsities as people write them, with floating-point steps betwee
 class Level:
     """A checkpoint that was pruned to one sparsity everywhere.
 
+    method  that pruned it
     layers  names of its pruned tensors
     """
 
     sparsity: float
+    method: str
     checkpoint: Checkpoint
     layers: frozenset[str]
 
@@ -71,7 +73,7 @@ def _open(folder: Path, digest: str) -> Level:
     try:
         facts: Any = json.loads((folder / FACTS).read_text())
         config, made_from = facts["config"], facts["fingerprint"]["model"]
-        sparsity, uneven = config["sparsity"], config["pattern"] or config["allocation"]
+        sparsity, uneven, method = config["sparsity"], config["pattern"] or config["allocation"], str(config["method"])
         layers = frozenset(str(record["tensor"]) for record in facts["layers"])
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         raise CheckpointError(f"{folder}: expected a {FACTS} as fmcompress prune writes it. Prune it again.") from None
@@ -79,7 +81,7 @@ def _open(folder: Path, digest: str) -> Level:
         raise ConfigError(f"{folder}: expected one --sparsity for all layers, got another pattern. Prune it again.")
     if made_from != digest:
         raise CheckpointError(f"{folder}: was pruned from another model. Prune this one.")
-    return Level(float(sparsity), checkpoint, layers)
+    return Level(float(sparsity), method, checkpoint, layers)
 
 
 class MixedReader:

@@ -25,7 +25,7 @@ class Search:
     step: float = 0.05
     reach: int = 3
     generations: int = 50
-    offspring: int = 16
+    offspring: int = 8
 
 
 def refuse_early(file: Path, *, force: bool) -> None:

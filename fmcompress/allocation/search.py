@@ -102,6 +102,7 @@ def allocate_by_search(
     shares = {name: levels[level].sparsity for name, level in zip(names, best, strict=True)}
     told: dict[str, Any] = {
         "levels": [level.sparsity for level in levels],
+        "level_methods": sorted({level.method for level in levels}),
         "generations": generations,
         "offspring": offspring,
         "kl_even": before,

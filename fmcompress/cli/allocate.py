@@ -32,12 +32,13 @@ def allocate(
         typer.Option(help="search: MODEL pruned to a sparsity in equal steps; repeat it. Else made beside ALLOCATION."),
     ] = None,
     level_method: Annotated[
-        Literal["sparsegpt", "admm", "wanda"], typer.Option(help="search: what prunes levels that are made.")
+        Literal["sparsegpt", "admm", "wanda"],
+        typer.Option(help="search: what prunes levels that are made; the method of prune later on."),
     ] = "sparsegpt",
     step: Annotated[float, typer.Option(min=0.001, max=0.5, help="search: between levels that are made.")] = 0.05,
     reach: Annotated[int, typer.Option(min=1, max=20, help="search: steps up and down that are made.")] = 3,
     generations: Annotated[int, typer.Option(min=1, help="search: how many.")] = 50,
-    offspring: Annotated[int, typer.Option(min=1, help="search: candidates a generation.")] = 16,
+    offspring: Annotated[int, typer.Option(min=1, help="search: candidates a generation.")] = 8,
     samples: opt.Samples = None,
     sequence_length: opt.SequenceLength = None,
     seed: opt.Seed = None,

@@ -75,6 +75,7 @@ def test_levels_may_be_given(home: Path, tmp_path: Path, capsys: Any) -> None:
     outcome = allocate(capsys, home, tmp_path / "a.json", "--method", "search", *levels, "--generations", 2)
     assert outcome.code == 0, outcome.stderr
     assert "KL to the dense model" in outcome.stdout
+    assert outcome.stdout.endswith("so, for prune --method magnitude\n")
     assert json.loads((tmp_path / "a.json").read_text())["levels"] == [0.6, 0.7, 0.8]
 
 
