@@ -4,8 +4,6 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from ..errors import ConfigError
-
 MOST_MOVES = 3  # that tell a child from its parent; few are likelier than many
 
 Candidate = tuple[int, ...]  # the level of each layer, by number
@@ -21,11 +19,6 @@ class Space:
 
     weights: Sequence[int]
     levels: int
-
-    def check(self) -> None:
-        """Raise ConfigError if nothing can be exchanged."""
-        if len(set(self.weights)) == len(self.weights):
-            raise ConfigError("search: no two layers have equally many weights, so none can be exchanged. Use owl.")
 
     def mutated(self, parent: Candidate, chance: random.Random) -> Candidate:
         """The parent with a few steps exchanged; the parent itself where no step is possible."""
@@ -60,10 +53,7 @@ def evolve(
 
     fitness   of candidates that are measured alike, the parent first; lower is better. Called once a generation
     progress  called with the number of finished generations and the fitness of the best
-
-    Raises ConfigError if no two layers can exchange anything.
     """
-    space.check()
     chance, parent = random.Random(seed), start
     for generation in range(1, generations + 1):
         children = [space.mutated(parent, chance) for _ in range(offspring)]

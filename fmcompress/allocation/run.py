@@ -13,7 +13,7 @@ from ..report import RunProgress, Steps, err
 from .file import Allocation
 from .levels import level_sparsities, open_levels
 from .owl import allocate_by_outliers
-from .search import allocate_by_search, make_levels
+from .search import allocate_by_search, make_levels, searched_layers
 
 
 @dataclass(frozen=True)
@@ -76,8 +76,7 @@ def _levels(
     job: Job, ready: Callable[[PruneConfig], Job], config: PruneConfig, file: Path, search: Search, quiet: bool
 ) -> Iterator[list[Path]]:
     """The folders that were given, or some that are there until the end of the context."""
-    assert job.streamed is not None
-    _ = job.streamed.text_blocks  # refuse what predicts no next token before it is pruned
+    searched_layers(job)  # refuse what cannot be searched before it is pruned
     if search.levels:
         yield search.levels
         return

@@ -84,8 +84,13 @@ def allocate_by_search(
     assert isinstance(config, PruneConfig)
     sparsity = config.sparsity
     assert sparsity is not None
-    weights = _weights_of_layers(job, levels[0])
-    names = list(weights)
+    weights = searched_layers(job)
+    names, strange = list(weights), levels[0].layers ^ weights.keys()
+    if strange:
+        raise ConfigError(
+            f"levels: they and the chosen layers of the language model differ, {min(strange)} first. "
+            "Give the same --include and --exclude."
+        )
     middle = min(range(len(levels)), key=lambda number: abs(levels[number].sparsity - sparsity))
     divergence, even = Divergence(job, levels, names, config.seed), (middle,) * len(names)
     found = evolve(
@@ -111,17 +116,20 @@ def allocate_by_search(
     return Allocation(sparsity, "search", exact_shares(shares, weights, sparsity), told)
 
 
-def _weights_of_layers(job: Job, level: Level) -> dict[str, int]:
-    """How many each layer of the language model has, once it is known that the levels hold the same layers."""
+def searched_layers(job: Job) -> dict[str, int]:
+    """The chosen layers of a language model, and how many weights each has.
+
+    Raises CheckpointError if the model predicts no next token, ConfigError if no two layers can exchange anything.
+    """
     assert job.streamed is not None
     layers = [layer for index in job.streamed.text_blocks for layer in job.layers[index].values()]
-    strange = level.layers ^ {layer.tensor for layer in layers}
-    if strange:
+    weights = {layer.tensor: layer.rows * layer.cols for layer in layers}
+    if len(set(weights.values())) == len(weights):
         raise ConfigError(
-            f"levels: they and the chosen layers of the language model differ, {min(strange)} first. "
-            "Give the same --include and --exclude."
+            "search: no two layers have equally many weights, so none can be exchanged. Loosen --include and "
+            "--exclude, or use --method owl."
         )
-    return {layer.tensor: layer.rows * layer.cols for layer in layers}
+    return weights
 
 
 def make_levels(

@@ -163,6 +163,7 @@ def test_refused_before_any_work(home: Path, tmp_path: Path, capsys: Any, monkey
         (("--method", "search", "--levels", "x", "--step", 0.1), "--step: only heeded by levels that are made"),
         (("--sparsity", 0.97), "Give a lower --spread"),
         (("--method", "search", "--step", 0.4), "no step fits"),
+        (("--method", "search", "--include", "0.mlp.up"), "no two layers have equally many weights"),
         (("--method", "search", "--levels", "nowhere"), "nowhere: no such folder"),
         (("--include", "q_proj", "--exclude", "q_proj"), "no linear layers matched"),
     ],
