@@ -142,6 +142,8 @@ def test_methods_by_name(tmp_path: Path) -> None:
             ({"method": "sparsegpt", "sparsity": 0.5, "bits": 4}, "sparsegpt 50 % + 4 bits"),
             ({"method": "wanda", "pattern": "2:4", "refit": True}, "wanda 2:4 + refit"),
             ({"method": "gptq", "bits": 3}, "gptq 3 bits"),
+            ({"method": "admm", "sparsity": 0.5, "reconstruct": 100}, "admm 50 % + reconstruct 100"),
+            ({"method": "sparsegpt", "masks": "a/folder"}, "given masks"),
             ({}, ""),
         ]
     ):
