@@ -35,6 +35,9 @@ def methods(case: Case) -> dict[str, RunConfig]:
     found["50 % + 4-bit, joint"] = PruneConfig(sparsity=0.5, bits=4, **data)
     found["50 % + 4-bit, joint, true-sequential"] = PruneConfig(sparsity=0.5, bits=4, true_sequential=True, **data)
     found["2:4 + 4-bit, joint"] = PruneConfig(pattern="2:4", bits=4, **data)
+    found["50 % + 4-bit, ADMM"] = PruneConfig(sparsity=0.5, bits=4, method="admm", **data)
+    found["2:4 + 4-bit, ADMM"] = PruneConfig(pattern="2:4", bits=4, method="admm", **data)
+    found["50 % + 4-bit, SparseGPT, refit"] = PruneConfig(sparsity=0.5, bits=4, refit=True, **data)
     found["50 % magnitude + 4-bit rounded"] = PruneConfig(sparsity=0.5, bits=4, method="magnitude", format="packed")
     return found
 
@@ -53,7 +56,7 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", type=Path, help="also write the results to this file")
-    parser.add_argument("--only", default="", help="only methods whose name holds this text")
+    parser.add_argument("--only", default="", help="only methods whose name holds one of these texts, between |")
     options = parser.parse_args()
     data = Path(os.environ.get("FMCOMPRESS_DATA", Path(__file__).parents[2] / "shared" / "data"))
     table, found = Table("checkpoint", "method", "perplexity", "to dense", "zeros", "bits a weight"), []
@@ -63,7 +66,7 @@ def main() -> None:
             dense = evaluate(case.model, case.text, LENGTH, CPU, max_windows=case.windows).perplexity
             table.add_row(case.model.name, "dense", f"{dense:.3f}", "", "", "")
             for name, config in methods(case).items():
-                if options.only not in name:
+                if not any(text in name for text in options.only.split("|")):
                     continue
                 score = compress_and_score(case, config, scratch)
                 found.append({"checkpoint": case.model.name, "method": name, "dense": dense, **score})

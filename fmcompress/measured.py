@@ -42,6 +42,8 @@ class Recorder:
 
     def training(self, block: int, done: int, steps: int) -> None:
         """See block_solver.Observer."""
+        if done == steps:
+            self._write({"block": block, "trained": True})
         self.observer.training(block, done, steps)
 
     def block(self, block: int) -> None:

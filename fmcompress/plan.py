@@ -15,7 +15,7 @@ from .config import PruneConfig, RunConfig
 from .layers import Chosen, Layer, needed_stacks
 from .layerwise import FACTOR_COLS
 from .memory import resident_bytes
-from .pruning import ADMM_STEPS, LEVEL, REFIT_STEPS
+from .pruning import ADMM_STEPS, FINAL_STEPS, LEVEL, REFIT_STEPS
 from .ranks import assign
 
 START_SECONDS = 5  # Python and its libraries, the tokenizer and the model's definition
@@ -155,7 +155,7 @@ def solve_flops(rows: int, cols: int, config: RunConfig) -> int:
     product = 2 * rows * cols * cols
     if _is(config, "admm"):
         steps = config.admm_steps if isinstance(config, PruneConfig) else ADMM_STEPS
-        return (steps + REFIT_STEPS) * product + -(-steps // LEVEL) * cols**3  # and an inversion for each penalty
+        return (steps + FINAL_STEPS) * product + -(-steps // LEVEL) * cols**3  # and an inversion for each penalty
     swept = product // 2 + cols**3 // 3 if not _is(config, "wanda", "magnitude") else rows * cols
     return swept + (REFIT_STEPS * product if getattr(config, "refit", False) else 0)
 

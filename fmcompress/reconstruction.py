@@ -89,7 +89,9 @@ def train_kept(
             with torch.enable_grad():
                 output = streamed.run_block(index, run, batches[number])
                 error, energy = _squares(output, wanted[number], batches[number].real)
-                (error / energy.clamp(min=torch.finfo(torch.float32).tiny)).backward()
+                # a token's share each: of all of them together gradients would be too small for float16, and for Adam
+                loss = error / energy.clamp(min=torch.finfo(torch.float32).tiny) * (output.numel() / output.shape[-1])
+                loss.backward()
         _average_gradients(list(weights.values()), ranks)
         optimizer.step()
         progress(step + 1)

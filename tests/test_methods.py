@@ -73,6 +73,7 @@ def test_with_bits_the_kept_weights_are_rounded_after_the_refit(tmp_path: Path, 
 
 def test_masks_of_another_run_are_taken_over_and_fitted(tmp_path: Path) -> None:
     model, text = make_checkpoint(tmp_path / "model", hidden=64), make_text(tmp_path / "text.txt")
+    (model / "README.md").write_text("# A model\n")
     data = {"samples": 8, "sequence_length": 64}
     before = run(model, tmp_path / "wanda", text, method="wanda", sparsity=0.6, format="packed", **data)
     config = PruneConfig(masks=str(tmp_path / "wanda"), **data)
@@ -85,6 +86,9 @@ def test_masks_of_another_run_are_taken_over_and_fitted(tmp_path: Path) -> None:
         assert record["zeros"] == twin["zeros"]
     assert sum(record["loss"] for record in after["layers"]) < sum(record["loss"] for record in before["layers"])
     assert torch.equal(fitted.read("lm_head.weight"), original.read("lm_head.weight"))
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "(masks of another checkpoint)" in card
+    assert str(tmp_path) not in card
     other = make_checkpoint(tmp_path / "other", hidden=32)
     with pytest.raises(ConfigError, match=r"masks: .*other holds a \[32, 32\] model.layers.0.self_attn.q_proj.weight"):
         prepare(model, PruneConfig(masks=str(other), **data), text, CPU)

@@ -12,6 +12,7 @@ import pytest
 from helpers import folder_bytes, invoke, make_checkpoint, make_text, run_prune
 from report_cases import HOSTILE, KINDS, Page, comparison, record, records, write_run
 
+from fmcompress.checkpoint.layout import MEASURED
 from fmcompress.divergence import Comparison
 from fmcompress.page import page_of, read_run
 from fmcompress.page.tables import method_of, warnings
@@ -36,6 +37,20 @@ def test_all_figures_and_numbers(tmp_path: Path) -> None:
     for fact in ("50.00 %", "16.00", "600.0 MiB", "a note", "512 calibration tokens", "AVX2 kernels", *KINDS):
         assert fact in seen.text
     assert seen.count("tr") == 1 + 12 + 1 + 2
+
+
+def test_reconstruction_has_a_plot_and_a_phase(tmp_path: Path) -> None:
+    layers = [{**layer, "block_error": 0.01, "block_error_before": 0.03} for layer in records(3)]
+    folder = write_run(tmp_path / "out", layers)
+    *events, end = (folder / MEASURED).read_text().splitlines()
+    trained = json.dumps({"at_s": json.loads(end)["at_s"] - 0.25, "block": 0, "trained": True})
+    (folder / MEASURED).write_text("\n".join([*events, trained, end]) + "\n")
+    seen = page(folder)
+    assert "Error per block" in seen.text
+    assert "block 2, reconstructed: 0.01" in seen.text
+    assert "model.layers.2.mlp.down_proj.weight: reconstruct 1.750 s" in seen.text
+    assert "model.layers.2.mlp.down_proj.weight: write 0.250 s" in seen.text
+    assert "Error per block" not in page(write_run(tmp_path / "plain", records(3))).text
 
 
 def test_nothing_comes_from_elsewhere(tmp_path: Path) -> None:
@@ -127,6 +142,8 @@ def test_methods_by_name(tmp_path: Path) -> None:
             ({"method": "sparsegpt", "sparsity": 0.5, "bits": 4}, "sparsegpt 50 % + 4 bits"),
             ({"method": "wanda", "pattern": "2:4", "refit": True}, "wanda 2:4 + refit"),
             ({"method": "gptq", "bits": 3}, "gptq 3 bits"),
+            ({"method": "admm", "sparsity": 0.5, "reconstruct": 100}, "admm 50 % + reconstruct 100"),
+            ({"method": "sparsegpt", "masks": "a/folder"}, "given masks"),
             ({}, ""),
         ]
     ):

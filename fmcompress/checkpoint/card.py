@@ -14,6 +14,7 @@ STORED = {  # by format: what whoever reads the card must know to load it
     ),
     "compressed-tensors": "They are stored quantized, in the format of compressed-tensors.",
 }
+TOLD = ("method", "masks", "refit", "swap", "reconstruct", "sparsity", "pattern", "bits", "group_size")
 ASYMMETRIC = " transformers needs `quantization_config=CompressedTensorsConfig(dequantize=True)` to load them."
 DENSE_AGAIN = "They are dense again: `fmcompress unpack` wrote these files."
 
@@ -27,9 +28,9 @@ def append_to_card(source: Path, card: Path, facts: dict[str, Any]) -> None:
     if not text:
         return
     config = facts["config"]
-    done = {
-        key: config[key] for key in ("method", "refit", "sparsity", "pattern", "bits", "group_size") if config.get(key)
-    }
+    done = {key: config[key] for key in TOLD if config.get(key)}
+    if "masks" in done:  # no method has looked for them, and a folder's name tells a reader nothing
+        done = {"masks": "of another checkpoint", **{key: done[key] for key in done if key not in ("method", "masks")}}
     listed = ", ".join(f"{key} {value}" for key, value in done.items() if key != "group_size" or config["bits"])
     again = HEADLINE in text and "\n#" not in text.rpartition(HEADLINE)[2]  # else it would stand under another headline
     lines = [f"The weights here were changed by fmcompress {facts['fmcompress']} ({listed})."]

@@ -11,7 +11,7 @@ from ..divergence import Comparison
 from ..report import human_bytes
 from .chart import short
 from .markup import Markup, joined, tag
-from .plots import error_plot, memory_plot, quality_plots, sparsity_plot, time_plot
+from .plots import block_plots, error_plot, memory_plot, quality_plots, sparsity_plot, time_plot
 from .run import Run
 from .tables import comparison_table, errors_of, layer_table, method_of, runs_table, warnings
 
@@ -66,7 +66,7 @@ def _content(runs: Sequence[Run], comparison: Comparison | None) -> list[Markup]
 
 def _section(run: Run, more_plots: Sequence[Markup] = (), more_tables: Sequence[Markup] = ()) -> list[Markup]:
     """All about one run, and what else the page has where it is the only one."""
-    plots = [error_plot(run), sparsity_plot(run), time_plot(run), memory_plot(run), *more_plots]
+    plots = [error_plot(run), *block_plots(run), sparsity_plot(run), time_plot(run), memory_plot(run), *more_plots]
     found = {"warnings": ("Look at", warnings(run)), "notes": ("Notes", run.facts.notes)}
     return [
         tag("p", _subtitle(run), class_="what"),

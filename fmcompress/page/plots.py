@@ -8,7 +8,7 @@ from ..divergence import Comparison, Quality
 from ..report import human_bytes
 from .chart import BOTTOM, HEIGHT, RIGHT, WIDTH, Axis, Chart, legend, short, span
 from .markup import Markup, tag
-from .run import WAITED, WROTE, Layer, Run
+from .run import TRAINED, WAITED, WROTE, Layer, Run
 
 MOST_KINDS = 12  # of layers with a line each; the others share one
 MOST_BARS = 400  # of single layers; beyond it a bar is a block
@@ -35,6 +35,26 @@ def error_plot(run: Run) -> Markup:
         "Squared error of a layer's outputs over their energy, on the calibration text: 0.01 is 1 %, 1 is all of it."
     )
     return figure(title, chart.render(title), reading, names)
+
+
+def block_plots(run: Run) -> list[Markup]:
+    """Error of the blocks before and after their reconstruction; nothing where none was asked for."""
+    found = {layer.block: layer for layer in run.facts.layers if _drawable(layer.block_error)}
+    if not found:
+        return []
+    before = {number: layer.block_error_before or 0.0 for number, layer in found.items()}
+    after = {number: layer.block_error or 0.0 for number, layer in found.items()}
+    y = Axis(*span([*before.values(), *after.values()], log=True), "relative output error (log)", log=True)
+    chart = Chart(_block_axis(run.facts.layers), y)
+    names = ["solved", "reconstructed"]
+    for kind, (name, errors) in enumerate(zip(names, (before, after), strict=True)):
+        chart.series([(block, value, f"block {block}, {name}: {value:.4g}") for block, value in errors.items()], kind)
+    reading = (
+        "Squared difference of a block's outputs to the dense model's there, over the energy of those. It holds what "
+        "the blocks before have left wrong, too."
+    )
+    title = "Error per block"
+    return [figure(title, chart.render(title), reading, names)]
 
 
 def sparsity_plot(run: Run) -> Markup:
@@ -87,7 +107,7 @@ def time_plot(run: Run) -> Markup:
     if len(bars) > MOST_BARS:
         title, bars = "Time per block", _summed({layer.tensor: layer.block for layer in run.facts.layers}, bars)
     seen = {phase for _, phases in bars for phase in phases}
-    phases = [WAITED, *sorted(seen - {WAITED, WROTE}), WROTE]
+    phases = [WAITED, *sorted(seen - {WAITED, TRAINED, WROTE}), *({TRAINED} & seen), WROTE]
     highest = max((sum(seconds.values()) for _, seconds in bars), default=0.0)
     y = Axis(0, 1.06 * highest or 1.0, "seconds")
     chart = Chart(Axis(0, max(1, len(bars)), f"{title.split()[-1]}s, in the order of solving", whole=True), y)
@@ -101,7 +121,7 @@ def time_plot(run: Run) -> Markup:
                 floor += length
     reading = (
         f"{WAITED}: reading weights and running the text through the block, at the layer that waited for it; "
-        f"{WROTE}: at the last layer of a block. The other phases are the solver's own."
+        f"{WROTE}, and {TRAINED} where blocks are: at the last layer of a block. The other phases are the solver's own."
     )
     return figure(title, chart.render(title), reading, phases)
 

@@ -21,7 +21,7 @@ from ..journal import FILE
 Count = Annotated[int, Field(ge=0, le=1 << 60)]
 Number = Annotated[float, Field(ge=0, le=1e18, allow_inf_nan=False)]
 Measure = Annotated[float, Field(allow_inf_nan=True)]  # what a solver may have failed to tell
-WAITED, WROTE = "calibrate", "write"  # phases that are what lies between two events
+WAITED, TRAINED, WROTE = "calibrate", "reconstruct", "write"  # phases that are what lies between two events
 
 
 class Layer(BaseModel):
@@ -40,6 +40,8 @@ class Layer(BaseModel):
     damping: Number = 0.0
     dead_columns: Count = 0
     tokens: Count = 0
+    block_error: Measure | None = None
+    block_error_before: Measure | None = None
 
     @cached_property
     def block(self) -> int:
@@ -83,6 +85,7 @@ class Event(BaseModel):
     block: Count | None = None
     layer: str | None = None
     finished: bool = False
+    trained: bool = False
     seconds: dict[str, Number] = {}
     run: dict[str, str | int | float | None] | None = None
     resident_bytes: Count = 0
@@ -131,7 +134,8 @@ class Run:
     def layer_seconds(self) -> dict[str, dict[str, float]]:
         """Tensor -> phase -> seconds, the last time that it was solved. What passed before a layer but for its own
         phases is its `calibrate`: reading, and running the text through the block; what passed between the last layer
-        of a block and the block's end is that layer's `write`.
+        of a block and the block's end is that layer's `write`, and where the block was trained, `reconstruct` until
+        then.
         """
         found: dict[str, dict[str, float]] = {}
         for events in self.sessions:
@@ -141,6 +145,8 @@ class Run:
                 if event.layer is not None:
                     last = event.layer
                     found[last] = {WAITED: max(0.0, passed - sum(event.seconds.values())), **event.seconds}
+                elif event.trained and last is not None:
+                    found[last][TRAINED] = passed
                 elif event.finished and event.block is not None and last is not None:
                     found[last][WROTE] = passed
                     last = None

@@ -172,6 +172,7 @@ def method_of(run: Run) -> str:
     percent = f"{100 * share:g} %" if isinstance(share, int | float) else None
     target = config.get("pattern") or percent
     bits = f"{config['bits']} bits" if config.get("bits") else None
-    refit = "refit" if config.get("refit") else None
-    what = " + ".join(str(part) for part in (target, bits, refit) if part)
-    return f"{config.get('method') or ''} {what}".strip()
+    steps = config.get("reconstruct")
+    after = [name for name in ("refit", "swap") if config.get(name)] + ([f"reconstruct {steps}"] if steps else [])
+    what = " + ".join(str(part) for part in (target, bits, *after) if part)
+    return f"{'given masks' if config.get('masks') else config.get('method') or ''} {what}".strip()

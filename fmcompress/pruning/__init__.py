@@ -1,7 +1,7 @@
 """Pruning methods: functions from a weight and its Hessian to a LayerResult."""
 
 from ..layerwise import NM, LayerResult, Pattern, Unstructured, parse_pattern
-from .admm import ADMM_STEPS, LEVEL, admm
+from .admm import ADMM_STEPS, FINAL_STEPS, LEVEL, admm
 from .magnitude import magnitude
 from .refit import REFIT_STEPS, refit
 from .sparsegpt import sparsegpt
@@ -10,6 +10,7 @@ from .wanda import wanda
 
 __all__ = [
     "ADMM_STEPS",
+    "FINAL_STEPS",
     "LEVEL",
     "NM",
     "REFIT_STEPS",

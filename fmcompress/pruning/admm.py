@@ -19,13 +19,15 @@ from ..layerwise import (
     all_finite,
     check_grid,
     check_layer,
+    count_zeros,
     lowest_scores,
     quantize,
     round_kept,
 )
-from .refit import REFIT_STEPS, refit
+from .refit import refit
 
 ADMM_STEPS = 48
+FINAL_STEPS = 6  # of the refit, which begins where the search has ended
 FIRST_PENALTY, LAST_PENALTY = 0.1, 1.0  # of the mean diagonal
 LEVEL = 4  # steps between rises of the penalty, each of which costs a factorisation
 GRID_SHARE = 0.25  # of the steps, the last ones, that also project onto a grid: more of them harm
@@ -40,7 +42,7 @@ def admm(
     grid: Grid | None = None,
     steps: int = ADMM_STEPS,
     damping: float = 0.001,
-    refit_steps: int = REFIT_STEPS,
+    refit_steps: int = FINAL_STEPS,
     name: str = "layer",
 ) -> LayerResult:
     """Prune one linear layer by looking for the support and the weights together.
@@ -53,7 +55,7 @@ def admm(
     steps        at most, of one product [rows, cols] x [cols, cols] each, and an inversion of the Hessian every
                  fourth; the search ends earlier when the support has settled
     damping      share of the mean Hessian diagonal added to the diagonal
-    refit_steps  of the refit of what is kept, see refit()
+    refit_steps  of the refit of what is kept, see refit(); it begins near its end, with the weights of the search
     returns      LayerResult; solved in float32, or in float64 where weight and hessian are float64
 
     With columns scaled to a unit Hessian diagonal, minimise tr((X - A) H (X - A)^T) with X = Z and Z of the pattern:
@@ -67,6 +69,8 @@ def admm(
         check_grid(grid)
     if steps < 1 or damping < 0:
         raise ConfigError(f"admm: expected at least 1 step and damping of 0, got {steps} and {damping}.")
+    if grid is None and pattern.zeros(*weight.shape) == 0:
+        return LayerResult(weight + 0.0, 0.0, 0.0, count_zeros(weight))
     clock = Clock()
     dtype = torch.float64 if weight.dtype == hessian.dtype == torch.float64 else torch.float32
     exact = hessian.to(dtype)
@@ -78,9 +82,11 @@ def admm(
     start = torch.where(live, weight.to(dtype) * columns, 0.0)  # a dead column is pruned first
     project = None if grid is None else _Projection(grid, columns, weight.dtype)
     with _coarse_products(weight.device):
-        support = _search(start, unit, pattern, steps, project, name)
+        kept, found = _search(start, unit, pattern, steps, project, name)
+    found = found.div_(columns).to(weight.dtype)
+    found = torch.where(kept & (found == 0), weight, found)  # which the refit would take for pruned
     clock.lap("search")
-    fitted = refit(weight, torch.where(support, weight, 0.0), hessian, steps=refit_steps, damping=damping, name=name)
+    fitted = refit(weight, found, hessian, steps=refit_steps, damping=damping, name=name)
     fitted = replace(fitted, seconds={**clock.laps, **fitted.seconds})
     return fitted if grid is None else round_kept(weight, fitted, hessian, grid, name=name)
 
@@ -97,8 +103,8 @@ class _Projection:
 
 def _search(
     start: Tensor, hessian: Tensor, pattern: Pattern, steps: int, project: _Projection | None, name: str
-) -> Tensor:
-    """The support that the iteration settles on. [rows, cols] bool"""
+) -> tuple[Tensor, Tensor]:
+    """The support that the iteration settles on, [rows, cols] bool, and about the best weights on it."""
     scope = "row" if getattr(pattern, "scope", "") == "row" else "layer"
     choice = _choice(pattern, *start.shape, by_row=scope == "row")
     target, penalty = start @ hessian, FIRST_PENALTY * float(hessian.diagonal().mean())
@@ -124,7 +130,7 @@ def _search(
         penalty = following
     if not all_finite(right):
         raise CalibrationError(f"{name}: the search for the support overflows. Scale the Hessian or the weight.")
-    return kept
+    return kept, right.sub_(target).div_(penalty).mul_(kept)
 
 
 def _choice(pattern: Pattern, rows: int, cols: int, *, by_row: bool) -> dict[str, Any]:
