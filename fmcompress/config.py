@@ -144,8 +144,15 @@ class PruneConfig(RunConfig):
     @model_validator(mode="before")
     @classmethod
     def _of_quality(cls, values: Any) -> Any:
-        named = QUALITY.get(values.get("quality"), {}) if isinstance(values, dict) else {}
-        return {**named, **values} if named else values
+        if not isinstance(values, dict):
+            return values
+        named = _named(values.get("quality"))
+        if values.get("masks") is not None:
+            named.pop("method", None)  # no method looks for them
+        filled = {**named, **values}
+        if "admm_steps" in named and filled.get("method") != "admm" and "admm_steps" not in values:
+            del filled["admm_steps"]
+        return filled
 
     @model_validator(mode="after")
     def _one_target(self) -> "PruneConfig":
@@ -166,7 +173,10 @@ class PruneConfig(RunConfig):
         if self.masks is not None and (self._differs("method") or self.swap):
             raise ValueError("masks: they are given, so no method looks for them. Leave out --method and --swap")
         if self.bits is not None and self.reconstruct:
-            raise ValueError("bits: reconstruct only prunes. Quantize what it writes: fmcompress quantize --keep-zeros")
+            raise ValueError(
+                "bits: reconstruct, as in --quality best, only prunes. Quantize what it writes: fmcompress quantize "
+                "--keep-zeros. Or add --reconstruct 0"
+            )
         if self.method == "sparsegpt" and self.masks is None:
             grid = None if self.refit or self.swap else self.grid()
             check_options(self.target(), grid, block_size=self.block_size, activation_order=self.activation_order)
@@ -180,8 +190,10 @@ class PruneConfig(RunConfig):
 
     def without_effect(self) -> list[str]:
         """See RunConfig."""
-        scope = self.pattern is not None and self._differs("mask_scope")
-        notes = ["without effect, since groups are chosen one by one: --mask-scope"] if scope else []
+        notes = []
+        if self.sparsity is None:
+            why = "masks are given" if self.pattern is None else "groups are chosen one by one"
+            notes = self._unused(("mask_scope",), why)
         sweeps = self.method == "sparsegpt" and self.masks is None
         if not sweeps and self.needs_data:
             swept = ("block_size",) if self.bits else ("damping", "block_size", "activation_order")
@@ -199,6 +211,11 @@ class PruneConfig(RunConfig):
         rows_compete = self.method == "wanda" and self.mask_scope == "block"
         share = (self.allocation or {}).get(tensor or "", self.sparsity)
         return Unstructured(share, "row" if rows_compete else self.mask_scope)
+
+
+def _named(quality: Any) -> dict[str, Any]:
+    """The options that a quality stands for; none for what is no name of one."""
+    return dict(QUALITY.get(quality, {})) if isinstance(quality, str) else {}
 
 
 class QuantizeConfig(RunConfig):
@@ -228,9 +245,10 @@ def resolve(model: type[Config], path: Path | None, **flags: Any) -> Config:
     values = {key.replace("-", "_"): value for key, value in values.items()}  # as the flags are spelt
     _take_asymmetric(values)
     given = {key: value for key, value in flags.items() if value is not None}
-    for one, other in (("sparsity", "pattern"), ("pattern", "sparsity")):
-        if one in given and other not in given:  # flags win
-            values.pop(other, None)
+    targets = {"sparsity", "pattern", "masks"}  # one of which says what to prune
+    beaten = targets if targets & given.keys() else set()
+    for name in beaten | _named(given.get("quality")).keys():  # flags win
+        values.pop(name, None)
     values.update(given)
     try:
         return model(**values)
