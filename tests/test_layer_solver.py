@@ -5,6 +5,7 @@ import torch
 
 from fmcompress.config import PruneConfig
 from fmcompress.layer_solver import solve_with_data
+from fmcompress.plan import solve_flops
 
 
 def solved(weight, hessian, given=None, **options):
@@ -44,3 +45,18 @@ def test_time_spent_twice_in_a_phase_counts_twice(make_weight, make_hessian, mon
     seconds = solved(weight, hessian, sparsity=0.5, swap=True).seconds
     assert (seconds["refit"], seconds["swap"]) == (2.0, 1.0)
     assert sum(seconds.values()) == next(ticks) - 4  # all but what passes between four clocks
+
+
+def test_what_takes_longer_is_planned_to() -> None:
+    masks, pruned = {"masks": "folder"}, {"sparsity": 0.5}
+    dearer = [
+        ({"method": "magnitude", **pruned}, {"method": "magnitude", "refit": True, **pruned}),
+        (pruned, {"refit": True, **pruned}),
+        ({"refit": True, **pruned}, {"swap": True, **pruned}),
+        ({"method": "wanda", **pruned}, {"method": "wanda", "bits": 4, **pruned}),
+        (pruned, masks),  # a refit
+        (masks, {"bits": 4, **masks}),
+        ({"method": "admm", **pruned}, {"method": "admm", "bits": 4, **pruned}),
+    ]
+    for one, other in dearer:
+        assert 0 < solve_flops(64, 256, PruneConfig(**one)) < solve_flops(64, 256, PruneConfig(**other))
