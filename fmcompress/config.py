@@ -1,14 +1,11 @@
 """The options of a run: one frozen model per method, unknown keys refused."""
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import torch
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
-from .errors import ConfigError
 from .layerwise import MAX_GROUP_COLS, Grid, Pattern, Unstructured, check_options, parse_pattern
 from .pruning import ADMM_STEPS
 
@@ -23,7 +20,6 @@ QUALITY: dict[str | None, dict[str, Any]] = {  # measured in docs/methods.md
     "balanced": {"method": "admm", "admm_steps": 24},
     "best": {"method": "admm", "reconstruct": 100},
 }
-Config = TypeVar("Config", bound=BaseModel)
 
 
 class RunConfig(BaseModel):
@@ -146,7 +142,7 @@ class PruneConfig(RunConfig):
     def _of_quality(cls, values: Any) -> Any:
         if not isinstance(values, dict):
             return values
-        named = _named(values.get("quality"))
+        named = named_options(values.get("quality"))
         if values.get("masks") is not None:
             named.pop("method", None)  # no method looks for them
         filled = {**named, **values}
@@ -213,7 +209,7 @@ class PruneConfig(RunConfig):
         return Unstructured(share, "row" if rows_compete else self.mask_scope)
 
 
-def _named(quality: Any) -> dict[str, Any]:
+def named_options(quality: Any) -> dict[str, Any]:
     """The options that a quality stands for; none for what is no name of one."""
     return dict(QUALITY.get(quality, {})) if isinstance(quality, str) else {}
 
@@ -230,69 +226,3 @@ class QuantizeConfig(RunConfig):
     def needs_data(self) -> bool:
         """GPTQ does."""
         return self.method == "gptq"
-
-
-def resolve(model: type[Config], path: Path | None, **flags: Any) -> Config:
-    """Options from a YAML file, overridden by the flags that are not None. Raises ConfigError in one line."""
-    values: dict[str, Any] = {}
-    if path is not None:
-        try:
-            values = yaml.safe_load(path.read_text()) or {}
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            raise ConfigError(f"{path}: cannot be read as YAML ({' '.join(str(error).split())}).") from None
-        if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
-            raise ConfigError(f"{path}: expected keys and values such as 'sparsity: 0.5'.")
-    values = {key.replace("-", "_"): value for key, value in values.items()}  # as the flags are spelt
-    _take_asymmetric(values)
-    given = {key: value for key, value in flags.items() if value is not None}
-    targets = {"sparsity", "pattern", "masks"}  # one of which says what to prune
-    beaten = targets if targets & given.keys() else set()
-    for name in beaten | _named(given.get("quality")).keys():  # flags win
-        values.pop(name, None)
-    values.update(given)
-    try:
-        return model(**values)
-    except ValidationError as error:
-        raise ConfigError(_one_line(error, model)) from None
-
-
-def _take_asymmetric(values: dict[str, Any]) -> None:
-    """The other name that the flags have for `symmetric`."""
-    if "asymmetric" in values:
-        asymmetric = values.pop("asymmetric")
-        if "symmetric" in values or not isinstance(asymmetric, bool):
-            raise ConfigError(f"asymmetric: expected true or false, and no symmetric beside it, got {asymmetric!r}.")
-        values["symmetric"] = not asymmetric
-
-
-def _one_line(error: ValidationError, model: type[BaseModel]) -> str:
-    first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"]).replace("_", "-")
-    if first["type"] == "extra_forbidden":
-        known = ", ".join([*model.model_fields, "asymmetric"]).replace("_", "-")
-        return f"{where}: no such option. Known: {known}."
-    message = first["msg"].removeprefix("Value error, ").replace("Input should be", "expected").rstrip(".")
-    hint = " Write 0.5 for half of the weights." if where == "sparsity" else ""
-    return f"{where}: {message}, got {first['input']!r}.{hint}" if where else f"{message}."
-
-
-def pick_device(name: str) -> torch.device:
-    """ "auto" is a GPU if torch sees one. Raises ConfigError for a device that is not there."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise ConfigError(f"device: {name!r} cannot be used here ({reason}). Try --device cpu.") from None
-    return device
-
-
-def pick_dtype(name: str, device: torch.device, stored: torch.dtype) -> torch.dtype:
-    """The dtype to run the model in: "auto" is float32 on a CPU and the checkpoint's own on a GPU."""
-    if name not in ("auto", "float32", "bfloat16", "float16"):
-        raise ConfigError(f"dtype: expected auto, float32, bfloat16 or float16, got {name!r}.")
-    if name != "auto":
-        return getattr(torch, name)  # type: ignore[no-any-return]
-    return torch.float32 if device.type == "cpu" else stored

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from .calibration import BATCH_TOKENS, StreamedModel, cut_windows, load_tokenizer, longest_sequence, token_stream
-from .config import pick_dtype
+from .devices import pick_dtype
 from .errors import CheckpointError
 from .formats import open_checkpoint
 

@@ -7,9 +7,10 @@ import torch
 from compression import run
 from helpers import CPU, Silent, make_checkpoint, make_text
 
-from fmcompress.config import PruneConfig, resolve
+from fmcompress.config import PruneConfig
 from fmcompress.errors import ConfigError
 from fmcompress.formats import open_checkpoint
+from fmcompress.options import resolve
 from fmcompress.pipeline import compress_checkpoint, prepare
 
 
