@@ -1,59 +1,22 @@
 """Solving the chosen layers of one block, once its weights are loaded."""
 
-from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from .calibration import Batch, Group, HessianCollector, StreamedModel
-from .checkpoint import Checkpoint
+from .calibration import Batch, Group, HessianCollector
 from .config import PruneConfig, RunConfig
 from .errors import CalibrationError
 from .exchange import Solved, share_solved, sum_groups
+from .job import Job, Observer
 from .layer_solver import solve_by_weight, solve_with_data
-from .layers import Chosen, Layer
-from .layerwise import NM, LayerResult, count_zeros, finished
-from .plan import Plan, solve_flops
-from .ranks import Ranks, assign
+from .layers import Layer
+from .layerwise import NM, LayerResult, all_finite, count_zeros
+from .plan import solve_flops
+from .ranks import assign
 from .reconstruction import kept_entries, output_error, train_kept
-
-
-class Observer(Protocol):
-    """Who watches a run."""
-
-    def start(self, blocks: int, done: int) -> None:
-        """The pass begins; `done` blocks are finished already."""
-
-    def layer(self, block: int, record: dict[str, Any]) -> None:
-        """A layer of a block was solved."""
-
-    def training(self, block: int, done: int, steps: int) -> None:
-        """So many of the steps that reconstruct a block are done."""
-
-    def block(self, block: int) -> None:
-        """A block is finished and on disk."""
-
-    def note(self, text: str) -> None:
-        """Something that a person should see."""
-
-
-@dataclass
-class Job:
-    """A run that is ready to start: inputs read and checked, nothing written."""
-
-    source: Checkpoint
-    config: RunConfig
-    layers: Chosen
-    device: torch.device
-    plan: Plan
-    streamed: StreamedModel | None = None  # None for a method that does not run the model
-    windows: Tensor | None = None  # [sequences, length] int64 calibration tokens; None where no layer looks at text
-    notes: list[str] = field(default_factory=list)  # what a person should know before the run
-    ranks: Ranks = field(default_factory=Ranks)  # the processes that share the work
-    images: Tensor | None = None  # [count, channels, height, width] pixels; None where no layer looks at images
-    masks: Checkpoint | None = None  # whose zeros are taken over; None to look for them
-
 
 Unit = tuple[list[str], Group | None, int]  # layers, what to solve them from (None: without data), tokens that they saw
 
@@ -107,8 +70,7 @@ def _reconstructed(
     """The solved layers with weights that are trained together, or as they are if that lowers no error."""
     assert job.streamed is not None
     layers = {layer.tensor: layer for layer in job.layers[index].values()}
-    places = {record["tensor"]: layers[record["tensor"]].place for record, _ in solved}
-    kept = kept_entries(block, [place for place in places.values() if place is not None])
+    kept = kept_entries(block, [layer.place for layer in layers.values() if layer.place is not None])
     given = (job.streamed, index, block, batches, wanted)
     before = output_error(*given, job.ranks)
     trained = train_kept(
@@ -119,23 +81,28 @@ def _reconstructed(
         ranks=job.ranks,
         progress=lambda done: observer.training(index, done, steps),
     )
-    changed: list[Solved] = []
-    for record, result in solved:
-        place = places[record["tensor"]]
-        assert place is not None
-        weight = place.within(trained[place.name_in(block)]).to(result.weight.dtype).contiguous()
-        weight = finished(weight, weight.dtype, record["tensor"])
-        changed.append((record, replace(result, weight=weight, zeros=count_zeros(weight))))
-        _replace_weight(layers[record["tensor"]], changed[-1][1])
+    changed = [(record, _trained(layers[record["tensor"]], result, block, trained)) for record, result in solved]
+    for record, result in changed:
+        _replace_weight(layers[record["tensor"]], result)
     after = output_error(*given, job.ranks)
-    if not after < before:
-        for record, result in solved:
-            _replace_weight(layers[record["tensor"]], result)
+    finite = all(all_finite(result.weight) for _, result in changed)  # a float16 weight may have overflowed
+    if not (finite and after < before):
         changed, after = solved, before
+        observer.note(f"block {index + 1}: reconstruction lowers no error, so it stays as it was solved")
+        for record, result in changed:
+            _replace_weight(layers[record["tensor"]], result)
     errors = {"block_error": after, "block_error_before": before}
     return [
         ({**record, "zeros": result.zeros, "sparsity": result.sparsity, **errors}, result) for record, result in changed
     ]
+
+
+def _trained(layer: Layer, result: LayerResult, block: nn.Module, trained: dict[str, Tensor]) -> LayerResult:
+    """A solved layer with its part of the trained weights; its losses stay those of the layer alone."""
+    assert layer.place is not None
+    weight = layer.place.within(trained[layer.place.name_in(block)])
+    weight = weight.to(result.weight.dtype).contiguous().add_(0.0)  # no -0.0
+    return replace(result, weight=weight, zeros=count_zeros(weight))
 
 
 def _stages(groups: list[Group], layers: dict[str, Layer]) -> list[list[Group]]:

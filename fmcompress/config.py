@@ -2,14 +2,12 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import torch
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from .allocation import checked_shares, read_allocation
-from .errors import ConfigError
 from .layerwise import MAX_GROUP_COLS, Grid, Pattern, Unstructured, check_options, parse_pattern
 from .pruning import ADMM_STEPS
 
@@ -24,7 +22,6 @@ QUALITY: dict[str | None, dict[str, Any]] = {  # measured in docs/methods.md
     "balanced": {"method": "admm", "admm_steps": 24},
     "best": {"method": "admm", "reconstruct": 100},
 }
-Config = TypeVar("Config", bound=BaseModel)
 
 
 class RunConfig(BaseModel):
@@ -150,14 +147,21 @@ class PruneConfig(RunConfig):
     @model_validator(mode="before")
     @classmethod
     def _of_quality(cls, values: Any) -> Any:
-        named = QUALITY.get(values.get("quality"), {}) if isinstance(values, dict) else {}
-        return {**named, **values} if named else values
+        if not isinstance(values, dict):
+            return values
+        named = named_options(values.get("quality"))
+        if values.get("masks") is not None:
+            named.pop("method", None)  # no method looks for them
+        filled = {**named, **values}
+        if "admm_steps" in named and filled.get("method") != "admm" and "admm_steps" not in values:
+            del filled["admm_steps"]
+        return filled
 
     @model_validator(mode="after")
     def _one_target(self) -> "PruneConfig":
         given = [name for name in ("sparsity", "pattern", "masks") if getattr(self, name) is not None]
         if not given:
-            raise ValueError("say how much to prune: --sparsity 0.5 or --pattern 2:4")
+            raise ValueError("say how much to prune: --sparsity 0.5 or --pattern 2:4, or whose --masks to take over")
         if len(given) > 1:
             raise ValueError(f"give one of --sparsity 0.5, --pattern 2:4 and --masks, not {' and '.join(given)}")
         if self.allocation is not None and self.sparsity is None:
@@ -169,7 +173,10 @@ class PruneConfig(RunConfig):
         if self.masks is not None and (self._differs("method") or self.swap):
             raise ValueError("masks: they are given, so no method looks for them. Leave out --method and --swap")
         if self.bits is not None and self.reconstruct:
-            raise ValueError("bits: reconstruct only prunes. Quantize what it writes: fmcompress quantize --keep-zeros")
+            raise ValueError(
+                "bits: reconstruct, as in --quality best, only prunes. Quantize what it writes: fmcompress quantize "
+                "--keep-zeros. Or add --reconstruct 0"
+            )
         if self.method == "sparsegpt" and self.masks is None:
             grid = None if self.refit or self.swap else self.grid()
             check_options(self.target(), grid, block_size=self.block_size, activation_order=self.activation_order)
@@ -183,8 +190,10 @@ class PruneConfig(RunConfig):
 
     def without_effect(self) -> list[str]:
         """See RunConfig."""
-        scope = self.pattern is not None and self._differs("mask_scope")
-        notes = ["without effect, since groups are chosen one by one: --mask-scope"] if scope else []
+        notes = []
+        if self.sparsity is None:
+            why = "masks are given" if self.pattern is None else "groups are chosen one by one"
+            notes = self._unused(("mask_scope",), why)
         sweeps = self.method == "sparsegpt" and self.masks is None
         if not sweeps and self.needs_data:
             swept = ("block_size",) if self.bits else ("damping", "block_size", "activation_order")
@@ -204,6 +213,11 @@ class PruneConfig(RunConfig):
         return Unstructured(share, "row" if rows_compete else self.mask_scope)
 
 
+def named_options(quality: Any) -> dict[str, Any]:
+    """The options that a quality stands for; none for what is no name of one."""
+    return dict(QUALITY.get(quality, {})) if isinstance(quality, str) else {}
+
+
 class QuantizeConfig(RunConfig):
     """Everything that decides what `fmcompress quantize` writes."""
 
@@ -216,70 +230,3 @@ class QuantizeConfig(RunConfig):
     def needs_data(self) -> bool:
         """GPTQ does."""
         return self.method == "gptq"
-
-
-def resolve(model: type[Config], path: Path | None, **flags: Any) -> Config:
-    """Options from a YAML file, overridden by the flags that are not None. Raises ConfigError in one line."""
-    values: dict[str, Any] = {}
-    if path is not None:
-        try:
-            values = yaml.safe_load(path.read_text()) or {}
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            raise ConfigError(f"{path}: cannot be read as YAML ({' '.join(str(error).split())}).") from None
-        if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
-            raise ConfigError(f"{path}: expected keys and values such as 'sparsity: 0.5'.")
-    values = {key.replace("-", "_"): value for key, value in values.items()}  # as the flags are spelt
-    _take_asymmetric(values)
-    given = {key: value for key, value in flags.items() if value is not None}
-    for one, other in (("sparsity", "pattern"), ("pattern", "sparsity")):
-        if one in given and other not in given:  # flags win
-            values.pop(other, None)
-    values.update(given)
-    try:
-        return model(**values)
-    except ValidationError as error:
-        raise ConfigError(_one_line(error, model)) from None
-
-
-def _take_asymmetric(values: dict[str, Any]) -> None:
-    """The other name that the flags have for `symmetric`."""
-    if "asymmetric" in values:
-        asymmetric = values.pop("asymmetric")
-        if "symmetric" in values or not isinstance(asymmetric, bool):
-            raise ConfigError(f"asymmetric: expected true or false, and no symmetric beside it, got {asymmetric!r}.")
-        values["symmetric"] = not asymmetric
-
-
-def _one_line(error: ValidationError, model: type[BaseModel]) -> str:
-    first = error.errors()[0]
-    if isinstance(first.get("ctx", {}).get("error"), ConfigError):  # says all by itself
-        return str(first["ctx"]["error"])
-    where = ".".join(str(part) for part in first["loc"]).replace("_", "-")
-    if first["type"] == "extra_forbidden":
-        known = ", ".join([*model.model_fields, "asymmetric"]).replace("_", "-")
-        return f"{where}: no such option. Known: {known}."
-    message = first["msg"].removeprefix("Value error, ").replace("Input should be", "expected").rstrip(".")
-    hint = " Write 0.5 for half of the weights." if where == "sparsity" else ""
-    return f"{where}: {message}, got {first['input']!r}.{hint}" if where else f"{message}."
-
-
-def pick_device(name: str) -> torch.device:
-    """ "auto" is a GPU if torch sees one. Raises ConfigError for a device that is not there."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise ConfigError(f"device: {name!r} cannot be used here ({reason}). Try --device cpu.") from None
-    return device
-
-
-def pick_dtype(name: str, device: torch.device, stored: torch.dtype) -> torch.dtype:
-    """The dtype to run the model in: "auto" is float32 on a CPU and the checkpoint's own on a GPU."""
-    if name not in ("auto", "float32", "bfloat16", "float16"):
-        raise ConfigError(f"dtype: expected auto, float32, bfloat16 or float16, got {name!r}.")
-    if name != "auto":
-        return getattr(torch, name)  # type: ignore[no-any-return]
-    return torch.float32 if device.type == "cpu" else stored

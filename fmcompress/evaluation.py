@@ -18,7 +18,7 @@ from .calibration import (
     longest_sequence,
     token_stream,
 )
-from .config import pick_dtype
+from .devices import pick_dtype
 from .errors import CheckpointError
 from .formats import open_checkpoint
 

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 
 from . import __version__, _backends
-from .block_solver import Job
 from .checkpoint import Checkpoint
+from .job import Job
 
 
 def fingerprint_of(job: Job) -> dict[str, Any]:

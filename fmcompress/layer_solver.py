@@ -26,7 +26,7 @@ def solve_with_data(
         return _swept(config, name, weight, hessian, energy, config.target(name), config.grid())
     grid, target = config.grid(), config.target(name)
     if given is not None:
-        result = refit(weight, given, hessian, name=name)
+        result = refit(weight, _masked(weight, given), hessian, name=name)
     else:
         assert target is not None
         alone = None if config.refit or config.swap else grid  # then a method rounds, too
@@ -48,7 +48,16 @@ def _pruned(
     config: PruneConfig, name: str, weight: Tensor, hessian: Tensor, energy: float, target: Pattern, grid: Grid | None
 ) -> LayerResult:
     if config.method == "admm":
-        return admm(weight, hessian, target, grid=grid, steps=config.admm_steps, name=name)
+        return admm(
+            weight,
+            hessian,
+            target,
+            grid=grid,
+            steps=config.admm_steps,
+            round_damping=config.damping,
+            activation_order=config.activation_order,
+            name=name,
+        )
     if config.method == "wanda":
         return wanda(weight, hessian, target, name=name)
     if config.method == "magnitude":
@@ -58,7 +67,13 @@ def _pruned(
 
 def _then(before: LayerResult, after: LayerResult) -> LayerResult:
     """The later result, with what the earlier one tells of its damping and time."""
-    return replace(after, damping=before.damping, seconds={**before.seconds, **after.seconds})
+    seconds = {phase: seconds + before.seconds.get(phase, 0.0) for phase, seconds in after.seconds.items()}
+    return replace(after, damping=before.damping, seconds={**before.seconds, **seconds})
+
+
+def _masked(weight: Tensor, given: Tensor) -> Tensor:
+    """The weight with the zeros of a pruned form, whose own numbers and dtype are not looked at."""
+    return torch.where(given != 0, weight, 0.0)
 
 
 def _swept(
@@ -88,7 +103,7 @@ def solve_by_weight(config: RunConfig, name: str, weight: Tensor, given: Tensor 
     """Solve one layer without data: by magnitude or a mask that is given, to the nearest level of the grid, or both."""
     target, grid = config.target(name), config.grid()
     if given is not None:
-        pruned = magnitude(torch.where(given != 0, weight, 0.0), Unstructured(0.0), name=name)
+        pruned = magnitude(_masked(weight, given), Unstructured(0.0), name=name)
     elif target is None:
         assert grid is not None
         return round_to_nearest(weight, grid, name=name)

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 
 from . import _backends
-from .block_solver import Observer
 from .checkpoint import write_error
 from .checkpoint.layout import MEASURED
+from .job import Observer
 from .memory import peak_memory_bytes, resident_bytes
 
 
@@ -31,28 +31,28 @@ class Recorder:
         self._begin = begin
 
     def start(self, blocks: int, done: int) -> None:
-        """See block_solver.Observer."""
+        """See job.Observer."""
         self._write({"run": {"blocks": blocks, "done": done, **machine(self.device)}})
         self.observer.start(blocks, done)
 
     def layer(self, block: int, record: dict[str, Any]) -> None:
-        """See block_solver.Observer."""
+        """See job.Observer."""
         self._write({"block": block, "layer": record["tensor"], "seconds": record.get("seconds", {})})
         self.observer.layer(block, record)
 
     def training(self, block: int, done: int, steps: int) -> None:
-        """See block_solver.Observer."""
+        """See job.Observer."""
         if done == steps:
             self._write({"block": block, "trained": True})
         self.observer.training(block, done, steps)
 
     def block(self, block: int) -> None:
-        """See block_solver.Observer."""
+        """See job.Observer."""
         self._write({"block": block, "finished": True})
         self.observer.block(block)
 
     def note(self, text: str) -> None:
-        """See block_solver.Observer."""
+        """See job.Observer."""
         self.observer.note(text)
 
     def finished(self) -> None:

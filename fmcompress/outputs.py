@@ -4,9 +4,9 @@ from typing import Any
 
 from torch import nn
 
-from .block_solver import Job
 from .errors import CheckpointError
 from .formats import CompressedTensorsOutput, DenseOutput, LayerStore, Output, PackedOutput
+from .job import Job
 from .preflight import encoded_space
 from .workspace import Workspace
 

@@ -11,15 +11,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .block_solver import Job, Observer, solve_block, solve_without_data
+from .block_solver import solve_block, solve_without_data
 from .calibration import BATCH_TOKENS, Batch, StreamedModel, share_equal
 from .calibration_inputs import Files, read_inputs
 from .checkpoint import Checkpoint
-from .config import RunConfig, pick_dtype
+from .config import RunConfig
+from .devices import pick_dtype
 from .errors import CheckpointError, CommunicationError, ConfigError, DiskError, FmcompressError
 from .exchange import SharedReader, Solved
 from .facts import facts_of, few_tokens_notes, fingerprint_of
 from .formats import Output, open_checkpoint
+from .job import Job, Observer
 from .journal import TAKEN_OVER, Journal
 from .layers import choose_layers, choose_tensors, holds_linear, last_to_run
 from .measured import Recorder

@@ -15,7 +15,7 @@ from .config import PruneConfig, RunConfig
 from .layers import Chosen, Layer, needed_stacks
 from .layerwise import FACTOR_COLS
 from .memory import resident_bytes
-from .pruning import ADMM_STEPS, FINAL_STEPS, LEVEL, REFIT_STEPS
+from .pruning import FINAL_STEPS, LEVEL, REFIT_STEPS
 from .ranks import assign
 
 START_SECONDS = 5  # Python and its libraries, the tokenizer and the model's definition
@@ -139,7 +139,7 @@ def _solve_bytes(rows: int, cols: int, config: RunConfig) -> int:
     searched = (
         9 * weights + 5 * cols * cols if _is(config, "admm") else 0
     )  # the Hessian scaled, damped, factored, inverted
-    fitted = 8 * weights + 2 * cols * cols if getattr(config, "refit", False) else 0
+    fitted = 8 * weights + 2 * cols * cols if _refits(config) else 0
     return 4 * max(swept, searched, fitted)
 
 
@@ -153,11 +153,21 @@ def _longest(layers: dict[str, Layer], config: RunConfig, ranks: int) -> int:
 def solve_flops(rows: int, cols: int, config: RunConfig) -> int:
     """About what solving a layer takes, in floating-point operations; never 0."""
     product = 2 * rows * cols * cols
-    if _is(config, "admm"):
-        steps = config.admm_steps if isinstance(config, PruneConfig) else ADMM_STEPS
-        return (steps + FINAL_STEPS) * product + -(-steps // LEVEL) * cols**3  # and an inversion for each penalty
-    swept = product // 2 + cols**3 // 3 if not _is(config, "wanda", "magnitude") else rows * cols
-    return swept + (REFIT_STEPS * product if getattr(config, "refit", False) else 0)
+    if not config.needs_data:
+        return rows * cols
+    sweeps = config.bits is not None or (_is(config, "sparsegpt") and getattr(config, "masks", None) is None)
+    flops = rows * cols + sweeps * (product // 2 + cols**3 // 3) + _refits(config) * REFIT_STEPS * product
+    if isinstance(config, PruneConfig) and config.method == "admm":
+        flops += (config.admm_steps + FINAL_STEPS) * product
+        flops += -(-config.admm_steps // LEVEL) * cols**3  # an inversion for each penalty
+    return flops
+
+
+def _refits(config: RunConfig) -> int:
+    """How often the kept weights of a layer are fitted once a method has chosen them."""
+    if not isinstance(config, PruneConfig):
+        return 0
+    return 2 if config.swap else int(config.refit or config.masks is not None)
 
 
 def _is(config: RunConfig, *methods: str) -> bool:

@@ -110,8 +110,8 @@ def read_masks(config: RunConfig, chosen: Chosen) -> Checkpoint | None:
     folder = getattr(config, "masks", None)
     if folder is None:
         return None
-    masks = open_checkpoint(Path(folder))
-    for layer in (layer for some in chosen for layer in some.values()):
+    masks, layers = open_checkpoint(Path(folder)), [layer for some in chosen for layer in some.values()]
+    for layer in layers:
         entry = find_entry(masks.tensors, layer.tensor)
         shape = None if entry is None else list(entry.shape)[:: -1 if layer.transposed else 1]
         if shape != [layer.rows, layer.cols]:
@@ -119,6 +119,8 @@ def read_masks(config: RunConfig, chosen: Chosen) -> Checkpoint | None:
                 f"masks: {folder} holds {'no' if shape is None else f'a {shape}'} {layer.tensor}, expected "
                 f"[{layer.rows}, {layer.cols}]. Give a pruned form of this model."
             )
+    if not any((layer.read(masks) == 0).any() for layer in layers):
+        raise ConfigError(f"masks: {folder} holds no zeros in the chosen layers. Give a pruned form of this model.")
     return masks
 
 

@@ -35,10 +35,8 @@ def output_error(
 
 def kept_entries(block: nn.Module, places: Sequence[Place]) -> dict[str, Tensor]:
     """Name of a parameter within a block -> [as the parameter] bool, its entries of these places that are not 0."""
-    kept = {
-        name: torch.zeros_like(block.get_parameter(name), dtype=torch.bool)
-        for name in {p.name_in(block) for p in places}
-    }
+    names = dict.fromkeys(place.name_in(block) for place in places)  # in an order that is the same on all ranks
+    kept = {name: torch.zeros_like(block.get_parameter(name), dtype=torch.bool) for name in names}
     for place in places:
         place.within(kept[place.name_in(block)]).copy_(place.weight != 0)
     return kept

@@ -83,7 +83,7 @@ class RunProgress:
         self.bar.stop()
 
     def start(self, blocks: int, done: int) -> None:
-        """See block_solver.Observer."""
+        """See job.Observer."""
         self.blocks = blocks
         if done:
             self.note(f"resuming: {done} of {blocks} blocks are finished")
@@ -91,7 +91,7 @@ class RunProgress:
             self.bar.update(self.task, completed=self.done)
 
     def layer(self, block: int, record: dict[str, Any]) -> None:
-        """See block_solver.Observer."""
+        """See job.Observer."""
         self.done += 1
         error = f" · err {record['relative_error']:.4f}" if "relative_error" in record else ""
         damping = f" · damping raised to {record['damping']:g}" if record["damping"] > self.damping else ""
@@ -104,15 +104,18 @@ class RunProgress:
             err.print(facts, soft_wrap=True, markup=False)
 
     def training(self, block: int, done: int, steps: int) -> None:
-        """See block_solver.Observer."""
+        """See job.Observer."""
         where = f"block {block + 1}/{self.blocks}"
-        self.bar.update(self.task, description=f"{where} · reconstruction, step {done} of {steps}")
+        told = f"{where} · reconstruction, step {done} of {steps}"
+        self.bar.update(self.task, description=told)
+        if done == steps and not self.quiet and not err.is_terminal:
+            err.print(told, soft_wrap=True, markup=False)
 
     def block(self, block: int) -> None:
-        """See block_solver.Observer."""
+        """See job.Observer."""
 
     def note(self, text: str) -> None:
-        """See block_solver.Observer."""
+        """See job.Observer."""
         if not self.quiet:
             err.print(printable(text), soft_wrap=True, markup=False)
 

@@ -8,10 +8,10 @@ from helpers import CPU, Silent, make_checkpoint, make_text
 from safetensors.torch import save_file
 from torch import Tensor
 
-from fmcompress.block_solver import Job
 from fmcompress.checkpoint import Checkpoint
 from fmcompress.checkpoint.layout import SINGLE
 from fmcompress.config import PruneConfig, QuantizeConfig
+from fmcompress.job import Job
 from fmcompress.pipeline import compress_checkpoint, prepare
 
 BLOCKS = 3

@@ -10,6 +10,7 @@ from helpers import CPU, Silent, make_checkpoint, make_text
 from fmcompress.config import PruneConfig
 from fmcompress.errors import ConfigError
 from fmcompress.formats import open_checkpoint
+from fmcompress.options import resolve
 from fmcompress.pipeline import compress_checkpoint, prepare
 
 
@@ -52,8 +53,30 @@ def test_what_quality_stands_for_and_that_options_given_win() -> None:
     assert (best.method, best.reconstruct > 0) == ("admm", True)
     assert PruneConfig(sparsity=0.5, quality="fast") == PruneConfig(sparsity=0.5, method="sparsegpt", quality="fast")
     assert PruneConfig(sparsity=0.5, quality="best", method="wanda", reconstruct=3).method == "wanda"
-    with pytest.raises(ValueError, match="quality"):
-        PruneConfig(sparsity=0.5, quality="perfect")
+    assert PruneConfig(sparsity=0.5, quality="balanced", method="sparsegpt").without_effect() == []
+    given = PruneConfig(masks="folder", quality="best")
+    assert (given.method, given.reconstruct > 0, given.without_effect()) == ("sparsegpt", True, [])
+    for quality in ("perfect", ["best"], {"best": 1}):
+        with pytest.raises(ValueError, match="quality"):
+            PruneConfig(sparsity=0.5, quality=quality)
+
+
+def test_flags_win_over_a_file_that_names_another_quality_or_target(tmp_path: Path) -> None:
+    file = tmp_path / "options.yaml"
+    file.write_text("sparsity: 0.5\nmethod: wanda\nsamples: 3\n")
+    best = resolve(PruneConfig, file, quality="best")
+    assert (best.method, best.reconstruct > 0, best.samples) == ("admm", True, 3)
+    assert resolve(PruneConfig, file, quality="best", method="magnitude").method == "magnitude"
+    assert resolve(PruneConfig, file, pattern="2:4").sparsity is None
+    file.write_text("sparsity: 0.5\n")
+    assert resolve(PruneConfig, file, masks="folder").sparsity is None
+    file.write_text("masks: folder\n")
+    assert resolve(PruneConfig, file, sparsity=0.5).masks is None
+    with pytest.raises(ConfigError, match="not sparsity and pattern"):
+        resolve(PruneConfig, file, sparsity=0.5, pattern="2:4")
+    file.write_text("quality: [best]\nsparsity: 0.5\n")
+    with pytest.raises(ConfigError, match=r"quality: expected .*, got \['best'\]"):
+        resolve(PruneConfig, file)
 
 
 @pytest.mark.parametrize("method", ["admm", "wanda", "magnitude", "sparsegpt"])
@@ -90,13 +113,16 @@ def test_masks_of_another_run_are_taken_over_and_fitted(tmp_path: Path) -> None:
     assert "(masks of another checkpoint)" in card
     assert str(tmp_path) not in card
     other = make_checkpoint(tmp_path / "other", hidden=32)
+    with pytest.raises(ConfigError, match=r"masks: .*model holds no zeros"):
+        prepare(model, PruneConfig(masks=str(model), **data), text, CPU)
     with pytest.raises(ConfigError, match=r"masks: .*other holds a \[32, 32\] model.layers.0.self_attn.q_proj.weight"):
         prepare(model, PruneConfig(masks=str(other), **data), text, CPU)
 
 
 def test_options_that_do_not_fit() -> None:
-    with pytest.raises(ValueError, match="bits: reconstruct only prunes"):
-        PruneConfig(method="admm", sparsity=0.5, bits=4, reconstruct=10)
+    for more in ({"method": "admm", "reconstruct": 10}, {"quality": "best"}):
+        with pytest.raises(ValueError, match="bits: reconstruct, as in --quality best, only prunes"):
+            PruneConfig(sparsity=0.5, bits=4, **more)
     with pytest.raises(ValueError, match=r"give one of .* and --masks, not sparsity and masks"):
         PruneConfig(sparsity=0.5, masks="folder")
     with pytest.raises(ValueError, match="masks: they are given"):
@@ -107,6 +133,9 @@ def test_options_that_do_not_fit() -> None:
     assert notes == ["without effect, since only sparsegpt sweeps over columns: --damping, --block-size"]
     assert PruneConfig(sparsity=0.5, admm_steps=3).without_effect() == [
         "without effect, since the method is not admm: --admm-steps"
+    ]
+    assert PruneConfig(masks="folder", mask_scope="row").without_effect() == [
+        "without effect, since masks are given: --mask-scope"
     ]
     assert PruneConfig(method="wanda", sparsity=0.5).target().scope == "row"
     assert not PruneConfig(method="magnitude", sparsity=0.5).needs_data

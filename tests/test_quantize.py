@@ -12,10 +12,11 @@ from compression import BLOCKS, FORMS, job_of, make_home, run
 from helpers import CPU, Outcome, Silent, folder_bytes, invoke
 
 from fmcompress.checkpoint import Checkpoint
-from fmcompress.config import QuantizeConfig, resolve
+from fmcompress.config import QuantizeConfig
 from fmcompress.errors import ConfigError
 from fmcompress.evaluation import evaluate
 from fmcompress.formats import open_checkpoint
+from fmcompress.options import resolve
 from fmcompress.pipeline import compress_checkpoint, prepare
 from fmcompress.report import human_bytes
 from fmcompress.workspace import FACTS

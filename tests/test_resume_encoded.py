@@ -16,12 +16,12 @@ from helpers import Silent, folder_bytes
 from test_resume import Killed, state, stop_after
 
 from fmcompress import pipeline
-from fmcompress.block_solver import Job
 from fmcompress.checkpoint import Checkpoint
 from fmcompress.checkpoint.layout import read_header
 from fmcompress.errors import CheckpointError, ConfigError, DiskError
 from fmcompress.formats import open_checkpoint, output
 from fmcompress.formats.store import LayerStore
+from fmcompress.job import Job
 from fmcompress.journal import FILE, Journal
 from fmcompress.pipeline import compress_checkpoint
 from fmcompress.workspace import FACTS, Workspace

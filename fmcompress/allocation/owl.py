@@ -5,9 +5,10 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from ..block_solver import Job, calibrate
+from ..block_solver import calibrate
 from ..calibration import Batch
 from ..errors import ConfigError
+from ..job import Job
 from ..layers import last_to_run
 from ..pipeline import enter, run_on
 from .budget import exact_shares

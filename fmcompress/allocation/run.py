@@ -6,9 +6,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..block_solver import Job
 from ..config import PruneConfig
 from ..errors import ConfigError
+from ..job import Job
 from ..report import RunProgress, Steps, err
 from .file import Allocation
 from .levels import level_sparsities, open_levels

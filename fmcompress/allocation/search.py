@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..block_solver import Job, Observer
 from ..config import PruneConfig
 from ..divergence import kl_, log_probabilities
 from ..errors import ConfigError
 from ..evaluation import Hidden, final_hidden, perplexity, windows_at_once
+from ..job import Job, Observer
 from ..pipeline import compress_checkpoint
 from .budget import exact_shares
 from .evolution import Candidate, Space, evolve

@@ -26,12 +26,19 @@ def sample_images(model: Path, folder: Path, count: int, seed: int) -> Tensor:
 
     model  the checkpoint's folder, whose preprocessor_config.json says how images are prepared
 
-    Raises CheckpointError if its processor does not load, CalibrationError if an image does not.
+    Raises CheckpointError if its processor does not load, CalibrationError if an image does not or has another size.
     """
     paths, processor = find_images(folder), _load_processor(model)
     order = torch.randperm(len(paths), generator=torch.Generator().manual_seed(seed))
-    pixels = torch.cat([_read(processor, paths[number]) for number in order[:count].tolist()])
-    return pixels.float()
+    drawn = [paths[number] for number in order[:count].tolist()]
+    pixels = [_read(processor, path) for path in drawn]
+    for path, one in zip(drawn, pixels, strict=True):
+        if one.shape != pixels[0].shape:
+            raise CalibrationError(
+                f"{path}: expected {list(pixels[0].shape[1:])} pixels as of {drawn[0].name}, got "
+                f"{list(one.shape[1:])}. Give images of one size."
+            )
+    return torch.cat(pixels).float()
 
 
 def _load_processor(model: Path) -> Any:

@@ -55,8 +55,10 @@ def allocate(
 
     from ..allocation import write_allocation
     from ..allocation.run import Search, find_allocation, refuse_early
-    from ..config import PruneConfig, pick_device, resolve
+    from ..config import PruneConfig
+    from ..devices import pick_device
     from ..memory import return_freed_memory
+    from ..options import resolve
     from ..pipeline import prepare
     from ..report import err, out, print_json, printable
 

@@ -27,7 +27,7 @@ def evaluate(
 
     Figures compare only at the same sequence length and text.
     """
-    from ..config import pick_device
+    from ..devices import pick_device
     from ..divergence import Comparison
     from ..divergence import compare as run_comparison
     from ..errors import ConfigError

@@ -87,7 +87,7 @@ def bench(
 ) -> None:
     """Time of CocktailSGD's ops on this machine beside a copy, and the links on which they pay. Keep it idle."""
     from .._backends import explain
-    from ..config import pick_device
+    from ..devices import pick_device
     from ..gradients import CocktailConfig
     from ..gradients.op_speeds import STEPS, measure_ops
     from ..gradients.traffic import parameters_of, parse_number, traffic

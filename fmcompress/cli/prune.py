@@ -69,7 +69,8 @@ def prune(
     """Prune the linear layers of a checkpoint, layer by layer, so that its outputs change as little as possible."""
     from functools import partial
 
-    from ..config import PruneConfig, resolve
+    from ..config import PruneConfig
+    from ..options import resolve
     from .run import run
 
     choose = partial(

@@ -43,7 +43,8 @@ def quantize(
     """Quantize the linear layers of a checkpoint to 2, 3, 4 or 8 bits a weight, by GPTQ or by rounding."""
     from functools import partial
 
-    from ..config import QuantizeConfig, resolve
+    from ..config import QuantizeConfig
+    from ..options import resolve
     from .run import run
 
     choose = partial(

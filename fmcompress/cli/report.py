@@ -26,7 +26,7 @@ def report(
 ) -> None:
     """One self-contained HTML page about runs: errors, zeros, time and memory, and perplexity against size."""
     from ..checkpoint import read_error, write_error
-    from ..config import pick_device
+    from ..devices import pick_device
     from ..divergence import compare
     from ..errors import ConfigError
     from ..page import is_page, page_of, read_comparison, read_run

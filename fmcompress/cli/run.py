@@ -25,7 +25,7 @@ def run(
     import time
 
     from ..checkpoint import Checkpoint
-    from ..config import pick_device
+    from ..devices import pick_device
     from ..errors import ConfigError
     from ..memory import return_freed_memory
     from ..pipeline import compress_checkpoint, prepare

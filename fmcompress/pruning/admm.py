@@ -43,11 +43,13 @@ def admm(
     steps: int = ADMM_STEPS,
     damping: float = 0.001,
     refit_steps: int = FINAL_STEPS,
+    round_damping: float = 0.01,
+    activation_order: bool = False,
     name: str = "layer",
 ) -> LayerResult:
     """Prune one linear layer by looking for the support and the weights together.
 
-    weight       [rows, cols] any float dtype; left as it is
+    weight       [rows, cols] any float dtype and strides; left as it is
     hessian      [cols, cols] sum or mean of x x^T over the inputs x
     pattern      Unstructured (one threshold for the layer, or with scope "row" for each row) or NM
     grid         also round what is kept to this grid: the last quarter of the steps projects onto pattern and grid at
@@ -56,12 +58,13 @@ def admm(
                  fourth; the search ends earlier when the support has settled
     damping      share of the mean Hessian diagonal added to the diagonal
     refit_steps  of the refit of what is kept, see refit(); it begins near its end, with the weights of the search
+    round_damping, activation_order  of the sweep that rounds to a grid, as in sparsegpt()
     returns      LayerResult; solved in float32, or in float64 where weight and hessian are float64
 
     With columns scaled to a unit Hessian diagonal, minimise tr((X - A) H (X - A)^T) with X = Z and Z of the pattern:
     X is a ridge solution, Z the largest entries of X + U, U the sum of what is between them, and the penalty on that
     rises step by step. The products of the search run in TensorFloat-32 on a GPU and in bfloat16 on a CPU that has such
-    instructions, since nothing but the support is kept of it.
+    instructions, since it gives but a support and where the refit begins.
     Raises ConfigError for shapes and patterns that do not fit, CalibrationError for non-finite input.
     """
     check_layer(weight, hessian, pattern, name)
@@ -79,7 +82,7 @@ def admm(
     columns = torch.where(live, diagonal, 1.0).sqrt()
     unit = exact / columns / columns[:, None]
     unit.diagonal().add_(damping)
-    start = torch.where(live, weight.to(dtype) * columns, 0.0)  # a dead column is pruned first
+    start = torch.where(live, weight.to(dtype).contiguous() * columns, 0.0)  # a dead column is pruned first
     project = None if grid is None else _Projection(grid, columns, weight.dtype)
     with _coarse_products(weight.device):
         kept, found = _search(start, unit, pattern, steps, project, name)
@@ -88,7 +91,11 @@ def admm(
     clock.lap("search")
     fitted = refit(weight, found, hessian, steps=refit_steps, damping=damping, name=name)
     fitted = replace(fitted, seconds={**clock.laps, **fitted.seconds})
-    return fitted if grid is None else round_kept(weight, fitted, hessian, grid, name=name)
+    if grid is None:
+        return fitted
+    return round_kept(
+        weight, fitted, hessian, grid, damping=round_damping, activation_order=activation_order, name=name
+    )
 
 
 class _Projection:

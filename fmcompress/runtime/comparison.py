@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from ..config import pick_device
+from ..devices import pick_device
 from ..errors import ConfigError
 from .generation import DecodeSpeed, copy_rate, dense_twin, measure_decoding
 from .load import load

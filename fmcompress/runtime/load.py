@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ..calibration.architecture import build_on_meta, materialise_buffers, own_tensors
 from ..calibration.sources import Source, assemble, tensor_sources
 from ..checkpoint import Checkpoint
-from ..config import pick_device, pick_dtype
+from ..devices import pick_device, pick_dtype
 from ..errors import CheckpointError, ConfigError
 from ..formats import open_checkpoint
 from ..layerwise import Grid, LayerResult, Pattern

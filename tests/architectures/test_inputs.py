@@ -5,10 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from helpers import CPU, Silent, invoke, make_text, streamed
+from PIL import Image
 from zoo import ZOO, Kind, calibration, make_images, save
 
-from fmcompress.calibration import longest_sequence
+from fmcompress.calibration import images, longest_sequence
 from fmcompress.checkpoint import Checkpoint
 from fmcompress.config import PruneConfig
 from fmcompress.errors import CalibrationError, CheckpointError, ConfigError, FmcompressError
@@ -204,3 +206,16 @@ def test_remote_code_is_never_run(tmp_path: Path) -> None:
     (model / "evil.py").write_text("raise SystemExit('it ran')")
     with pytest.raises(FmcompressError, match="unknown architecture"):
         streamed(model)
+
+
+def test_images_of_several_sizes_are_told_from_one_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, size in {"a": (4, 4), "b": (4, 6)}.items():
+        Image.new("RGB", size).save(tmp_path / f"{name}.png")
+
+    def as_they_are(images: Image.Image, return_tensors: str) -> dict[str, torch.Tensor]:
+        return {"pixel_values": torch.zeros(1, 3, images.height, images.width)}
+
+    monkeypatch.setattr(images, "_load_processor", lambda model: as_they_are)
+    assert images.sample_images(tmp_path, tmp_path, 1, seed=0).shape[0] == 1
+    with pytest.raises(CalibrationError, match=r"\.png: expected \[3, \d, 4\] pixels .* Give images of one size"):
+        images.sample_images(tmp_path, tmp_path, 2, seed=0)

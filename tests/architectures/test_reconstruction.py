@@ -9,6 +9,7 @@ from helpers import CPU, Silent, folder_bytes
 from rank_workers import on_ranks
 from zoo import ZOO, calibration, load, save
 
+from fmcompress import block_solver
 from fmcompress.calibration import StreamedModel
 from fmcompress.checkpoint import Checkpoint
 from fmcompress.config import PruneConfig
@@ -99,6 +100,8 @@ def test_nothing_but_what_is_kept_gets_a_gradient_and_nothing_is_worse(home: Pat
             place.weight[:, ::2] = 0.0
         kept = kept_entries(block, places)
         assert {name.rpartition(".")[0].rpartition(".")[2] for name in kept} == {"up_proj", "q_proj"}
+        every = [place for _, _, place in streamed.places(0)]  # ranks sum gradients in this order
+        assert list(kept_entries(block, every)) == [place.name_in(block) for place in every]
         given = (streamed, 0, block, [batch], wanted)
         before = output_error(*given, Ranks())
         weights = train_kept(*given, kept, steps=20, seed=0, ranks=Ranks())
@@ -110,6 +113,24 @@ def test_nothing_but_what_is_kept_gets_a_gradient_and_nothing_is_worse(home: Pat
             block.get_parameter(name).copy_(weight)
         assert output_error(*given, Ranks()) < 0.8 * before
         assert all(not parameter.requires_grad for parameter in block.parameters())
+
+
+@pytest.mark.parametrize("number", [torch.inf, torch.nan, 0.0, -0.0])
+def test_what_training_has_spoilt_is_left_as_it_was(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: float
+) -> None:
+    plain = run(home, "llama", tmp_path / "plain", reconstruct=0)
+
+    def spoilt(*args: Any, **kwargs: Any) -> dict[str, torch.Tensor]:
+        return {name: torch.full_like(weight, number) for name, weight in train_kept(*args, **kwargs).items()}
+
+    monkeypatch.setattr(block_solver, "train_kept", spoilt)
+    trained = run(home, "llama", tmp_path / "trained")
+    for record, twin in zip(trained["layers"], plain["layers"], strict=True):
+        assert record["block_error"] == record["block_error_before"]
+        assert {key: record[key] for key in twin} == twin
+    one, two = Checkpoint(tmp_path / "plain"), Checkpoint(tmp_path / "trained")
+    assert all(torch.equal(one.read(name), two.read(name)) for name in one.tensors)
 
 
 @pytest.mark.parametrize(("name", "blocks"), [("llama", 1), ("t5", 1), ("t5", 3), ("mixtral", 1), ("clip", 2)])

@@ -50,6 +50,14 @@ def test_nothing_everything_and_dead_columns(make_weight, make_hessian):
     assert silent.loss == 0
 
 
+@pytest.mark.parametrize("pattern", PATTERNS, ids=repr)
+def test_strides_do_not_matter(make_weight, make_hessian, pattern):
+    weight, hessian = make_weight(8, 24), make_hessian(24)
+    torch.testing.assert_close(
+        admm(weight.T.contiguous().T, hessian, pattern).weight, admm(weight, hessian, pattern).weight
+    )
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision_comes_back_in_its_dtype(make_weight, make_hessian, dtype):
     weight, hessian = make_weight(8, 64, dtype), make_hessian(64, torch.float32)
