@@ -87,7 +87,8 @@ def admm(
     with _coarse_products(weight.device):
         kept, found = _search(start, unit, pattern, steps, project, name)
     found = found.div_(columns).to(weight.dtype)
-    found = torch.where(kept & (found == 0), weight, found)  # which the refit would take for pruned
+    lost = kept & ((found == 0) | ~found.isfinite())  # in the dtype: the refit would take them for pruned, or refuse
+    found = torch.where(lost, weight, found)
     clock.lap("search")
     fitted = refit(weight, found, hessian, steps=refit_steps, damping=damping, name=name)
     fitted = replace(fitted, seconds={**clock.laps, **fitted.seconds})

@@ -66,6 +66,14 @@ def test_half_precision_comes_back_in_its_dtype(make_weight, make_hessian, dtype
     assert result.zeros == 8 * 32
 
 
+@pytest.mark.parametrize("pattern", [NM(1, 4), Unstructured(0.8)], ids=repr)
+def test_what_float16_cannot_hold_is_told_of_as_of_any_other_method(make_hessian, pattern):
+    generator = torch.Generator().manual_seed(0)
+    weight = (60000 * torch.rand(8, 64, generator=generator)).half()
+    with pytest.raises(CalibrationError, match=r"the solved weight is not finite in torch\.float16"):
+        admm(weight, make_hessian(64, torch.float32), pattern)
+
+
 def test_reruns_are_identical_and_the_scale_of_the_hessian_does_not_matter(make_weight, make_hessian):
     weight, hessian = make_weight(8, 64, torch.float32), make_hessian(64, torch.float32)
     first = admm(weight, hessian, Unstructured(0.5))
