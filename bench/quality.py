@@ -120,6 +120,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="also write the results to this file")
     parser.add_argument("--methods", default="magnitude,eager,sparsegpt,true-sequential")
     parser.add_argument("--checkpoints", default="stories260k,babyllama105,wikitext-llama")
+    parser.add_argument("--patterns", default="50 %,2:4,4:8,70 %")
     parser.add_argument("--table", action="store_true")
     options = parser.parse_args()
     methods = options.methods.split(",")
@@ -132,6 +133,8 @@ def main() -> None:
             dense = evaluate(case.model, case.text, LENGTH, CPU, max_windows=case.windows).perplexity
             for target in TARGETS:
                 label = str(PruneConfig(**target).target())
+                if label not in options.patterns.split(","):
+                    continue
                 try:
                     scores = {method: prune_and_score(case, method, target, scratch) for method in methods}
                 except ConfigError as error:

@@ -2,12 +2,14 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from . import __version__, _backends
 from .checkpoint import Checkpoint
+from .config import RunConfig
 from .job import Job
 
 
@@ -20,12 +22,19 @@ def fingerprint_of(job: Job) -> dict[str, Any]:
         "native": _backends.explain()["native"],
         "model": job.source.digest(),
         "device": job.device.type,
-        **{f"option {key}": value for key, value in job.config.model_dump().items()},
+        # of masks the content counts, below, wherever they lie
+        **{f"option {key}": value for key, value in job.config.model_dump(exclude={"masks"}).items()},
         "calibration": hashlib.sha256(b"".join(inputs)).hexdigest(),
         "masks": "" if job.masks is None else job.masks.digest(),
         "threads": torch.get_num_threads(),
         "ranks": job.ranks.count,
     }
+
+
+def _told(config: RunConfig) -> dict[str, Any]:
+    """The options, without the place of a folder on this machine."""
+    options = config.model_dump()
+    return {**options, "masks": Path(options["masks"]).name} if options.get("masks") else options
 
 
 def facts_of(job: Job, records: list[dict[str, Any]], written: Checkpoint) -> dict[str, Any]:
@@ -39,7 +48,7 @@ def facts_of(job: Job, records: list[dict[str, Any]], written: Checkpoint) -> di
         "fmcompress": __version__,
         "torch": torch.__version__,
         "native": _backends.explain()["native"],
-        "config": job.config.model_dump(),
+        "config": _told(job.config),
         "format": job.config.written_as,
         "calibration_sequences": 0 if job.windows is None else len(job.windows),
         "calibration_tokens": 0 if job.windows is None else job.windows.numel(),

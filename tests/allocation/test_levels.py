@@ -10,11 +10,11 @@ from helpers import CPU, make_checkpoint, make_text, run_prune
 
 from fmcompress.allocation.levels import MixedReader, level_sparsities, open_levels
 from fmcompress.allocation.search import Divergence, allocate_by_search
-from fmcompress.block_solver import Job
 from fmcompress.checkpoint import Checkpoint
 from fmcompress.config import PruneConfig
 from fmcompress.divergence import compare
 from fmcompress.errors import CheckpointError, ConfigError
+from fmcompress.job import Job
 from fmcompress.pipeline import prepare
 
 SHARES = (0.3, 0.6, 0.9)

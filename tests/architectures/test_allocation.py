@@ -9,10 +9,10 @@ from zoo import ZOO, calibration, save
 
 from fmcompress.allocation.levels import MixedReader
 from fmcompress.allocation.run import Search, find_allocation
-from fmcompress.block_solver import Job
 from fmcompress.checkpoint import Checkpoint
 from fmcompress.config import PruneConfig
 from fmcompress.errors import CheckpointError
+from fmcompress.job import Job
 from fmcompress.pipeline import prepare
 
 
