@@ -157,7 +157,9 @@ def log_probabilities(
 def kl_(log_p: Tensor, log_q: Tensor) -> Tensor:
     """KL(p || q) in nats a token, [n, length]. log_p is overwritten."""
     difference = log_p - log_q
-    return log_p.exp_().mul_(difference).sum(-1).clamp_min_(0)  # rounding may leave it below 0
+    p = log_p.exp_()
+    difference.masked_fill_(p == 0, 0.0)  # what the reference rules out costs nothing, also where both do
+    return p.mul_(difference).sum(-1).clamp_min_(0)  # rounding may leave it below 0
 
 
 def _quality(path: Path, streamed: StreamedModel, tally: _Tally, predicted: int, base: float) -> Quality:

@@ -15,7 +15,7 @@ from torch import Tensor
 from fmcompress import divergence, evaluation
 from fmcompress.calibration import cut_windows, load_tokenizer, token_stream
 from fmcompress.checkpoint import Checkpoint
-from fmcompress.divergence import Quality, compare
+from fmcompress.divergence import Quality, compare, kl_
 from fmcompress.errors import CalibrationError, CheckpointError, ConfigError
 from fmcompress.formats import open_checkpoint
 
@@ -233,3 +233,12 @@ def test_command(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     refused = invoke(capsys, "eval", *models, "--text", home / "held.txt")
     assert (refused.code, refused.stdout) == (2, "")
     assert "Add --compare" in refused.stderr
+
+
+def test_tokens_that_both_rule_out_cost_nothing() -> None:
+    log_p = torch.tensor([[[0.5, 0.5, 0.0]]]).log()
+    log_q = torch.tensor([[[0.25, 0.75, 0.0]]]).log()
+    expected = 0.5 * math.log(0.5 / 0.25) + 0.5 * math.log(0.5 / 0.75)
+    assert float(kl_(log_p.clone(), log_q)) == pytest.approx(expected)
+    assert float(kl_(log_p.clone(), log_p)) == 0.0
+    assert float(kl_(log_q.clone(), torch.tensor([[[1.0, 0.0, 0.0]]]).log())) == math.inf
