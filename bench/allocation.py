@@ -14,11 +14,11 @@ from pathlib import Path
 
 from quality import CPU, LENGTH, Case, cases, prune_and_score
 
-from fmcompress.allocation import Allocation
 from fmcompress.allocation.run import Search, find_allocation
 from fmcompress.config import PruneConfig
 from fmcompress.evaluation import evaluate
 from fmcompress.pipeline import prepare
+from fmcompress.shares import Allocation
 
 
 def allocate(case: Case, sparsity: float, spread: float, search: Search | None, scratch: Path) -> Allocation:

@@ -11,8 +11,8 @@ from ..errors import ConfigError
 from ..job import Job
 from ..layers import last_to_run
 from ..pipeline import enter, run_on
+from ..shares import Allocation
 from .budget import exact_shares
-from .file import Allocation
 
 OUTLIER = 5.0  # times the mean
 

@@ -10,7 +10,7 @@ from ..config import PruneConfig
 from ..errors import ConfigError
 from ..job import Job
 from ..report import RunProgress, Steps, err
-from .file import Allocation
+from ..shares import Allocation
 from .levels import level_sparsities, open_levels
 from .owl import allocate_by_outliers
 from .search import allocate_by_search, make_levels, searched_layers

@@ -15,9 +15,9 @@ from ..errors import ConfigError
 from ..evaluation import Hidden, final_hidden, perplexity, windows_at_once
 from ..job import Job, Observer
 from ..pipeline import compress_checkpoint
+from ..shares import Allocation
 from .budget import exact_shares
 from .evolution import Candidate, Space, evolve
-from .file import Allocation
 from .levels import Level, MixedReader
 
 PART_TOKENS = 4096  # of the calibration text, by which the candidates of a generation are compared

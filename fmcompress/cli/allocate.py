@@ -53,7 +53,6 @@ def allocate(
     """Find how much to prune of each layer, so that all together lose a given share; nothing of MODEL changes."""
     from functools import partial
 
-    from ..allocation import write_allocation
     from ..allocation.run import Search, find_allocation, refuse_early
     from ..config import PruneConfig
     from ..devices import pick_device
@@ -61,6 +60,7 @@ def allocate(
     from ..options import resolve
     from ..pipeline import prepare
     from ..report import err, out, print_json, printable
+    from ..shares import write_allocation
 
     return_freed_memory()
     _refuse_unheeded(context, method, bool(levels))

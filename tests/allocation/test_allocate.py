@@ -8,12 +8,12 @@ import pytest
 from helpers import CPU, Outcome, invoke, make_checkpoint, make_text, run_prune
 
 from fmcompress import pipeline
-from fmcompress.allocation import read_allocation
 from fmcompress.checkpoint import Checkpoint
 from fmcompress.config import PruneConfig
 from fmcompress.errors import CheckpointError, ConfigError
 from fmcompress.layerwise import Unstructured
 from fmcompress.pipeline import prepare
+from fmcompress.shares import read_allocation
 
 SHORT = ("--sequence-length", 64, "--samples", 8)
 FEW = ("--generations", 3, "--offspring", 3, "--step", 0.2, "--reach", 1)

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from fmcompress.allocation import Allocation, read_allocation, write_allocation
 from fmcompress.config import PruneConfig
 from fmcompress.errors import ConfigError, DiskError
 from fmcompress.options import resolve
+from fmcompress.shares import Allocation, read_allocation, write_allocation
 
 
 def test_there_and_back(tmp_path: Path) -> None:

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..checkpoint import write_error
-from ..errors import ConfigError
+from .checkpoint import write_error
+from .errors import ConfigError
 
 FORM = 'expected a JSON object {"layers": {tensor: share of zeros}}, or only the inner one'
 
