@@ -39,6 +39,11 @@ class Layer:
         """Whether it is the whole weight of an nn.Linear."""
         return self.place is not None and isinstance(self.place.module, nn.Linear) and self.place.rows == slice(None)
 
+    @property
+    def is_expert(self) -> bool:
+        """Whether the model holds it in a tensor of several experts."""
+        return self.place is not None and self.place.expert is not None
+
     def read(self, source: Checkpoint) -> Tensor:
         """The weight [rows, cols]."""
         stored = source.read(self.tensor)

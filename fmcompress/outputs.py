@@ -21,7 +21,8 @@ def output_of(job: Job, workspace: Workspace) -> Output:
         return PackedOutput(job.source, workspace.output, store, needed, config.target())
     grid, chosen = config.grid(), {layer.tensor for some in job.layers for layer in some.values()}
     assert grid is not None
-    if job.streamed is None:
+    linear = all(layer.is_linear for some in job.layers for layer in some.values())
+    if job.streamed is None or not linear:  # experts have no module of their own in the model: by their names
         targets, ignore = sorted(name.removesuffix(".weight") for name in chosen), []
     else:
         linears = [(n, m) for n, m in job.streamed.model.named_modules() if isinstance(m, nn.Linear)]

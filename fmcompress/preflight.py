@@ -166,8 +166,9 @@ def _check_quantized_checkpoint(source: Checkpoint) -> None:
 
 
 def _check_quantized(source: Checkpoint, layer: Layer, known: bool) -> None:
-    if known and not layer.is_linear:
-        other = "packed" if not layer.transposed and layer.tensor in source.tensors else "dense"
+    own = not layer.transposed and layer.tensor in source.tensors
+    if known and not layer.is_linear and not (own and layer.is_expert):
+        other = "packed" if own else "dense"
         raise ConfigError(f"{layer.tensor}: compressed-tensors holds linear layers only. Use --format {other}.")
     if not layer.tensor.endswith(".weight"):
         raise ConfigError(

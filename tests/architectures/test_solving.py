@@ -148,11 +148,6 @@ def test_images_are_in_the_fingerprint(home: Path, tmp_path: Path) -> None:
             {"method": "gptq", "group_size": 16, "include": "experts"},
             r"proj\[0\]: compressed-tensors holds linear",
         ),
-        (
-            "mixtral",
-            {"method": "rtn", "group_size": 8, "include": "experts"},
-            r"w1\.weight: compressed.* Use --format packed",
-        ),
     ],
     ids=str,
 )

@@ -236,9 +236,9 @@ def test_layers_that_are_not_linear_are_refused(tmp_path: Path) -> None:
     model = make_checkpoint(tmp_path / "model", blocks=1)
     tokens = {"bos_token_id": 0, "eos_token_id": 0}
     GPT2LMHeadModel(GPT2Config(vocab_size=2048, n_embd=32, n_layer=1, n_head=4, **tokens)).save_pretrained(model)
-    with pytest.raises(ConfigError, match=r"c_attn\.weight: .*linear layers.*--format packed"):
+    with pytest.raises(ConfigError, match=r"c_attn\.weight: .*linear layers.*--format dense"):
         prepare(model, QuantizeConfig(method="rtn", group_size=32), None, CPU)
-    run(model, tmp_path / "out", method="rtn", group_size=32, format="packed")
+    run(model, tmp_path / "out", method="rtn", group_size=32, format="dense")
 
 
 @pytest.mark.parametrize("command", ["quantize", "prune"])
