@@ -9,7 +9,7 @@ from helpers import CPU, Silent, streamed
 from torch import Tensor
 from zoo import ZOO, Kind, calibration, load, save
 
-from fmcompress.calibration import Batch, StreamedModel
+from fmcompress.calibration import Batch, StreamedModel, is_causal_lm
 from fmcompress.checkpoint import Checkpoint
 from fmcompress.config import PruneConfig
 from fmcompress.layerwise import Unstructured
@@ -102,9 +102,14 @@ def test_each_block_holds_its_layers(run: tuple[Any, ...]) -> None:
 def test_reloaded_model_gives_what_the_streamed_one_gives(run: tuple[Any, ...]) -> None:
     kind, model, out, _, inputs = run
     streams = streamed(out)
-    got, want = walk(streams, inputs), whole(load(out, kind), streams, inputs)
+    reloaded = load(out, kind)
+    got, want = walk(streams, inputs), whole(reloaded, streams, inputs)
     dense = whole(load(model, kind), streams, inputs)
     assert len(got) == len(kind.layers) // 2
     for one, other, unpruned in zip(got, want, dense, strict=True):
         torch.testing.assert_close(one, other, rtol=0, atol=1e-4)
         assert not torch.allclose(one, unpruned, rtol=0, atol=1e-3)
+    if is_causal_lm(streams.model) and len(streams.stacks) == 1:
+        with torch.no_grad():
+            logits = reloaded(input_ids=inputs["text"]).logits
+            torch.testing.assert_close(streams.logits(inputs["text"], got[-1]), logits, rtol=0, atol=1e-4)
