@@ -20,7 +20,7 @@ EXPECTED = [name.strip() for name in os.environ.get("FMCOMPRESS_EXPECT_BACKENDS"
 
 def _present() -> set[str]:
     """Back-ends that implement every op here, with "triton-interpret" and "cuda" for where they run."""
-    names = set.intersection(*(set(fmcompress.available(op)) for op in _ops.CHECKS))
+    names = set.intersection(*(set(fmcompress.available(op)) for op in set(_ops.CHECKS) - _ops.HOST_ONLY))
     if "triton" in names and os.environ.get("TRITON_INTERPRET") == "1":
         names.add("triton-interpret")
     if fmcompress.explain()["cuda"] == "built in":

@@ -75,7 +75,7 @@ def test_triton_takes_the_cuda_key_only_where_it_is_free():
         "assert not held('select_smallest')\n"
         "triton_ops.register_on_cuda()\n"
         "triton_ops.register_on_cuda()\n"
-        "assert all(map(held, fmcompress._ops.CHECKS))\n"
+        "assert all(map(held, set(fmcompress._ops.CHECKS) - fmcompress._ops.HOST_ONLY))\n"
     )
 
 

@@ -21,21 +21,34 @@ from .packed_linear import check_packed_linear, index_bits
 from .packing import check_pack_bitmask, check_pack_codes, check_unpack_bitmask, check_unpack_codes, packed_bytes
 from .pruning import MAX_BLOCK_COLS, check_admm_step_, check_nm_mask, check_select_smallest, check_sweep_block_
 from .quantization import check_dequantize, check_joint_sweep_block_, check_quantize, check_search_grid
+from .scheduling import (
+    EXACT_STAGES,
+    TERMS,
+    check_groups,
+    check_improve_plan,
+    check_plan_cost,
+    waiting_s,
+)
 
 __all__ = [
     "BITS",
     "CHECKS",
+    "EXACT_STAGES",
     "HEADER",
     "HEADER_BYTES",
+    "HOST_ONLY",
     "INPUTS",
     "MAX_BLOCK_COLS",
     "MAX_STRATUM",
     "NOT_FINITE",
+    "TERMS",
     "VALUE_BYTES",
     "Layout",
+    "check_groups",
     "check_layout",
     "index_bits",
     "packed_bytes",
+    "waiting_s",
 ]
 
 CHECKS: dict[str, Callable[..., None]] = {
@@ -57,4 +70,7 @@ CHECKS: dict[str, Callable[..., None]] = {
     "compress_mean_": check_compress_mean_,
     "add_payload_": check_add_payload_,
     "payload_checksum": check_payload_checksum,
+    "plan_cost": check_plan_cost,
+    "improve_plan": check_improve_plan,
 }
+HOST_ONLY = frozenset({"plan_cost", "improve_plan"})  # planning has no kernels for GPUs

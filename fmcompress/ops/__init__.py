@@ -2,31 +2,37 @@
 
 from .._ops import (
     BITS,
+    EXACT_STAGES,
     HEADER,
     HEADER_BYTES,
     INPUTS,
     MAX_BLOCK_COLS,
     MAX_STRATUM,
     NOT_FINITE,
+    TERMS,
     Layout,
     check_layout,
     index_bits,
     packed_bytes,
+    waiting_s,
 )
 from .cocktail import add_payload_, compress_delta_, compress_gradient_, compress_mean_, payload_checksum
 from .packed_linear import check_packed, packed_linear, row_starts
 from .packing import pack_bitmask, pack_codes, unpack_bitmask, unpack_codes
 from .pruning import admm_step_, nm_mask, select_smallest, sweep_block_
 from .quantization import dequantize, joint_sweep_block_, quantize, search_grid
+from .scheduling import improve_plan, plan_cost
 
 __all__ = [
     "BITS",
+    "EXACT_STAGES",
     "HEADER",
     "HEADER_BYTES",
     "INPUTS",
     "MAX_BLOCK_COLS",
     "MAX_STRATUM",
     "NOT_FINITE",
+    "TERMS",
     "Layout",
     "add_payload_",
     "admm_step_",
@@ -36,6 +42,7 @@ __all__ = [
     "compress_gradient_",
     "compress_mean_",
     "dequantize",
+    "improve_plan",
     "index_bits",
     "joint_sweep_block_",
     "nm_mask",
@@ -44,6 +51,7 @@ __all__ = [
     "packed_bytes",
     "packed_linear",
     "payload_checksum",
+    "plan_cost",
     "quantize",
     "row_starts",
     "search_grid",
@@ -51,4 +59,5 @@ __all__ = [
     "sweep_block_",
     "unpack_bitmask",
     "unpack_codes",
+    "waiting_s",
 ]

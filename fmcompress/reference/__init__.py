@@ -9,21 +9,25 @@ from .packed_linear import dense_weight, packed_linear
 from .packing import pack_bitmask, pack_codes, unpack_bitmask, unpack_codes
 from .pruning import admm_step_, nm_mask, select_smallest, sweep_block_
 from .quantization import dequantize, joint_sweep_block_, quantize, search_grid
+from .scheduling import bottleneck, improve_plan, plan_cost
 
 __all__ = [
     "add_payload_",
     "admm_step_",
+    "bottleneck",
     "compress_delta_",
     "compress_gradient_",
     "compress_mean_",
     "dense_weight",
     "dequantize",
+    "improve_plan",
     "joint_sweep_block_",
     "nm_mask",
     "pack_bitmask",
     "pack_codes",
     "packed_linear",
     "payload_checksum",
+    "plan_cost",
     "quantize",
     "search_grid",
     "select_smallest",
