@@ -124,7 +124,7 @@ class Network:
         """
         places, counts = list(devices), [_count(place, count) for place, count in devices.items()]
         number = {place: i for i, place in enumerate(places)}
-        delay = np.full((len(places),) * 2, np.nan if between is None else _of(between, "delay_ms", "between"))
+        delay = np.full((len(places),) * 2, np.nan if between is None else float(_of(between, "delay_ms", "between")))
         speed = np.full_like(delay, np.nan if between is None else _of(between, "bandwidth_gbps", "between"))
         for link in links:
             a, b = number.get(str(_of(link, "a", "links"))), number.get(str(_of(link, "b", "links")))
