@@ -4,6 +4,7 @@ from .cost import Cost, cost
 from .network import Network
 from .plan import Plan, read_plan
 from .problem import Problem, problem
+from .search import schedule
 from .workload import Workload
 
-__all__ = ["Cost", "Network", "Plan", "Problem", "Workload", "cost", "problem", "read_plan"]
+__all__ = ["Cost", "Network", "Plan", "Problem", "Workload", "cost", "problem", "read_plan", "schedule"]

@@ -25,6 +25,7 @@ class Problem:
     compute         [stages, devices] s, a micro-batch forward and backward; infinite where the memory is too small
     gradient_bytes  [stages] that are sent of a stage, after compression
     micro_batches   in a step
+    replicas        devices of a stage
     free_order      whether stages are alike, so that a plan may number its groups as suits it best
     """
 
@@ -32,6 +33,7 @@ class Problem:
     compute: Tensor
     gradient_bytes: Tensor
     micro_batches: int
+    replicas: int
     free_order: bool
 
 
@@ -77,6 +79,7 @@ def problem(network: Network, workload: Workload, model: str = "paper") -> Probl
         torch.from_numpy(compute),
         torch.from_numpy(gradient_bytes),
         micro_batches,
+        workload.replicas,
         alike and micro_batches == 1,
     )
 
