@@ -125,13 +125,12 @@ template <int words> class State : public Parts {
     // What a plan with devices u and v exchanged scores, as far as it beats `best`; the plan is as before.
     Score try_exchange(int u, int v, const Score& best) {
         ++evaluations;
-        save(stage_of[u], stage_of[v]);
+        before_ = *this; // small beside the matchings
         put(u, v);
-        recount(stage_of[u]);
-        recount(stage_of[v]);
+        count_group(stage_of[u]);
+        count_group(stage_of[v]);
         const Score tried = count_links(stage_of[u], stage_of[v], best);
-        put(u, v);
-        restore();
+        parts() = before_;
         return tried;
     }
 
@@ -193,9 +192,6 @@ template <int words> class State : public Parts {
             compute[stage] = std::max(compute[stage], t_.compute[stage * t_.devices + d]);
         }
     }
-
-    // A group of which one member is new: as count_group, without looking at all pairs.
-    void recount(int stage) { count_group(stage); }
 
     Link link(const std::vector<int>& a, const std::vector<int>& b) {
         for (int64_t i = 0; i < t_.replicas; ++i) {
@@ -269,15 +265,9 @@ template <int words> class State : public Parts {
         return score;
     }
 
-    void save(int a, int b) {
-        saved_ = *this; // small beside the matchings
-        (void)a, (void)b;
-    }
-    void restore() { parts() = saved_; }
-
     const Tables& t_;
     Bottleneck<words> matching_;
     HeldKarp held_karp_;
     std::vector<double> nearest_;
-    Parts saved_;
+    Parts before_; // of try_exchange
 };

@@ -21,7 +21,8 @@ from .workload import Workload
 
 POPULATION = 24
 CHILDREN = 8  # of a generation: improved side by side, so their number does not depend on the machine
-PATIENCE = 12  # generations without a better plan, after which the search has converged
+PATIENCE = 25  # generations without a better plan, after which the search has converged
+EFFORT = 10_000  # exchanges that one improvement may count: a part of a second for hundreds of devices
 CROSSED = 5  # devices that a child has from its other parent (Yuan et al. 2022, section 3.4)
 OPTIMAL = 1e-9  # share of the cost up to which a bound proves a plan
 
@@ -78,18 +79,14 @@ class Hunt:
         """What it costs."""
         return self.plans[0][0]
 
-    @property
-    def effort(self) -> int:
-        """Exchanges that an improvement may count."""
-        return 4000 + 100 * len(self.best)
-
     def begin(self, seeds: list[Assignment], end: float) -> None:
         """Fill the population with the cheapest seeds, each improved as long as there is time."""
         self._keep([self._costs(stage_of) for stage_of in seeds])
-        for first in range(0, len(self.plans), CHILDREN):
+        plans = [plan for _, plan in self.plans]
+        for first in range(0, len(plans), 2):
             if first and time.monotonic() > end:
                 return
-            self._keep(self._improved([plan for _, plan in self.plans[first : first + CHILDREN]], first))
+            self._keep(self._improved(plans[first : first + 2], first))
 
     def evolve(self, bound: float, end: float, progress: Progress) -> str:
         """Generations of children until the bound is met, nothing better comes, or the time ends: why it stopped."""
@@ -134,12 +131,12 @@ class Hunt:
         return float(terms[0]), ordered.numpy()
 
     def _improved(self, plans: list[Assignment], number: int) -> list[tuple[float, Assignment]]:
-        tables, effort = self.tables, self.effort
+        tables = self.tables
 
         def improve(at: int) -> tuple[float, Assignment, int]:
             groups, terms, count = ops.improve_plan(
                 torch.from_numpy(plans[at]), tables.links, tables.compute, tables.gradient_bytes, tables.micro_batches,
-                tables.free_order, seed=self.seed * 1_000_003 + number + at, evaluations=effort,
+                tables.free_order, seed=self.seed * 1_000_003 + number + at, evaluations=EFFORT,
             )  # fmt: skip
             return float(terms[0]), groups.numpy(), int(count)
 
