@@ -37,18 +37,31 @@ def waiting_s(
     hand_over  of a micro-batch from each stage to the next, there and back
     occupied   for which a micro-batch keeps each of those links busy in one direction
 
-    Nothing can hand over micro-batches faster than the busiest stage or link; and stage s lets k = stages - s of them
-    go before the first has come back, so every k of them take at least a round trip from it to the last stage.
+    Nothing hands over micro-batches faster than the busiest stage or link. And each stage takes turns: one forward, one
+    backward. So a round trip from stage s to stage t and back, in which a message may have to wait for the one that the
+    same port sends the other way, lets t - s + 1 micro-batches through. They wait for the longest chain of round trips,
+    of which the first goes to the last stage: until then no stage takes turns. `simulate` is what this is held against.
     """
-    stages, round_trip, longest = len(compute), 0.0, 0.0
-    busiest = max(*compute, *occupied, 0.0)
-    for stage in range(stages - 1, -1, -1):
-        round_trip += compute[stage] + (hand_over[stage] if stage < stages - 1 else 0.0)
-        in_flight = stages - stage
-        full, rest = divmod(micro_batches - 1, in_flight)
-        waves = full * max(round_trip, in_flight * busiest) if full else 0.0  # not 0 * inf
-        longest = max(longest, waves + (rest * busiest if rest else 0.0))
-    return longest
+    stages, others = len(compute), micro_batches - 1
+    if not others:
+        return 0.0
+    port = [0.0, *occupied, 0.0]  # of each stage to the one before, then to the one after
+    trip, to_last = [0.0] * (stages + 1), [0.0] * (stages + 1)  # longest ones that let 1, 2, … micro-batches through
+    for s in range(stages):
+        way = 0.0
+        for t in range(s, stages):
+            way += compute[t] + (hand_over[t - 1] if t > s else 0.0)
+            if t > s:
+                turns = max(0.0, port[s] - compute[s] / 2) + max(0.0, port[t + 1] - compute[t] / 2)
+            else:
+                turns = max(0.0, port[s] + port[s + 1] - compute[s])
+            trip[t - s + 1] = max(trip[t - s + 1], way + turns)
+        to_last[stages - s] = way + turns
+    chain = [0.0]  # longest ones that let 0, 1, … micro-batches through
+    for through in range(1, others):
+        chain.append(max(trip[k] + chain[through - k] for k in range(1, min(stages, through) + 1)))
+    longest = max(to_last[k] + chain[others - k] for k in range(1, min(stages, others) + 1))
+    return max(longest, others * max([*compute, *occupied]))
 
 
 def check_plan_cost(
