@@ -12,9 +12,10 @@
 #include <emmintrin.h>
 #endif
 
-// Rows and columns as bits: up to 64 * words of them. The threshold begins where every row and every column has an entry
-// and rises only when a set of rows has too few columns below it (Hall 1935), to the least entry that leads out of them:
-// where all rows are matched it is the answer (the threshold algorithm, Burkard, Dell'Amico and Martello 2009, 6.2).
+// Rows and columns as bits: up to 64 * words of them. The threshold begins where every row and every column has an
+// entry and rises only when a set of rows has too few columns below it (Hall 1935), to the least entry that leads out
+// of them: where all rows are matched it is the answer (the threshold algorithm, Burkard, Dell'Amico and Martello
+// 2009, 6.2).
 template <int words> class Bottleneck {
   public:
     explicit Bottleneck(int64_t size)
