@@ -102,8 +102,8 @@ void add_payload_(const Tensor& payload, const Tensor& out, double scale, int64_
 // payload [bytes, a header at least and whole words] uint8 -> [1] int64
 Tensor payload_checksum(const Tensor& payload);
 
-// stage_of [devices] int64, -1 idle; links [4, devices, devices], compute [stages, devices], gradient_bytes [stages], all
-// double: see fmcompress/_ops/scheduling.py -> stage_of, renumbered where the order is free; [5] double seconds
+// stage_of [devices] int64, -1 idle; links [4, devices, devices], compute [stages, devices], gradient_bytes [stages],
+// all double: see fmcompress/_ops/scheduling.py -> stage_of, renumbered where the order is free; [5] double seconds
 std::tuple<Tensor, Tensor> plan_cost(const Tensor& stage_of, const Tensor& links, const Tensor& compute,
                                      const Tensor& gradient_bytes, int64_t micro_batches, bool free_order);
 

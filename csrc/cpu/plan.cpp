@@ -15,8 +15,8 @@
 
 using torch::headeronly::ScalarType;
 
-static Tables tables_of(const Tensor& stage_of, const Tensor& links, const Tensor& compute, const Tensor& gradient_bytes,
-                        int64_t micro_batches, bool free_order) {
+static Tables tables_of(const Tensor& stage_of, const Tensor& links, const Tensor& compute,
+                        const Tensor& gradient_bytes, int64_t micro_batches, bool free_order) {
     require(stage_of.dim() == 1 && gradient_bytes.dim() == 1, "stage_of: expected [devices] int64.");
     const int64_t devices = stage_of.size(0), stages = gradient_bytes.size(0);
     check_tensor(stage_of, "stage_of", ScalarType::Long, {devices}, stage_of);
@@ -38,15 +38,24 @@ static Tables tables_of(const Tensor& stage_of, const Tensor& links, const Tenso
     for (int64_t i = 0; i < 4 * devices * devices; ++i)
         require(std::isfinite(seconds[i]) && seconds[i] >= 0, "links: expected finite seconds of at least 0.");
     const int64_t plane = devices * devices;
-    return {seconds, seconds + plane, seconds + 2 * plane, seconds + 3 * plane,
-            static_cast<const double*>(compute.data_ptr()), static_cast<const double*>(gradient_bytes.data_ptr()),
-            devices, stages, counts[0], micro_batches, free_order};
+    return {seconds,
+            seconds + plane,
+            seconds + 2 * plane,
+            seconds + 3 * plane,
+            static_cast<const double*>(compute.data_ptr()),
+            static_cast<const double*>(gradient_bytes.data_ptr()),
+            devices,
+            stages,
+            counts[0],
+            micro_batches,
+            free_order};
 }
 
 // Of the two directions of a path, the one that begins with the group of the smaller least device.
 static void write_stages(const Parts& parts, const Tables& tables, int64_t* to) {
     std::vector<int> path = parts.path;
-    if (tables.free_order && std::ranges::min(parts.members[path.front()]) > std::ranges::min(parts.members[path.back()]))
+    if (tables.free_order &&
+        std::ranges::min(parts.members[path.front()]) > std::ranges::min(parts.members[path.back()]))
         std::ranges::reverse(path);
     std::fill(to, to + tables.devices, -1);
     for (int64_t s = 0; s < tables.stages; ++s)
@@ -66,7 +75,8 @@ template <int words> static Found run(const Tables& tables, const Tensor& stage_
     write_stages(state, tables, static_cast<int64_t*>(found.stage_of.data_ptr()));
     const Terms terms = state.terms();
     auto* to = static_cast<double*>(found.terms.data_ptr());
-    to[0] = terms.total(), to[1] = terms.exchange, to[2] = terms.hand_over, to[3] = terms.compute, to[4] = terms.waiting;
+    to[0] = terms.total(), to[1] = terms.exchange, to[2] = terms.hand_over, to[3] = terms.compute,
+    to[4] = terms.waiting;
     return found;
 }
 

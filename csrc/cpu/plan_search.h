@@ -1,9 +1,12 @@
 // Local search over plans: exchanges of two devices downhill, then chains of them that may go uphill on the way.
 #pragma once
 
+#include <algorithm>
+#include <cmath>
 #include <cstdint>
 #include <numeric>
 #include <random>
+#include <utility>
 #include <vector>
 
 #include "plan_state.h"
@@ -74,18 +77,48 @@ template <int words> class Search {
     }
 
     void descend() {
-        const std::vector<char> none(t_.devices);
-        for (bool better = true; better && !spent();) {
-            better = !t_.free_order && reorder();
-            shuffle();
-            const std::vector<int> order = order_;
-            for (const int u : order) {
-                const Move move = best_move(u, none, s_.score);
-                if (move.partner < 0) continue;
-                s_.exchange_devices(u, move.partner);
-                better = true;
-            }
+        bool better = true;
+        while (better && !spent()) {
+            better = improve_one(critical());
+            if (!better && !t_.free_order) better = reorder();
+            if (!better) better = improve_one(std::vector<char>(t_.devices, 1));
         }
+    }
+
+    // Devices that the cost depends on now: those of the slowest group, the ends of each link's slowest pairs. No
+    // exchange of two others makes a plan cheaper, though it may lessen what other groups exchange.
+    std::vector<char> critical() const {
+        std::vector<char> chosen(t_.devices);
+        const double slowest = *std::ranges::max_element(s_.exchange);
+        for (int64_t g = 0; g < t_.stages; ++g)
+            if (s_.exchange[g] == slowest || std::isinf(s_.compute[g]))
+                for (const int d : s_.members[g]) chosen[d] = 1;
+        for (int64_t i = 0; i + 1 < t_.stages; ++i) {
+            const int a = s_.path[i], b = s_.path[i + 1];
+            const double hand_over = t_.free_order ? s_.weights[a * t_.stages + b] : s_.links[i].hand_over;
+            for (const int d : s_.members[a])
+                for (const int e : s_.members[b])
+                    if (t_.hand_over[d * t_.devices + e] == hand_over) chosen[d] = chosen[e] = 1;
+        }
+        for (int64_t g = 0; g < t_.stages; ++g) // and the slowest devices of each stage
+            for (const int d : s_.members[g])
+                if (s_.compute[g] > 0 && t_.compute[g * t_.devices + d] == s_.compute[g]) chosen[d] = 1;
+        return chosen;
+    }
+
+    // The first of the chosen devices in a new order for which an exchange helps makes the best of its exchanges.
+    bool improve_one(const std::vector<char>& chosen) {
+        const std::vector<char> none(t_.devices);
+        shuffle();
+        const std::vector<int> order = order_;
+        for (const int u : order) {
+            if (!chosen[u]) continue;
+            const Move move = best_move(u, none, s_.score);
+            if (move.partner < 0) continue;
+            s_.exchange_devices(u, move.partner);
+            return true;
+        }
+        return false;
     }
 
     bool reorder() {
@@ -95,10 +128,13 @@ template <int words> class Search {
         return better;
     }
 
-    // One chain from every device until one has helped: u takes the place of v, v that of w, …, and the last u's.
+    // One chain from every device, those first that the cost depends on, until one has helped: u takes the place of v,
+    // v that of w, …, and the last u's.
     bool chains() {
+        const std::vector<char> first = critical();
         shuffle();
-        const std::vector<int> order = order_;
+        std::vector<int> order = order_;
+        std::ranges::stable_partition(order, [&](int d) { return first[d] != 0; });
         for (const int u : order)
             if (!spent() && chain(u)) return true;
         return false;

@@ -49,8 +49,8 @@ inline double waiting_seconds(const std::vector<double>& compute, const std::vec
         round_trip += compute[stage] + (stage + 1 < stages ? hand_over[stage] : 0);
         const int64_t in_flight = stages - stage, full = (micro_batches - 1) / in_flight;
         const int64_t rest = (micro_batches - 1) % in_flight;
-        longest = std::max(longest, (full ? full * std::max(round_trip, in_flight * busiest) : 0) +
-                                        (rest ? rest * busiest : 0));
+        longest = std::max(longest,
+                           (full ? full * std::max(round_trip, in_flight * busiest) : 0) + (rest ? rest * busiest : 0));
     }
     return longest;
 }
@@ -258,7 +258,8 @@ template <int words> class State : public Parts {
     Score count(int64_t exact) {
         Score score = partial();
         if (t_.free_order) {
-            score.total += t_.stages <= exact ? held_karp_.solve(weights, t_.stages, path) : shorten_path(weights, path);
+            score.total +=
+                t_.stages <= exact ? held_karp_.solve(weights, t_.stages, path) : shorten_path(weights, path);
             return score;
         }
         score.total = terms().total();
