@@ -114,7 +114,7 @@ def compare(
     json: opt.Json = False,
     quiet: opt.Quiet = False,
 ) -> None:
-    """Set the plan that is found beside random, contiguous and strided ones, and the exact one where that is possible."""
+    """Set the plan that is found beside random, contiguous and strided ones, and the exact one if possible."""
     from ..report import out, print_json
     from ..scheduling.comparison import compare as compared
     from ..scheduling.files import refuse_existing

@@ -6,7 +6,7 @@ from typing import Any
 
 from ..errors import ConfigError
 from .baselines import baseline
-from .exact import MAX_DEVICES, exact
+from .exact import MOST_DEVICES, exact
 from .network import Network
 from .plan import Plan
 from .search import schedule
@@ -17,7 +17,7 @@ from .workload import Workload
 class Comparison:
     """Plans by how they were made.
 
-    plans      "random" (the median of those drawn), "contiguous", "strided", "search", and "exact" where it was possible
+    plans      "random" (the median of those drawn), "contiguous", "strided", "search", and "exact" if possible
     random_s   what the random ones cost, by rising cost
     bound_s    no plan costs less
     no_exact   why there is no exact one; empty if there is
@@ -71,8 +71,8 @@ def compare(
         "search": found,
     }
     bound, no_exact = found.lower_bound_s, ""
-    if len(network) > MAX_DEVICES:
-        no_exact = f"{len(network)} devices, and at most {MAX_DEVICES} can be solved exactly"
+    if len(network) > MOST_DEVICES:
+        no_exact = f"{len(network)} devices, and at most {MOST_DEVICES} can be solved exactly"
     else:
         try:
             plans["exact"] = exact(network, workload, model, hint=found)
