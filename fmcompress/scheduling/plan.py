@@ -3,7 +3,6 @@
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ from ..errors import ConfigError
 from .cost import IDLE, Assignment, Cost, cost_of, mesh_of, pipelines
 from .network import Network
 from .problem import Problem, problem
-from .workload import Workload
+from .workload import Workload, deal_out
 
 FORMAT, VERSION = "fmcompress-plan", 1
 
@@ -68,10 +67,7 @@ class Plan:
     @property
     def split(self) -> list[tuple[int, int]]:
         """[stages] first layer and the one after the last of each stage, as even as can be; the first ones get more."""
-        layers, stages = self.workload.layers or self.workload.stages, self.workload.stages
-        few, more = divmod(layers, stages)
-        ends = [stage * few + min(stage, more) for stage in range(stages + 1)]
-        return list(pairwise(ends))
+        return deal_out(self.workload.layers or self.workload.stages, self.workload.stages)
 
     def as_dict(self) -> dict[str, Any]:
         """What a plan's file holds; read it with `Plan.from_dict`."""
