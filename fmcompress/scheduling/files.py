@@ -25,7 +25,7 @@ OF_MODEL = (
 )  # fmt: skip
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(yaml.SafeLoader):  # type: ignore[misc]
     """Reads 5e13 as a number, as JSON and YAML 1.2 do."""
 
 
@@ -75,6 +75,15 @@ def write_json(path: Path, facts: Mapping[str, Any]) -> None:
         raise write_error(path, error) from None
 
 
+def refuse_existing(force: bool, *paths: Path | None) -> None:
+    """Before any work: ConfigError for what is there already, unless it may be replaced, or where no folder is."""
+    for path in filter(None, paths):
+        if path.exists() and not (force and path.is_file()):
+            raise ConfigError(f"{path}: is there already. {'It is no file.' if force else 'Replace it with --force.'}")
+        if not path.parent.is_dir():
+            raise ConfigError(f"{path}: there is no folder {path.parent}. Make it first.")
+
+
 def _of_places(facts: Mapping[str, Any], path: Path) -> Network:
     devices, links = facts["devices"], facts.get("links", [])
     if not isinstance(devices, Mapping) or not devices:
@@ -118,12 +127,13 @@ def _by_place(name: str, value: Any, network: Network, unit: float) -> Any:
 
 
 def _of_matrices(facts: dict[str, Any]) -> Network:
-    tables = {}
+    tables: dict[str, Any] = {}
     for name, other, unit in (("delay_s", "delay_ms", 1e-3), ("bandwidth_bits_per_s", "bandwidth_gbps", 1e9)):
         if (name in facts) == (other in facts):
             raise ConfigError(f"expected devices, or a matrix {name} or {other}: one of the two.")
         tables[name] = facts.pop(name) if name in facts else _scaled(other, facts.pop(other), unit)
-    return Network(**tables, **{key: tuple(v) if key in ("names", "regions") else v for key, v in facts.items()})
+    tables |= {key: tuple(value) if key in ("names", "regions") else value for key, value in facts.items()}
+    return Network(**tables)
 
 
 def _scaled(name: str, rows: Any, unit: float) -> list[list[float]]:
@@ -137,7 +147,7 @@ def _read(path: str | Path) -> dict[str, Any]:
     """The mapping in a YAML or JSON file."""
     try:
         text = Path(path).read_text(encoding="utf-8")
-        facts = json.loads(text) if str(path).endswith(".json") else yaml.load(text, _Loader)  # noqa: S506  a SafeLoader
+        facts = json.loads(text) if str(path).endswith(".json") else yaml.load(text, _Loader)
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise ConfigError(f"{path}: {in_one_line(error)}") from None
     if not isinstance(facts, dict) or not all(isinstance(key, str) for key in facts):

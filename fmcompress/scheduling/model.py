@@ -14,7 +14,8 @@ from ..errors import CheckpointError, ConfigError, in_one_line
 from ..gradients import CocktailConfig
 from ..gradients.config import BITS_OF
 from ..gradients.traffic import traffic
-from .workload import Workload, deal_out
+from .plan import dealt
+from .workload import Workload
 
 
 class _Described(Checkpoint):
@@ -114,7 +115,7 @@ def workload_of_model(
     held = _weights_of_stages(model, stack, stages)
     distinct = [list({weight.number: weight.numel for weight in weights}.values()) for weights in held]
     parameters = [sum(numels) for numels in distinct]
-    blocks = [end - begin for begin, end in deal_out(layers, stages)]
+    blocks = [end - begin for begin, end in dealt(layers, stages)]
     products = [sum(weight.active for weight in weights) for weights in held]
     stored = hidden * (16 * element + 2) + (heads * sequence_length * (2 * element + 1) if attention == "eager" else 0)
     if gradient_compression == "cocktail":
@@ -169,7 +170,7 @@ def _weights_of_stages(model: Any, stack: Stack, stages: int) -> list[list[_Weig
     """[stages] weights that each one's modules use, tied ones each time."""
     held: list[list[_Weight]] = [[] for _ in range(stages)]
     inside: set[nn.Module] = set()
-    for (begin, end), weights in zip(deal_out(len(stack.blocks), stages), held, strict=True):
+    for (begin, end), weights in zip(dealt(len(stack.blocks), stages), held, strict=True):
         for _, block in stack.blocks[begin:end]:
             inside |= set(block.modules())
             weights += _weights(block, model)

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from ..errors import ConfigError
 from .cost import IDLE, Assignment, Cost, cost_of, mesh_of, pipelines
 from .network import Network
 from .problem import Problem, problem
-from .workload import Workload, deal_out
+from .workload import Workload
 
 FORMAT, VERSION = "fmcompress-plan", 1
 
@@ -67,7 +68,7 @@ class Plan:
     @property
     def split(self) -> list[tuple[int, int]]:
         """[stages] first layer and the one after the last of each stage, as even as can be; the first ones get more."""
-        return deal_out(self.workload.layers or self.workload.stages, self.workload.stages)
+        return dealt(self.workload.layers or self.workload.stages, self.workload.stages)
 
     def as_dict(self) -> dict[str, Any]:
         """What a plan's file holds; read it with `Plan.from_dict`."""
@@ -123,6 +124,12 @@ class Plan:
             raise ConfigError(f"{where}: damaged: {type(error).__name__}: {error}.") from None
         _ = plan.mesh  # that every tasklet has one device
         return plan
+
+
+def dealt(layers: int, stages: int) -> list[tuple[int, int]]:
+    """[stages] first layer and the one after the last of each, as even as can be; the first ones get more."""
+    few, more = divmod(layers, stages)
+    return list(pairwise(stage * few + min(stage, more) for stage in range(stages + 1)))
 
 
 def read_plan(path: str | Path) -> Plan:

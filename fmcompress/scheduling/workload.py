@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -97,9 +96,3 @@ class Workload:
     def fields(cls) -> list[str]:
         """The names of what a workload is made of."""
         return [field.name for field in fields(cls)]
-
-
-def deal_out(layers: int, stages: int) -> list[tuple[int, int]]:
-    """[stages] first layer and the one after the last of each stage, as even as can be; the first ones get more."""
-    few, more = divmod(layers, stages)
-    return list(pairwise(stage * few + min(stage, more) for stage in range(stages + 1)))
