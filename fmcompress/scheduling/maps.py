@@ -7,15 +7,17 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from .drawing import short
 from .network import Network
 from .plan import Plan
 
 Points = NDArray[np.float64]  # [points, 2] inches, or degrees of longitude and of Mercator's latitude
 LABELS = 48  # places that have room for their names
 LETTER, LINE = 0.066, 0.17  # inches of a label's letter and line
-SHORT = 18  # letters of a name that are shown
+LETTERS = 18  # letters of a name that are shown
 ROOM = 0.3  # of the panel that dots take at most
 LARGEST, SMALLEST = 0.3, 0.03  # inches of a dot
+STRETCH = 1.5  # of a picture that is no map, to fill the panel
 FLAT = 0.4  # of the distances that two dimensions must show, or the picture would lie
 
 # latitude, longitude and names of cities and cloud regions
@@ -89,7 +91,7 @@ def map_of(plan: Plan, network: Network, width: float, height: float) -> Map:
     keys = [region or f"\0{device}" for device, region in enumerate(network.regions)]
     places = list(dict.fromkeys(keys))
     members = [[device for device, key in enumerate(keys) if key == place] for place in places]
-    names = [_short(network.regions[group[0]] or network.names[group[0]]) for group in members]
+    names = [short(network.regions[group[0]] or network.names[group[0]], LETTERS) for group in members]
     degrees = [where_is(place) for place in places]
     land: list[Points] = []
     if all(point is not None for point in degrees):
@@ -99,12 +101,12 @@ def map_of(plan: Plan, network: Network, width: float, height: float) -> Map:
         )
     else:
         points, words = _by_distance(plan, network, members)
-    corner, scale = _fit(points, width, height, 12.0 if land else 1e-9)
+    corner, scale = _fit(points, width, height, bool(land))
     exact = (points - points.min(0)) * scale + corner
     centres, diameter, sizes = _apart(exact, [len(group) for group in members], names, width, height)
     dots = np.empty((len(network), 2))
     for centre, group in zip(centres, members, strict=True):
-        order = sorted(group, key=lambda device: (plan.stage_of[device] % (1 << 30), plan.replica_of[device]))
+        order = sorted(group, key=lambda device: (plan.stage_of[device], plan.replica_of[device]))
         offsets = _honeycomb(len(group))
         dots[order] = centre + diameter * 1.12 * offsets
     labelled = len(places) <= LABELS
@@ -139,7 +141,7 @@ def _unrolled(points: Points) -> tuple[Points, list[Points]]:
     for line in re.split(r"\n(?! )", LAND.strip()):
         coast = np.array(line.split(), dtype=np.float64).reshape(-1, 2)
         coast[:, 1] = [_mercator(latitude) for latitude in coast[:, 1]]
-        coasts += [coast + [turn * 360 - begin, 0] for turn in range(-1, 3)]
+        coasts += [coast + np.array([turn * 360 - begin, 0]) for turn in range(-1, 3)]
     return turned, coasts
 
 
@@ -168,17 +170,21 @@ def _by_distance(plan: Plan, network: Network, members: list[list[int]]) -> tupl
     return points, "Near is fast: places stand by delays and bandwidths (multidimensional scaling)."
 
 
-def _fit(points: Points, width: float, height: float, least: float) -> tuple[Points, float]:
-    """The inches of the lowest corner of points, and inches a unit, so that they fill a panel's middle."""
+def _fit(points: Points, width: float, height: float, true: bool) -> tuple[Points, Points]:
+    """Where the lowest corner of points goes, and inches a unit each way, so that they fill the middle of a panel.
+
+    true  a map, which is not stretched and shows 12 degrees at least
+    """
     spans = np.ptp(points, axis=0)
-    scale = float(min(0.84 * width / max(spans[0], least), 0.8 * height / max(spans[1], least)))
-    return (np.array([width, height]) - spans * scale) / 2, scale
+    scales = np.array([0.84 * width, 0.8 * height]) / np.maximum(spans, 12.0 if true else 1e-9)
+    scales = np.minimum(scales, (1.0 if true else STRETCH) * scales.min())
+    return (np.array([width, height]) - spans * scales) / 2, scales
 
 
 def _apart(
     points: Points, counts: list[int], names: list[str], width: float, height: float
 ) -> tuple[Points, float, Points]:
-    """Places moved as little as it takes that dots and names do not overlap; diameter of a dot; [places] their radii."""
+    """Places moved so that neither dots nor names overlap; the diameter of a dot; [places] their radii."""
     labelled = len(counts) <= LABELS
     diameter = min(LARGEST, math.sqrt(ROOM * width * height / sum(counts)))
     spread = np.array([np.hypot(*_honeycomb(count).T).max() for count in counts])
@@ -230,7 +236,3 @@ def _honeycomb(count: int) -> Points:
     disc = sorted(lattice, key=lambda point: (round(math.hypot(point[0] - middle, point[1]), 6), point))[:count]
     found = np.array(sorted(disc))
     return found - found.mean(0)
-
-
-def _short(name: str) -> str:
-    return name if len(name) <= SHORT else f"{name[: SHORT - 1]}…"
