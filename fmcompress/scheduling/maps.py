@@ -16,7 +16,8 @@ LABELS = 48  # places that have room for their names
 LETTER, LINE = 0.066, 0.17  # inches of a label's letter and line
 LETTERS = 18  # letters of a name that are shown
 ROOM = 0.3  # of the panel that dots take at most
-LARGEST, SMALLEST = 0.3, 0.03  # inches of a dot
+LARGEST, READABLE, SMALLEST = 0.3, 0.18, 0.03  # inches of a dot
+FARTHEST = 0.8  # inches that a place may be moved for the sake of dots larger than READABLE
 STRETCH = 1.5  # of a picture that is no map, to fill the panel
 FLAT = 0.4  # of the distances that two dimensions must show, or the picture would lie
 
@@ -97,7 +98,7 @@ def map_of(plan: Plan, network: Network, width: float, height: float) -> Map:
     if all(point is not None for point in degrees):
         points, land, words = (
             *_unrolled(np.array(degrees)),
-            "Regions stand where they are; pushed apart where devices would overlap.",
+            "Regions stand where they are, pushed apart where devices would overlap; coasts are rough.",
         )
     else:
         points, words = _by_distance(plan, network, members)
@@ -110,7 +111,8 @@ def map_of(plan: Plan, network: Network, width: float, height: float) -> Map:
         offsets = _honeycomb(len(group))
         dots[order] = centre + diameter * 1.12 * offsets
     labelled = len(places) <= LABELS
-    labels = [(x, y - size - 0.02, name) for (x, y), size, name in zip(centres, sizes, names, strict=True)]
+    lowest = [float(dots[group, 1].min()) - diameter / 2 - 0.04 for group in members]
+    labels = [(x, y, name) for (x, _), y, name in zip(centres, lowest, names, strict=True)]
     free = (np.hypot(*np.moveaxis(exact[:, None] - centres[None], -1, 0)) > sizes).all(1)
     pins = [(a, b) for a, b, seen in zip(exact, centres, free, strict=True) if seen and land]
     coasts = [(coast - points.min(0)) * scale + corner for coast in land]
@@ -173,10 +175,10 @@ def _by_distance(plan: Plan, network: Network, members: list[list[int]]) -> tupl
 def _fit(points: Points, width: float, height: float, true: bool) -> tuple[Points, Points]:
     """Where the lowest corner of points goes, and inches a unit each way, so that they fill the middle of a panel.
 
-    true  a map, which is not stretched and shows 12 degrees at least
+    true  a map, which is not stretched and shows 25 degrees at least
     """
     spans = np.ptp(points, axis=0)
-    scales = np.array([0.84 * width, 0.8 * height]) / np.maximum(spans, 12.0 if true else 1e-9)
+    scales = np.array([0.84 * width, 0.8 * height]) / np.maximum(spans, 25.0 if true else 1e-9)
     scales = np.minimum(scales, (1.0 if true else STRETCH) * scales.min())
     return (np.array([width, height]) - spans * scales) / 2, scales
 
@@ -195,7 +197,8 @@ def _apart(
             half[:, 0] = np.maximum(half[:, 0], [len(name) * LETTER / 2 for name in names])
         down = np.array([0, LINE / 2 if labelled else 0])
         centres, settled = _pushed(points - down, half + 0.02, np.array([width, height]))
-        if settled or diameter < SMALLEST:
+        shift = float(np.hypot(*(centres + down - points).T).max())
+        if (settled and (shift <= FARTHEST or diameter <= READABLE)) or diameter < SMALLEST:
             return centres + down, diameter, sizes
         diameter *= 0.92
 

@@ -163,8 +163,8 @@ def _draw_devices(axes: "Axes", drawn: Map, plan: Plan, colours: Sequence[Any]) 
     opacity = min(0.55, max(0.15, 25 / max(1, len(lines))))
     axes.add_collection(LineCollection(lines, colors=INK, linewidths=0.8, alpha=opacity, zorder=2, gid="pipelines"))
     faces = [REST if stage == IDLE else colours[stage] for stage in plan.stage_of]
-    axes.scatter(*dots.T, s=(72 * size) ** 2, c=faces, edgecolors="white", linewidths=min(0.7, 4 * size), zorder=3,
-                 gid="devices")  # fmt: skip
+    axes.scatter(dots[:, 0], dots[:, 1], s=(72 * size) ** 2, c=faces, edgecolors="white",
+                 linewidths=min(0.7, 4 * size), zorder=3, gid="devices")  # fmt: skip
     for (x, y), stage, face in zip(dots, plan.stage_of, faces, strict=True):
         if stage != IDLE and size >= NUMBERED:
             axes.text(x, y, str(stage), ha="center", va="center_baseline", fontsize=min(9.5, 38 * size),
