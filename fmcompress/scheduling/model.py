@@ -87,24 +87,10 @@ def workload_of_model(
     Raises ConfigError for options that do not fit the model, CheckpointError for a folder or a config.json that
     transformers builds no model with blocks from.
     """
-    for name, dtype in (("activation_dtype", activation_dtype), ("gradient_dtype", gradient_dtype)):
-        if dtype not in BITS_OF:
-            raise ConfigError(f"{name}: expected one of {', '.join(BITS_OF)}, got {dtype!r}.")
-    if attention not in ("flash", "eager"):
-        raise ConfigError(f"attention: expected flash or eager, got {attention!r}.")
     counts = {"stages": stages, "replicas": replicas, "sequence_length": sequence_length, "sequences": sequences}
-    for name, count in (counts | {"micro_batches": micro_batches}).items():
-        if not isinstance(count, int) or isinstance(count, bool) or count < 1:
-            raise ConfigError(f"{name}: expected a whole number of at least 1, got {count!r}.")
-    if sequences % micro_batches:
-        raise ConfigError(f"micro_batches: {sequences} sequences cannot be cut evenly into {micro_batches}.")
+    _check_counts(counts | {"micro_batches": micro_batches})
     per_parameter = optimizer_bytes_per_parameter
-    if not isinstance(per_parameter, int | float) or isinstance(per_parameter, bool) or not per_parameter >= 0:
-        raise ConfigError(f"optimizer_bytes_per_parameter: expected a number of at least 0, got {per_parameter!r}.")
-    if isinstance(gradient_compression, str) and gradient_compression != "cocktail":
-        raise ConfigError(
-            f"gradient_compression: expected a number of at least 1, or cocktail, got {gradient_compression!r}."
-        )
+    _check_types(activation_dtype, gradient_dtype, attention, per_parameter, gradient_compression)
     model, stack = _load(Path(folder))
     layers = len(stack.blocks)
     if stages > layers:
@@ -137,6 +123,31 @@ def workload_of_model(
         tuple(count * stored * tokens // micro_batches for count in blocks),
         layers,
     )
+
+
+def _check_counts(counts: dict[str, int]) -> None:
+    for name, count in counts.items():
+        if not isinstance(count, int) or isinstance(count, bool) or count < 1:
+            raise ConfigError(f"{name}: expected a whole number of at least 1, got {count!r}.")
+    sequences, micro_batches = counts["sequences"], counts["micro_batches"]
+    if sequences % micro_batches:
+        raise ConfigError(f"micro_batches: {sequences} sequences cannot be cut evenly into {micro_batches}.")
+
+
+def _check_types(
+    activation_dtype: str, gradient_dtype: str, attention: str, per_parameter: Any, gradient_compression: Any
+) -> None:
+    for name, dtype in (("activation_dtype", activation_dtype), ("gradient_dtype", gradient_dtype)):
+        if dtype not in BITS_OF:
+            raise ConfigError(f"{name}: expected one of {', '.join(BITS_OF)}, got {dtype!r}.")
+    if attention not in ("flash", "eager"):
+        raise ConfigError(f"attention: expected flash or eager, got {attention!r}.")
+    if not isinstance(per_parameter, int | float) or isinstance(per_parameter, bool) or not per_parameter >= 0:
+        raise ConfigError(f"optimizer_bytes_per_parameter: expected a number of at least 0, got {per_parameter!r}.")
+    if isinstance(gradient_compression, str) and gradient_compression != "cocktail":
+        raise ConfigError(
+            f"gradient_compression: expected a number of at least 1, or cocktail, got {gradient_compression!r}."
+        )
 
 
 def _load(folder: Path) -> tuple[Any, Stack]:
