@@ -12,7 +12,8 @@ from fmcompress.scheduling import Network, Workload, cost
 from fmcompress.scheduling.baselines import baseline
 from fmcompress.scheduling.files import read_network, read_workload, refuse_existing, write_json
 
-EXAMPLES = Path(__file__).resolve().parents[2] / "examples" / "schedule"
+ROOT = Path(__file__).resolve().parents[2]
+EXAMPLES = ROOT / "examples" / "schedule"
 DEVICES = {"data-centre": 64, "spot": 64, "universities": 64, "regions": 64, "world-wide": 64}
 PLACES = (
     "devices: {a: 2, b: 1}\ninside: {delay_ms: 1, bandwidth_gbps: 10}\nbetween: {delay_ms: 20, bandwidth_gbps: 0.5}\n"
@@ -104,6 +105,26 @@ def test_examples_cost_what_the_published_code_counts(name, strided, contiguous)
     network, workload = read_network(EXAMPLES / f"{name}.yaml"), read_workload(EXAMPLES / "gpt3-xl.yaml")
     for kind, seconds in (("strided", strided), ("contiguous", contiguous)):
         assert baseline(network, workload, kind).cost_s == pytest.approx(seconds, abs=6e-3 if seconds > 17 else 6e-4)
+
+
+def test_files_of_the_documentation(tmp_path):
+    text = (ROOT / "docs" / "scheduling.md").read_text(encoding="utf-8")
+    places, matrices, numbers, of_model = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    assert len(read_network(written(tmp_path, places))) == 12
+    assert read_network(written(tmp_path, matrices)).names == ("left", "right")
+    assert read_workload(written(tmp_path, numbers)).gradient_compression == 88
+    config = {
+        "model_type": "llama",
+        "hidden_size": 64,
+        "intermediate_size": 96,
+        "num_hidden_layers": 5,
+        "vocab_size": 8192,
+    }
+    (tmp_path / "tinyllama").mkdir()
+    written(tmp_path, json.dumps(config | {"num_attention_heads": 4}), "tinyllama/config.json")
+    workload = read_workload(written(tmp_path, of_model))
+    assert (workload.layers, workload.activation_bytes) == (5, 16 * 2048 * 64 * 2)
+    assert workload.gradient_compression > 50
 
 
 NETWORKS = {
