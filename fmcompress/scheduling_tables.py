@@ -66,7 +66,7 @@ def plan_words(plan: Plan) -> str:
     elif plan.gap < 1e-6:
         quality = "no plan is better"
     else:
-        quality = f"at most {100 * plan.gap:.2f} % above the best (bound {plan.lower_bound_s:.4f} s)"
+        quality = f"no plan saves more than {100 * plan.gap:.2f} % of it (bound {plan.lower_bound_s:.4f} s)"
     return f"{plan.cost_s:.4f} s a step by the {plan.cost.model} model ({parts}): {quality}"
 
 
@@ -87,7 +87,8 @@ def compare_table(found: Comparison) -> Table:
             f"{100 * found.gap(plan):.2f} %",
         )
     if found.no_exact:
-        table.add_row(Text(printable(f"no exact plan: {found.no_exact}"), style="dim"))
+        table.caption = Text(printable(f"no exact plan: {found.no_exact}"))
+        table.caption_justify = "left"
     return table
 
 

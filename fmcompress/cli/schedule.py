@@ -80,13 +80,13 @@ def replan(
 ) -> None:
     """Go on without devices that have left: all others keep their stage, and so their weights."""
     from ..report import err
-    from ..scheduling import read_plan
-    from ..scheduling.files import read_network, refuse_existing, write_json
+    from ..scheduling.files import read_network, read_plan_for, refuse_existing, write_json
     from ..scheduling.replan import kept
     from ..scheduling.replan import replan as without_them
 
     refuse_existing(force, output, plot)
-    devices, old = read_network(network), read_plan(before)
+    devices = read_network(network)
+    old = read_plan_for(devices, before)
     new = without_them(old, devices, [devices.number(name) for name in without])
     write_json(output, new.as_dict())
     if not json:
@@ -121,7 +121,7 @@ def compare(
     from ..scheduling.pictures import plot_compare
     from ..scheduling_tables import compare_table
 
-    refuse_existing(force, plot)
+    refuse_existing(force, None, plot)
     devices, work = _read(network, workload, gradient_compression, activation_compression)
     with _progress(quiet or json) as progress:
         found = compared(devices, work, model=model, draws=random, seed=seed, budget_s=budget, progress=progress)
@@ -148,16 +148,15 @@ def simulate(
 ) -> None:
     """Play a step of a plan event by event, and set it beside what the formula counts."""
     from ..report import out, print_json
-    from ..scheduling import read_plan
     from ..scheduling import simulate as play
-    from ..scheduling.files import read_network, refuse_existing
+    from ..scheduling.files import read_network, read_plan_for, refuse_existing
     from ..scheduling.pictures import plot_simulation
     from ..scheduling.plan import recosted
     from ..scheduling_tables import simulation_table
 
-    refuse_existing(force, plot)
+    refuse_existing(force, None, plot)
     devices = read_network(network)
-    counted = recosted(read_plan(plan), devices, model)
+    counted = recosted(read_plan_for(devices, plan), devices, model)
     played = play(devices, counted, delays=delays, model=model)
     if plot:
         plot_simulation(played, counted, plot)
@@ -181,7 +180,7 @@ def probe(
     from ..scheduling.files import refuse_existing, write_json
     from ..scheduling.probe import probe_under_torchrun
 
-    refuse_existing(force, output)
+    refuse_existing(force, output, None)
     network = probe_under_torchrun(large_bytes=int(large_mb * 1e6), repeats=repeats, region=region, device=device)
     if network is not None:
         write_json(output, network.as_dict())

@@ -11,10 +11,13 @@ import yaml
 
 from ..checkpoint import write_error
 from ..errors import ConfigError, in_one_line
+from .drawing import new_figure
 from .model import workload_of_model
 from .network import Network
+from .plan import Plan, read_plan
 from .workload import Workload
 
+LINK = ("a", "b", "delay_ms", "bandwidth_gbps")
 PLACES = ("devices", "inside", "between", "links", "flops_per_s", "memory_gb")
 MATRICES = (
     "delay_s", "delay_ms", "bandwidth_bits_per_s", "bandwidth_gbps", "names", "regions", "flops_per_s", "memory_bytes",
@@ -44,7 +47,7 @@ def read_network(path: str | Path) -> Network:
         if "devices" in facts:
             _known(facts, PLACES)
             return _of_places(facts, Path(path))
-        _known(facts, MATRICES)
+        _known(facts, MATRICES, PLACES)
         return _of_matrices(facts)
 
 
@@ -65,6 +68,17 @@ def read_workload(path: str | Path) -> Workload:
         return Workload(**facts)
 
 
+def read_plan_for(network: Network, path: str | Path) -> Plan:
+    """The plan in a file. Raises ConfigError, also for a plan of other devices than the network's."""
+    plan = read_plan(path)
+    if plan.names != network.names:
+        raise ConfigError(
+            f"{path}: is a plan for other devices: {len(plan.names)}, {plan.names[0]} to {plan.names[-1]}; the network "
+            f"has {len(network)}, {network.names[0]} to {network.names[-1]}. Give the network that was planned for."
+        )
+    return plan
+
+
 def write_json(path: Path, facts: Mapping[str, Any]) -> None:
     """Write a JSON file, whole or not at all. Raises DiskError if it cannot be written."""
     growing = path.with_name(f"{path.name}.partial")
@@ -75,9 +89,16 @@ def write_json(path: Path, facts: Mapping[str, Any]) -> None:
         raise write_error(path, error) from None
 
 
-def refuse_existing(force: bool, *paths: Path | None) -> None:
-    """Before any work: ConfigError for what is there already, unless it may be replaced, or where no folder is."""
-    for path in filter(None, paths):
+def refuse_existing(force: bool, output: Path | None, plot: Path | None) -> None:
+    """Before any work: ConfigError for what could not be written after it.
+
+    That is what is there already, unless it may be replaced, where no folder is, and a picture that cannot be drawn.
+    """
+    if plot:
+        new_figure(plot, 1, 1)
+    if plot and plot == output:
+        raise ConfigError(f"{plot}: --plot and --output are one file. Give each a name of its own.")
+    for path in filter(None, (output, plot)):
         if path.exists() and not (force and path.is_file()):
             raise ConfigError(f"{path}: is there already. {'It is no file.' if force else 'Replace it with --force.'}")
         if not path.parent.is_dir():
@@ -90,8 +111,15 @@ def _of_places(facts: Mapping[str, Any], path: Path) -> Network:
         raise ConfigError("devices: expected how many stand in each place, such as {Oregon: 8, Tokyo: 8}.")
     if isinstance(links, str):
         links = _read(path.parent / links).get("links")
+    elif "between" in facts and isinstance(links, list):  # which would stand in for a link whose place is misspelt
+        for place in (
+            str(link[end]) for link in links if isinstance(link, Mapping) for end in link.keys() & {"a", "b"}
+        ):
+            _known([place], map(str, devices))
     if not isinstance(links, list):
         raise ConfigError("links: expected a list of {a, b, delay_ms, bandwidth_gbps}, or a file that holds one.")
+    for part in (facts.get("inside"), facts.get("between")):
+        _known(part if isinstance(part, Mapping) else (), LINK[2:])
     network = Network.from_regions(
         {str(place): count for place, count in devices.items()},
         links,
@@ -149,7 +177,8 @@ def _read(path: str | Path) -> dict[str, Any]:
         text = Path(path).read_text(encoding="utf-8")
         facts = json.loads(text) if str(path).endswith(".json") else yaml.load(text, _Loader)
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path}: {in_one_line(error)}") from None
+        told = error.strerror if isinstance(error, OSError) else error
+        raise ConfigError(f"{path}: cannot be read ({in_one_line(told)}).") from None
     if not isinstance(facts, dict) or not all(isinstance(key, str) for key in facts):
         raise ConfigError(f"{path}: expected names and their values, such as in examples/schedule.")
     return facts
@@ -171,11 +200,12 @@ class _named:
             raise ConfigError(f"{self.path}: expected numbers: {in_one_line(error)}") from None
 
 
-def _known(facts: Iterable[str], names: Iterable[str]) -> None:
+def _known(facts: Iterable[Any], names: Iterable[str], elsewhere: Iterable[str] = ()) -> None:
+    """ConfigError for one that is not among the names, with the nearest of them, or of those that files may have."""
     names = list(names)
-    for name in facts:
+    for name in map(str, facts):
         if name not in names:
-            near = difflib.get_close_matches(name, names, 1)
+            near = difflib.get_close_matches(name, [*names, *elsewhere], 1)
             hint = f"Did you mean {near[0]}?" if near else f"Known here: {', '.join(names)}."
             raise ConfigError(f"{name}: unknown. {hint}")
 
