@@ -141,8 +141,8 @@ class Network:
                 raise ConfigError(f"{where}: no link is given. Add one to links, or inside and between for the others.")
         names = tuple(f"{place}-{i}" for place, count in zip(places, counts, strict=True) for i in range(count))
         return cls(
-            np.nan_to_num(delay)[np.ix_(at, at)] / 1e3,
-            np.nan_to_num(speed)[np.ix_(at, at)] * 1e9,
+            np.nan_to_num(delay, posinf=np.inf)[np.ix_(at, at)] / 1e3,
+            np.nan_to_num(speed, posinf=np.inf)[np.ix_(at, at)] * 1e9,
             names,
             tuple(places[i] for i in at),
         )

@@ -7,10 +7,10 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from ..errors import ConfigError
+from ..errors import ConfigError, in_one_line
 from .cost import IDLE, Assignment, Cost, cost_of, mesh_of, pipelines
 from .network import Network
-from .problem import Problem, problem
+from .problem import MODELS, Problem, problem
 from .workload import Workload
 
 FORMAT, VERSION = "fmcompress-plan", 1
@@ -105,6 +105,8 @@ class Plan:
             devices = facts["devices"]
             told = dict(facts["cost"])
             told |= {key: tuple(value) for key, value in told.items() if isinstance(value, list)}
+            if told["model"] not in MODELS:
+                raise ConfigError(f"model: expected one of {', '.join(MODELS)}, got {told['model']!r}.")
             plan = cls(
                 Workload(**facts["workload"]),
                 tuple(str(device["name"]) for device in devices),
@@ -118,11 +120,11 @@ class Plan:
                 int(facts["evaluations"]),
                 int(facts["seed"]),
             )
+            _ = plan.mesh, float(plan.cost.total_s)  # that every tasklet has one device, and the terms are numbers
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             if isinstance(error, ConfigError):
                 raise ConfigError(f"{where}: {error}") from None
             raise ConfigError(f"{where}: damaged: {type(error).__name__}: {error}.") from None
-        _ = plan.mesh  # that every tasklet has one device
         return plan
 
 
@@ -136,8 +138,9 @@ def read_plan(path: str | Path) -> Plan:
     """The plan in a JSON file. Raises ConfigError."""
     try:
         facts = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{path}: {error}") from None
+    except (OSError, ValueError, RecursionError) as error:
+        told = error.strerror if isinstance(error, OSError) else error
+        raise ConfigError(f"{path}: cannot be read ({in_one_line(told)}).") from None
     return Plan.from_dict(facts, str(path))
 
 

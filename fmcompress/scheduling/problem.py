@@ -45,8 +45,13 @@ def problem(network: Network, workload: Workload, model: str = "paper") -> Probl
            section 3.2); "extended": micro-batches, compute time and memory as well, and a delay that counts once in
            each phase of the exchange, not for each of the other replicas
 
-    Raises ConfigError for an unknown model, for more tasklets than devices, and for memory that cannot fit.
+    Raises ConfigError for an unknown model, for more tasklets than devices, and for memory that cannot fit, and
+    without SciPy.
     """
+    try:
+        import scipy  # noqa: F401  which choosing pipelines, seeds and bounds need
+    except ImportError:
+        raise ConfigError("planning needs SciPy: pip install 'fmcompress[schedule]'.") from None
     if model not in MODELS:
         raise ConfigError(f"model: expected one of {', '.join(MODELS)}, got {model!r}.")
     if workload.tasklets > len(network):

@@ -135,6 +135,7 @@ NETWORKS = {
     "both units": (PAIR + "delay_s: [[0]]", "delay_s or delay_ms: one of the two"),
     "half": ("delay_ms: [[0]]", "bandwidth_bits_per_s or bandwidth_gbps: one of the two"),
     "negative": (PLACES.replace("20", "-20"), "a-0 to b-0: expected a delay of at least 0 seconds, got -0.02"),
+    "endless": (PLACES.replace("20", ".inf"), "a-0 to b-0: expected a delay of at least 0 seconds, got inf"),
     "no link": (PLACES.replace("0.5", "0"), r"a-0 to b-0: no link \(bandwidth 0\)"),
     "no pair": (PLACES.replace("between", "#"), "a to b: no link is given"),
     "nothing inside": (PLACES.replace("inside", "#").replace("between", "#"), "inside a: no link is given"),

@@ -78,6 +78,32 @@ def test_pictures_that_cannot_be_drawn_are_refused_before_the_search(run, home, 
     assert files(home) == EVERY_FILE
 
 
+DAMAGES = {
+    "not JSON": lambda told: "{",
+    "deep": lambda told: "[" * 100_000,
+    "no plan": lambda told: "[]",
+    "no devices": lambda told: json.dumps(told | {"devices": []}),
+    "a term of text": lambda told: json.dumps(told | {"cost": told["cost"] | {"exchange_s": "long"}}),
+    "an unknown model": lambda told: json.dumps(told | {"cost": told["cost"] | {"model": "guess"}}),
+    "a stage too many": lambda told: json.dumps(told | {"devices": [told["devices"][0] | {"stage": 9}] * 8}),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGES)
+@pytest.mark.parametrize("command", ["simulate", "replan"])
+def test_damaged_plans(run, home, plan, name, command):
+    plan.write_text(DAMAGES[name](json.loads(plan.read_text())))
+    rest = ["-o", "after.json", "--without", "0"] if command == "replan" else []
+    refused(run(command, "network.yaml", "plan.json", *rest), r"^error: plan\.json: ")
+    assert "after.json" not in files(home)
+
+
+def test_scipy_is_asked_for(run, home, monkeypatch):
+    monkeypatch.setitem(sys.modules, "scipy", None)
+    refused(run("plan", "network.yaml", "workload.yaml", "-o", "plan.json"), r"needs SciPy: pip install")
+    assert files(home) == EVERY_FILE
+
+
 def test_probe_wants_several_processes(run, home):
     refused(run("probe", "-o", "network.json"), "expected several processes, got one")
     assert files(home) == EVERY_FILE
