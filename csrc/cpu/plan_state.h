@@ -38,20 +38,31 @@ struct Score {
     }
 };
 
+// waiting_s of fmcompress/_ops/scheduling.py, where it is explained.
 inline double waiting_seconds(const std::vector<double>& compute, const std::vector<double>& hand_over,
                               const std::vector<double>& occupied, int64_t micro_batches) {
-    if (micro_batches == 1) return 0;
-    const int64_t stages = compute.size();
-    double busiest = 0, round_trip = 0, longest = 0;
+    const int64_t stages = compute.size(), others = micro_batches - 1;
+    if (others == 0) return 0;
+    std::vector<double> trip(stages + 1, 0), to_last(stages + 1, 0), chain(others, 0);
+    const auto port = [&](int64_t link) { return link >= 0 && link + 1 < stages ? occupied[link] : 0; };
+    double busiest = 0;
     for (const double seconds : compute) busiest = std::max(busiest, seconds);
     for (const double seconds : occupied) busiest = std::max(busiest, seconds);
-    for (int64_t stage = stages - 1; stage >= 0; --stage) {
-        round_trip += compute[stage] + (stage + 1 < stages ? hand_over[stage] : 0);
-        const int64_t in_flight = stages - stage, full = (micro_batches - 1) / in_flight;
-        const int64_t rest = (micro_batches - 1) % in_flight;
-        longest = std::max(longest,
-                           (full ? full * std::max(round_trip, in_flight * busiest) : 0) + (rest ? rest * busiest : 0));
+    for (int64_t s = 0; s < stages; ++s) {
+        double way = compute[s], turns = std::max(0.0, port(s - 1) + port(s) - compute[s]);
+        trip[1] = std::max(trip[1], way + turns);
+        for (int64_t t = s + 1; t < stages; ++t) {
+            way += compute[t] + hand_over[t - 1];
+            turns = std::max(0.0, port(s - 1) - compute[s] / 2) + std::max(0.0, port(t) - compute[t] / 2);
+            trip[t - s + 1] = std::max(trip[t - s + 1], way + turns);
+        }
+        to_last[stages - s] = way + turns;
     }
+    double longest = others * busiest;
+    for (int64_t through = 1; through < others; ++through)
+        for (int64_t k = 1; k <= std::min(stages, through); ++k)
+            chain[through] = std::max(chain[through], trip[k] + chain[through - k]);
+    for (int64_t k = 1; k <= std::min(stages, others); ++k) longest = std::max(longest, to_last[k] + chain[others - k]);
     return longest;
 }
 

@@ -7,7 +7,8 @@ import typer
 
 from ..errors import CommunicationError, FmcompressError, in_one_line
 
-SHARED = ("prune", "quantize")  # what several processes of torchrun do together
+RESUMED = ("prune", "quantize")  # runs that go on where they were interrupted
+SHARED = (*RESUMED, "schedule")  # what several processes of torchrun do together
 
 app = typer.Typer(
     name="fmcompress",
@@ -29,6 +30,7 @@ from . import (  # noqa: E402  each adds its command
     prune,  # noqa: F401
     quantize,  # noqa: F401
     report,  # noqa: F401
+    schedule,  # noqa: F401
     unpack,  # noqa: F401
 )
 
@@ -66,7 +68,7 @@ def main() -> None:
         _fail(error, 1 if isinstance(error, CommunicationError) else 2, debug)
     except SystemExit as error:
         if error.code == 130:  # Ctrl-C, which typer turns into this code without a word
-            runs = set(SHARED) & set(sys.argv)
+            runs = set(RESUMED) & set(sys.argv)
             kept = " Finished blocks are kept: the same command with --resume goes on." if runs else ""
             _fail(error, 130, debug, f"interrupted.{kept}")
         raise

@@ -5,6 +5,19 @@ from .network import Network
 from .plan import Plan, read_plan
 from .problem import Problem, problem
 from .search import schedule
+from .simulate import Simulation, simulate
 from .workload import Workload
 
-__all__ = ["Cost", "Network", "Plan", "Problem", "Workload", "cost", "problem", "read_plan", "schedule"]
+__all__ = [
+    "Cost",
+    "Network",
+    "Plan",
+    "Problem",
+    "Simulation",
+    "Workload",
+    "cost",
+    "problem",
+    "read_plan",
+    "schedule",
+    "simulate",
+]

@@ -68,7 +68,7 @@ class Parts:
         return float(exchange_s) + once + max(self.waiting_s, waves * once + rest * self.busiest_s)
 
     def clusterings(self) -> list[NDArray[np.int64]]:
-        """[devices] numbers of clusters, for a few cuts of the tree of near devices; those of the largest jumps first."""
+        """[devices] numbers of clusters, for a few cuts of the tree of near devices, largest jumps first."""
         from scipy.cluster.hierarchy import fcluster
 
         if self.stages < 2 or self.devices < 3:

@@ -63,19 +63,27 @@ def cost(
 
 def cost_of(tables: Problem, mesh: Assignment, model: str) -> Cost:
     """The same of tables and a mesh [stages, replicas] of device numbers."""
-    latency, per_byte, hand_over, occupied = tables.links.numpy()
-    exchanges, steps, busy = [], [], []
-    for group, sent in zip(mesh, tables.gradient_bytes.tolist(), strict=True):
-        times = (latency + sent * per_byte)[group[:, None], group]
-        np.fill_diagonal(times, 0.0)
-        exchanges.append(float(times.sum(1).max()))
+    hand_over, occupied = tables.links.numpy()[2:]
+    each, steps, busy = exchanges(tables, mesh), [], []
     for a, b in pairwise(mesh):
         steps.append(float(hand_over[a, b].max()))
         busy.append(float(occupied[a[:, None], b][hand_over[a[:, None], b] == steps[-1]].max()))
     compute = [float(tables.compute.numpy()[stage, group].max()) for stage, group in enumerate(mesh)]
     waiting = ops.waiting_s(compute, steps, busy, tables.micro_batches)
-    parts = max(exchanges), sum(steps), sum(compute), waiting
-    return Cost(model, *parts, tuple(exchanges), tuple(steps), tuple(compute))
+    parts = max(each), sum(steps), sum(compute), waiting
+    return Cost(model, *parts, tuple(each), tuple(steps), tuple(compute))
+
+
+def exchanges(tables: Problem, mesh: Assignment) -> list[float]:
+    """[stages] seconds in which each group exchanges its gradients."""
+    latency, per_byte = tables.links.numpy()[:2]
+    seconds = []
+    for group, sent in zip(mesh, tables.gradient_bytes.tolist(), strict=True):
+        pairs = np.ix_(group, group)
+        times = latency[pairs] + sent * per_byte[pairs]
+        np.fill_diagonal(times, 0.0)
+        seconds.append(float(times.sum(1).max()))
+    return seconds
 
 
 def mesh_of(stage_of: Sequence[int], replica_of: Sequence[int], workload: Workload) -> Assignment:

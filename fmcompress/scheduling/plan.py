@@ -68,10 +68,7 @@ class Plan:
     @property
     def split(self) -> list[tuple[int, int]]:
         """[stages] first layer and the one after the last of each stage, as even as can be; the first ones get more."""
-        layers, stages = self.workload.layers or self.workload.stages, self.workload.stages
-        few, more = divmod(layers, stages)
-        ends = [stage * few + min(stage, more) for stage in range(stages + 1)]
-        return list(pairwise(ends))
+        return dealt(self.workload.layers or self.workload.stages, self.workload.stages)
 
     def as_dict(self) -> dict[str, Any]:
         """What a plan's file holds; read it with `Plan.from_dict`."""
@@ -127,6 +124,12 @@ class Plan:
             raise ConfigError(f"{where}: damaged: {type(error).__name__}: {error}.") from None
         _ = plan.mesh  # that every tasklet has one device
         return plan
+
+
+def dealt(layers: int, stages: int) -> list[tuple[int, int]]:
+    """[stages] first layer and the one after the last of each, as even as can be; the first ones get more."""
+    few, more = divmod(layers, stages)
+    return list(pairwise(stage * few + min(stage, more) for stage in range(stages + 1)))
 
 
 def read_plan(path: str | Path) -> Plan:

@@ -18,7 +18,8 @@ class Problem:
     """What the cost of a plan is counted from; all float64.
 
     links           [4, devices, devices], each symmetric, since what goes there comes back:
-                    LATENCY    s, both delays of the link: two phases of the exchange of gradients
+                    LATENCY    s, both delays of the link, for two phases of the exchange of gradients; in the extended
+                               model, where messages follow each other without waiting for an answer, a share of them
                     PER_BYTE   s a byte of a stage's gradients, 1/replicas of which go each way over it
                     HAND_OVER  s, a micro-batch's activations there and their gradients back
                     OCCUPIED   s, the longer time for which a micro-batch keeps one direction busy
@@ -41,7 +42,8 @@ def problem(network: Network, workload: Workload, model: str = "paper") -> Probl
     """The tables of a network and a workload.
 
     model  "paper": the exchange of gradients, then all activations as one micro-batch, nothing else (Yuan et al. 2022,
-           section 3.2); "extended": micro-batches, compute time and memory as well
+           section 3.2); "extended": micro-batches, compute time and memory as well, and a delay that counts once in
+           each phase of the exchange, not for each of the other replicas
 
     Raises ConfigError for an unknown model, for more tasklets than devices, and for memory that cannot fit.
     """
@@ -58,7 +60,7 @@ def problem(network: Network, workload: Workload, model: str = "paper") -> Probl
     latency = network.delay_s + network.delay_s.T
     links = np.stack(
         [
-            latency,
+            latency / (max(1, workload.replicas - 1) if model == "extended" else 1),
             (seconds_per_byte + seconds_per_byte.T) / workload.replicas,
             latency + message + message.T,
             np.maximum(message, message.T),

@@ -104,7 +104,7 @@ class Hunt:
         return "bound"
 
     def _child(self, chance: np.random.Generator) -> Assignment:
-        """One plan with the stages that some devices have in another (the paper's five-point crossover), sizes mended."""
+        """One plan with the stages that some devices have in another (the paper's five-point crossover); sizes stay."""
         first, second = chance.choice(len(self.plans), 2, replace=len(self.plans) < 2)
         child, other = self.plans[first][1].copy(), _alike(self.plans[second][1], self.plans[first][1])
         crossed = chance.choice(len(child), min(len(child), max(CROSSED, len(child) // 12)), replace=False)

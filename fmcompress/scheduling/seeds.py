@@ -36,8 +36,6 @@ def structured(tables: Problem) -> list[Assignment]:
     return list(found.values())
 
 
-
-
 def _exchange(tables: Problem) -> Matrix:
     latency, per_byte = tables.links[0].numpy(), tables.links[1].numpy()
     return latency + float(tables.gradient_bytes.max()) * per_byte
@@ -80,9 +78,7 @@ def _by_speed(tables: Problem, chosen: NDArray[np.int64]) -> list[list[NDArray[n
     return [[np.argsort(-speed, kind="stable")]] if len(np.unique(speed)) > 1 else []
 
 
-def _laid(
-    clusters: Sequence[NDArray[np.int64]], stages: int, replicas: int, height: int, level: bool
-) -> Assignment:
+def _laid(clusters: Sequence[NDArray[np.int64]], stages: int, replicas: int, height: int, level: bool) -> Assignment:
     """[tasklets] stages when clusters are laid one after another into bands of `height` replicas, column by column.
 
     level  each cluster begins in the band that is least full, instead of going on where the last one ended

@@ -34,10 +34,10 @@ def ratios(replicas):
 @pytest.mark.parametrize("replicas", [1, 2, 4])
 def test_the_extended_cost_is_near_the_simulation(replicas):
     """Below where ports are short: who waits for whom is not regular. Above where pipelines differ, since every stage
-    and link counts as its slowest, and where the exchange is all delay, which counts for each of the others.
+    and link counts as its slowest.
     """
     pipelined, all_of_it = ratios(replicas)
-    for values, most in zip((pipelined, all_of_it), (1.2, 1.2 if replicas < 4 else 2.2), strict=True):
+    for values, most in zip((pipelined, all_of_it), (1.2, 1.3), strict=True):
         assert values.min() > 0.75
         assert values.max() < most
         assert np.quantile(values, 0.05) > 0.98

@@ -1,0 +1,186 @@
+"""Networks and workloads in YAML or JSON files, and plans written whole or not at all."""
+
+import difflib
+import json
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ..checkpoint import write_error
+from ..errors import ConfigError, in_one_line
+from .model import workload_of_model
+from .network import Network
+from .workload import Workload
+
+PLACES = ("devices", "inside", "between", "links", "flops_per_s", "memory_gb")
+MATRICES = (
+    "delay_s", "delay_ms", "bandwidth_bits_per_s", "bandwidth_gbps", "names", "regions", "flops_per_s", "memory_bytes",
+)  # fmt: skip
+OF_MODEL = (
+    "model", "stages", "replicas", "sequence_length", "sequences", "micro_batches", "activation_dtype",
+    "gradient_dtype", "optimizer_bytes_per_parameter", "attention", "gradient_compression", "activation_compression",
+)  # fmt: skip
+
+
+class _Loader(yaml.SafeLoader):  # type: ignore[misc]
+    """Reads 5e13 as a number, as JSON and YAML 1.2 do."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
+)
+
+
+def read_network(path: str | Path) -> Network:
+    """The network of a file: of places and the links between them, or of matrices. See docs/scheduling.md.
+
+    Raises ConfigError, in one line that names the file.
+    """
+    facts = _read(path)
+    with _named(path):
+        if "devices" in facts:
+            _known(facts, PLACES)
+            return _of_places(facts, Path(path))
+        _known(facts, MATRICES)
+        return _of_matrices(facts)
+
+
+def read_workload(path: str | Path) -> Workload:
+    """The workload of a file: its fields, or a model and how it is trained. See docs/scheduling.md.
+
+    Raises ConfigError, in one line that names the file, and CheckpointError for a model that cannot be read.
+    """
+    facts = _read(path)
+    with _named(path):
+        if "model" in facts:
+            _known(facts, OF_MODEL)
+            _needed(facts, ("stages", "replicas", "sequence_length", "sequences"))
+            folder = Path(path).parent / str(facts.pop("model"))
+            return workload_of_model(folder, **facts)
+        _known(facts, Workload.fields())
+        _needed(facts, ("stages", "replicas", "activation_bytes", "gradient_bytes"))
+        return Workload(**facts)
+
+
+def write_json(path: Path, facts: Mapping[str, Any]) -> None:
+    """Write a JSON file, whole or not at all. Raises DiskError if it cannot be written."""
+    growing = path.with_name(f"{path.name}.partial")
+    try:
+        growing.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+        growing.replace(path)
+    except OSError as error:
+        raise write_error(path, error) from None
+
+
+def refuse_existing(force: bool, *paths: Path | None) -> None:
+    """Before any work: ConfigError for what is there already, unless it may be replaced, or where no folder is."""
+    for path in filter(None, paths):
+        if path.exists() and not (force and path.is_file()):
+            raise ConfigError(f"{path}: is there already. {'It is no file.' if force else 'Replace it with --force.'}")
+        if not path.parent.is_dir():
+            raise ConfigError(f"{path}: there is no folder {path.parent}. Make it first.")
+
+
+def _of_places(facts: Mapping[str, Any], path: Path) -> Network:
+    devices, links = facts["devices"], facts.get("links", [])
+    if not isinstance(devices, Mapping) or not devices:
+        raise ConfigError("devices: expected how many stand in each place, such as {Oregon: 8, Tokyo: 8}.")
+    if isinstance(links, str):
+        links = _read(path.parent / links).get("links")
+    if not isinstance(links, list):
+        raise ConfigError("links: expected a list of {a, b, delay_ms, bandwidth_gbps}, or a file that holds one.")
+    network = Network.from_regions(
+        {str(place): count for place, count in devices.items()},
+        links,
+        inside=facts.get("inside"),
+        between=facts.get("between"),
+    )
+    return Network(
+        network.delay_s,
+        network.bandwidth_bits_per_s,
+        network.names,
+        network.regions,
+        _by_place("flops_per_s", facts.get("flops_per_s"), network, 1.0),
+        _by_place("memory_gb", facts.get("memory_gb"), network, 1e9),
+    )
+
+
+def _by_place(name: str, value: Any, network: Network, unit: float) -> Any:
+    """One number for each device, of one for all or one for each place."""
+    if value is None:
+        return None
+    if isinstance(value, Mapping):
+        places = {str(place): number for place, number in value.items()}
+        missing = next((region for region in network.regions if region not in places), None)
+        if missing is not None:
+            raise ConfigError(f"{name}: expected a number for each place, and {missing} has none.")
+        numbers = [places[region] for region in network.regions]
+    else:
+        numbers = [value] * len(network)
+    wrong = next((number for number in numbers if not isinstance(number, int | float) or number is True), None)
+    if wrong is not None:
+        raise ConfigError(f"{name}: expected a number, or one for each place, got {wrong!r}.")
+    return [number * unit for number in numbers]
+
+
+def _of_matrices(facts: dict[str, Any]) -> Network:
+    tables: dict[str, Any] = {}
+    for name, other, unit in (("delay_s", "delay_ms", 1e-3), ("bandwidth_bits_per_s", "bandwidth_gbps", 1e9)):
+        if (name in facts) == (other in facts):
+            raise ConfigError(f"expected devices, or a matrix {name} or {other}: one of the two.")
+        tables[name] = facts.pop(name) if name in facts else _scaled(other, facts.pop(other), unit)
+    tables |= {key: tuple(value) if key in ("names", "regions") else value for key, value in facts.items()}
+    return Network(**tables)
+
+
+def _scaled(name: str, rows: Any, unit: float) -> list[list[float]]:
+    try:
+        return [[float(number) * unit for number in row] for row in rows]
+    except (TypeError, ValueError):
+        raise ConfigError(f"{name}: expected a square matrix of numbers.") from None
+
+
+def _read(path: str | Path) -> dict[str, Any]:
+    """The mapping in a YAML or JSON file."""
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+        facts = json.loads(text) if str(path).endswith(".json") else yaml.load(text, _Loader)
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path}: {in_one_line(error)}") from None
+    if not isinstance(facts, dict) or not all(isinstance(key, str) for key in facts):
+        raise ConfigError(f"{path}: expected names and their values, such as in examples/schedule.")
+    return facts
+
+
+class _named:
+    """Errors of what was read say in which file it stands."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = path
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        if isinstance(error, ConfigError) and not str(error).startswith(str(self.path)):
+            raise ConfigError(f"{self.path}: {error}") from None
+        if isinstance(error, TypeError):
+            raise ConfigError(f"{self.path}: expected numbers: {in_one_line(error)}") from None
+
+
+def _known(facts: Iterable[str], names: Iterable[str]) -> None:
+    names = list(names)
+    for name in facts:
+        if name not in names:
+            near = difflib.get_close_matches(name, names, 1)
+            hint = f"Did you mean {near[0]}?" if near else f"Known here: {', '.join(names)}."
+            raise ConfigError(f"{name}: unknown. {hint}")
+
+
+def _needed(facts: Mapping[str, Any], names: Iterable[str]) -> None:
+    missing = [name for name in names if name not in facts]
+    if missing:
+        raise ConfigError(f"{missing[0]}: missing.")
