@@ -9,13 +9,12 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from heapq import heappop, heappush
-from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
 
-Matrix = NDArray[np.float64]
-Counts = NDArray[np.int64]
+from .listing import Counts, Matrix, exchange_of, matching, profiles_of
+
 Total = Callable[[float, Matrix], float]  # seconds of a step from those of the exchange and of each link
 
 MOST_PROFILES = 20_000  # that are listed for one choice of clusters
@@ -23,7 +22,6 @@ MOST_ENTRIES = 4_000_000  # of profiles times devices
 MOST_PAIRS = 1_000_000  # of profiles that are compared with each other
 MOST_SWITCHES = 200  # sets of profiles up to which the fewest are found by integer programming
 MOST_INTEGERS = 400  # profiles up to which their groups are counted in whole numbers there
-ALL_SUBSETS = 8  # clusters up to which Hall's condition is checked for all subsets, else for those of two
 EQUAL = 1e-9  # share of the best plan up to which the bound has met it
 
 
@@ -205,51 +203,3 @@ class Profiles:
                 two_s = min(two_s, self.total(self.exchange[np.maximum(first[at], second[at])].min(), links))
                 left = np.setdiff1d(left, at)
         return min(self.stages, 3), min(one_s, two_s)
-
-
-def matching(counts: Counts, others: Counts, first: Counts, second: Counts, near: NDArray[np.bool_]) -> Counts:
-    """Which pairs of profiles one link between near clusters can join; of many clusters, at least those.
-
-    What any clusters have of one profile, their neighbours must have of the other (Hall 1935).
-    """
-    clusters, left = len(near), np.arange(len(first))
-    for size in range(1, (clusters if clusters <= ALL_SUBSETS else 2) + 1):
-        for chosen in map(list, combinations(range(clusters), size)):
-            here, there = counts[:, chosen].sum(1), others[:, near[chosen].any(0)].sum(1)
-            left = left[here[first[left]] <= there[second[left]]]
-            if not len(left):
-                return left
-    return left
-
-
-def profiles_of(sizes: Counts, replicas: int, most: int) -> Counts | None:
-    """[profiles, clusters] all ways to take so many devices of clusters of those sizes; None if there are too many."""
-    found = np.zeros((1, 0), dtype=np.int64)
-    for at, size in enumerate(sizes):
-        left, after = replicas - found.sum(1), int(sizes[at + 1 :].sum())
-        least = np.maximum(left - after, 0)
-        ways = np.maximum(np.minimum(left, size) - least + 1, 0)
-        if ways.sum() > most:
-            return None
-        row = np.repeat(np.arange(len(found)), ways)
-        taken = np.arange(len(row)) - np.repeat(np.cumsum(ways) - ways, ways) + least[row]
-        found = np.concatenate([found[row], taken[:, None]], 1)
-    return found
-
-
-def exchange_of(profiles: Counts, label: Counts, times: Matrix) -> Matrix:
-    """[profiles] least exchange of a group: of p devices of a cluster, one costs at least its p-th smallest sum."""
-    sums = np.zeros((len(profiles), len(label)))
-    for device, row in enumerate(times):
-        for cluster in range(profiles.shape[1]):
-            others = label == cluster
-            others[device] = False
-            prefix = np.concatenate([[0.0], np.cumsum(np.sort(row[others]))])
-            count = profiles[:, cluster] - (label[device] == cluster)
-            sums[:, device] += prefix[np.clip(count, 0, len(prefix) - 1)]
-    least = np.zeros(len(profiles))
-    for cluster in range(profiles.shape[1]):
-        ordered, count = np.sort(sums[:, label == cluster], 1), profiles[:, cluster]
-        here = ordered[np.arange(len(profiles)), np.maximum(count, 1) - 1]
-        least = np.maximum(least, np.where(count > 0, here, 0.0))
-    return least
