@@ -142,8 +142,8 @@ class Profiles:
     def fewest_sets(self, kept: Counts, names: Counts, end: float) -> int:
         """At least how many of the named sets of profiles the groups of a plan have; 0: no plan has such profiles.
 
-        By branching on whether a set is used, best bound first, until a solution has as many as its bound. Of a set that
-        has room for so many groups, each of them is that part; of a set that is known to be used, groups are free.
+        By branching on whether a set is used, best bound first, until a solution has as many as its bound. A group is
+        at least 1 / room of its set; of a set that is known to be used, groups are free.
         """
         sets = int(names.max(initial=-1)) + 1
         least = np.full((sets, len(self.sizes)), self.sizes.max())
