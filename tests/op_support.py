@@ -85,6 +85,8 @@ EYE = torch.eye(8)
 GRID = torch.full((3,), 0.5), torch.full((3,), 8, dtype=torch.uint8)
 LAYOUT = ops.Layout(0, 0, 0, block=128, sampled=1, kept=3, bits=4, group=2, symmetric=True)
 PAYLOAD = reference.compress_gradient_(torch.ones(3), None, 1.0, *LAYOUT)
+LINKS = random(4, 5, 5).square()
+PLAN = torch.tensor([0, 1, -1, 1, 0]), LINKS + LINKS.mT, random(2, 5).square(), random(2).square(), 3, False
 # one small call of every public function
 CALLS = {
     "select_smallest": lambda: ops.select_smallest(torch.ones(3, 8), 2),
@@ -105,6 +107,8 @@ CALLS = {
     "compress_mean_": lambda: ops.compress_mean_(PAYLOAD[None], torch.ones(3), 3, LAYOUT),
     "add_payload_": lambda: ops.add_payload_(PAYLOAD, torch.ones(3), LAYOUT),
     "payload_checksum": lambda: ops.payload_checksum(PAYLOAD),
+    "plan_cost": lambda: ops.plan_cost(*PLAN),
+    "improve_plan": lambda: ops.improve_plan(*PLAN, seed=1, evaluations=9),
 }
 
 

@@ -16,6 +16,7 @@ from golden import sparsegpt as golden
 from op_support import (
     CALLS,
     EYE,
+    PLAN,
     SHAPES,
     TOLERANCE,
     any_codes,
@@ -307,6 +308,8 @@ OPCHECKS = {
     ],
     "unpack_bitmask": [lambda: (torch.full((3, 2), 1, dtype=torch.uint8), torch.ones(6).half(), 9)],
     "payload_checksum": [lambda: (any_codes(100),)],
+    "plan_cost": [lambda: PLAN, lambda: (*PLAN[:4], 1, True)],
+    "improve_plan": [lambda: (*PLAN, 0, 20), lambda: (*PLAN[:4], 1, True, 5, 0)],
     **{op: [partial(cocktail_sample, op, case) for case in COCKTAIL] for op in cocktail_cases.ARGUMENTS},
 }
 

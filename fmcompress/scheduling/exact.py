@@ -1,28 +1,23 @@
 """The best plan of a small network, proven by OR-tools' CP-SAT: an oracle for the search."""
 
 import time
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from .. import ops
-from .._ops.scheduling import HAND_OVER, LATENCY, OCCUPIED, PER_BYTE
 from ..errors import ConfigError
-from ..reference import bottleneck
 from .bounds import lower_bound
 from .cost import IDLE, Assignment, mesh_of
 from .network import Network
 from .plan import Plan, planned
 from .problem import Problem, problem
+from .program import UNITS, Question
 from .workload import Workload
 
-Integers = NDArray[np.int64]
 MOST_DEVICES = 16
-UNITS = 10**8  # in which the seconds of a known plan are counted
-WORKERS = 8  # searches that take turns, however many cores there are, so that the result does not depend on them
+WORKERS = 1  # one is the fastest for most small networks, and the same on all machines
 
 
 def exact(
@@ -72,7 +67,9 @@ def _ortools() -> Any:
     try:
         from ortools.sat.python import cp_model
     except ImportError as error:
-        raise ConfigError(f"an exact plan needs OR-tools ({error}): pip install 'fmcompress[schedule-exact]'.") from None
+        raise ConfigError(
+            f"an exact plan needs OR-tools ({error}): pip install 'fmcompress[schedule-exact]'."
+        ) from None
     return cp_model
 
 
@@ -94,178 +91,8 @@ def _first(tables: Problem, workload: Workload, hint: Plan | None) -> tuple[Assi
     else:
         unfit = np.repeat(np.isinf(tables.compute.numpy()), tables.replicas, axis=0)
         tasklets, devices = linear_sum_assignment(unfit.astype(np.float64))
-        stage_of = np.full(unfit.shape[1], -1, dtype=np.int64)
+        stage_of = np.full(unfit.shape[1], IDLE, dtype=np.int64)
         stage_of[devices] = tasklets // tables.replicas
     rest = tables.links, tables.compute, tables.gradient_bytes, tables.micro_batches, tables.free_order
     better, terms, _ = ops.improve_plan(torch.from_numpy(stage_of), *rest)
     return better.numpy(), float(terms[0])
-
-
-class Question:
-    """The integer program: the least seconds of a plan, in units of 1 / UNITS of those of a known one.
-
-    has[s][d]    whether stage s has device d
-    above[s][k]  whether the link from stage s to the next takes at least steps[k], the k-th of the distinct hand-overs
-
-    A link takes the seconds of a pairing that need not be the best one of the two groups. That costs less only where a
-    slower pair keeps its link less busy; `mend` forbids it for the groups of a plan that was found.
-    """
-
-    def __init__(self, cp_model: Any, tables: Problem, best: Assignment, best_s: float) -> None:
-        self.cp_model, self.tables, self.model = cp_model, tables, cp_model.CpModel()
-        self.unit_s = max(best_s, 1e-30) / UNITS
-        self.stages, self.devices = tables.compute.shape
-        off = ~np.eye(self.devices, dtype=bool)
-        self.steps = np.unique(tables.links[HAND_OVER].numpy()[off]) if self.devices > 1 else np.zeros(1)
-        self.has = [[self.model.new_bool_var("") for _ in range(self.devices)] for _ in range(self.stages)]
-        self._tasklets(best)
-        self.above: list[list[Any]] = []
-        self.hand_over: list[Any] = []
-        self.occupied: list[Any] = []
-        for stage in range(self.stages - 1):
-            self._link(stage)
-        compute = [self._compute(stage) for stage in range(self.stages)]
-        once = self._exchange() + sum(self.hand_over) + sum(compute)
-        cost = 2 * once + self._twice_waiting(compute)  # waiting halves some terms
-        self.model.add(cost <= 2 * UNITS + 2)
-        self.model.minimize(cost)
-
-    def ask(self, budget_s: float, workers: int) -> tuple[Assignment | None, float, bool]:
-        """(best plan, seconds of any plan at least, whether the solver has proven that)."""
-        cp_model, solver = self.cp_model, self.cp_model.CpSolver()
-        solver.parameters.max_time_in_seconds = max(budget_s, 0.01)
-        solver.parameters.num_workers = workers
-        solver.parameters.interleave_search = True  # in turns, which is deterministic
-        solver.parameters.random_seed = 0
-        status = solver.solve(self.model)
-        if status not in (cp_model.OPTIMAL, cp_model.FEASIBLE):
-            return None, max(0.0, solver.best_objective_bound) / 2 * self.unit_s, status == cp_model.INFEASIBLE
-        stage_of = np.full(self.devices, IDLE, dtype=np.int64)
-        for stage, row in enumerate(self.has):
-            stage_of[[solver.boolean_value(has) for has in row]] = stage
-        self.told = [tuple(map(solver.value, pair)) for pair in zip(self.hand_over, self.occupied, strict=True)]
-        return stage_of, solver.best_objective_bound / 2 * self.unit_s, status == cp_model.OPTIMAL
-
-    def mend(self, stage_of: Assignment) -> bool:
-        """Make the links between these groups cost what they do; True if that was not so for one of them."""
-        if self.tables.micro_batches == 1:  # nothing depends on how busy a link is, and seconds are least already
-            return False
-        times, busy = (self.tables.links[plane].numpy() for plane in (HAND_OVER, OCCUPIED))
-        mended = False
-        groups = [np.flatnonzero(stage_of == stage).tolist() for stage in range(self.stages)]
-        for told, (here, there) in zip(self.told, pairwise(groups), strict=True):
-            pairs = np.ix_(here, there)
-            seconds = bottleneck(times[pairs])
-            longest = self._units(busy[pairs][times[pairs] == seconds].max())
-            if told[0] == self._units(seconds) and told[1] >= longest:
-                continue
-            mended, slower = True, int(np.searchsorted(self.steps, seconds, "right"))
-            for first, second in ((here, there), (there, here)):
-                for at in range(self.stages - 1):
-                    given = [self.has[at][d] for d in first] + [self.has[at + 1][d] for d in second]
-                    if slower < len(self.steps):
-                        self.model.add(self.above[at][slower] == 0).only_enforce_if(given)
-                    self.model.add(self.occupied[at] >= longest).only_enforce_if(given)
-        return mended
-
-    def _units(self, seconds: Any) -> Any:
-        """Seconds as whole units, rounded down; what no plan as good as the known one can have is cut to just that."""
-        units = np.floor(np.minimum(np.asarray(seconds) / self.unit_s, 2.0 * UNITS)).astype(np.int64)
-        return units if units.ndim else int(units)
-
-    def _number(self, name: str = "") -> Any:
-        return self.model.new_int_var(0, 4 * UNITS, name)
-
-    def _tasklets(self, best: Assignment) -> None:
-        idle = self.devices - self.stages * self.tables.replicas
-        for row in self.has:
-            self.model.add(sum(row) == self.tables.replicas)
-        for device in range(self.devices):
-            column = [row[device] for row in self.has]
-            self.model.add(sum(column) <= 1) if idle else self.model.add_exactly_one(column)
-        if self.tables.free_order:  # a path and its reverse are one plan
-            for stage in range((self.stages + 1) // 2, self.stages):
-                self.model.add(self.has[stage][0] == 0)
-            if best[0] >= (self.stages + 1) // 2:
-                best = np.where(best == IDLE, IDLE, self.stages - 1 - best)
-        for stage, row in enumerate(self.has):
-            for device, has in enumerate(row):
-                self.model.add_hint(has, bool(best[device] == stage))
-
-    def _exchange(self) -> Any:
-        latency, per_byte = (self.tables.links[plane].numpy() for plane in (LATENCY, PER_BYTE))
-        slowest = self._number()
-        for row, sent in zip(self.has, self.tables.gradient_bytes.tolist(), strict=True):
-            times = self._units(latency + sent * per_byte)
-            for device, has in enumerate(row):
-                others = [int(times[device, e]) * row[e] for e in range(self.devices) if e != device]
-                self.model.add(slowest >= sum(others)).only_enforce_if(has)
-        return slowest
-
-    def _compute(self, stage: int) -> Any:
-        slowest = self._number()
-        for has, seconds in zip(self.has[stage], self.tables.compute[stage].tolist(), strict=True):
-            if np.isinf(seconds):
-                self.model.add(has == 0)
-            else:
-                self.model.add(slowest >= self._units(seconds) * has)
-        return slowest
-
-    def _link(self, stage: int) -> None:
-        """A pairing of two neighbouring groups, and what its slowest pair takes."""
-        model, devices = self.model, range(self.devices)
-        pairs = {(d, e): model.new_bool_var("") for d in devices for e in devices if d != e}
-        for d in devices:
-            model.add(sum(pairs[d, e] for e in devices if e != d) == self.has[stage][d])
-            model.add(sum(pairs[e, d] for e in devices if e != d) == self.has[stage + 1][d])
-        above = [model.new_bool_var("") for _ in self.steps]
-        model.add(above[0] == 1)
-        for slower, faster in zip(above[1:], above, strict=False):
-            model.add_implication(slower, faster)
-        at = np.searchsorted(self.steps, self.tables.links[HAND_OVER].numpy())
-        slowest: list[list[Any]] = [[] for _ in self.steps]
-        for (d, e), pair in pairs.items():
-            model.add_implication(pair, above[at[d, e]])
-            slowest[at[d, e]].append(pair)
-        least = np.full(len(self.steps), 2 * UNITS)
-        off = ~np.eye(self.devices, dtype=bool)
-        np.minimum.at(least, at[off], self._units(self.tables.links[OCCUPIED].numpy()[off]))
-        seconds, occupied = self._units(self.steps), self._number()
-        for k, now in enumerate(above):  # exactly steps[k]: one of the pairs takes that, and keeps its link busy
-            then = [above[k + 1]] if k + 1 < len(above) else []
-            model.add_bool_or([~now, *then, *slowest[k]])
-            model.add(occupied >= int(least[k])).only_enforce_if([now, *(~further for further in then)])
-        rises = np.diff(seconds, prepend=0).tolist()
-        self.hand_over.append(sum(rise * now for rise, now in zip(rises, above, strict=True)))
-        self.occupied.append(occupied)
-        self.above.append(above)
-
-    def _twice_waiting(self, compute: list[Any]) -> Any:
-        """Twice what ops.waiting_s counts: each of its maxima is a number that is no less than what it is of."""
-        others = self.tables.micro_batches - 1
-        if not others:
-            return 0
-        add, stages = self.model.add, self.stages
-        port = [0, *self.occupied, 0]
-        trip, to_last, chain = ([self._number() for _ in range(count)] for count in (stages + 1, stages + 1, others))
-        for s in range(stages):
-            way: Any = 0
-            for t in range(s, stages):
-                way = way + compute[t] + (self.hand_over[t - 1] if t > s else 0)
-                first, second = self._number(), self._number()
-                if t > s:
-                    add(first >= 2 * port[s] - compute[s])
-                    add(second >= 2 * port[t + 1] - compute[t])
-                else:
-                    add(first >= 2 * (port[s] + port[s + 1] - compute[s]))
-                add(trip[t - s + 1] >= 2 * way + first + second)
-            add(to_last[stages - s] >= 2 * way + first + second)
-        for through in range(1, others):
-            for k in range(1, min(stages, through) + 1):
-                add(chain[through] >= trip[k] + chain[through - k])
-        waiting = self._number()
-        for k in range(1, min(stages, others) + 1):
-            add(waiting >= to_last[k] + chain[others - k])
-        for busy in (*compute, *self.occupied):
-            add(waiting >= 2 * others * busy)
-        return waiting

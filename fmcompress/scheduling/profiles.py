@@ -9,21 +9,19 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from heapq import heappop, heappush
-from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
 
-Matrix = NDArray[np.float64]
-Counts = NDArray[np.int64]
+from .listing import Counts, Matrix, exchange_of, matching, profiles_of
+
 Total = Callable[[float, Matrix], float]  # seconds of a step from those of the exchange and of each link
 
 MOST_PROFILES = 20_000  # that are listed for one choice of clusters
 MOST_ENTRIES = 4_000_000  # of profiles times devices
 MOST_PAIRS = 1_000_000  # of profiles that are compared with each other
-MOST_SWITCHES = 200  # sets of profiles up to which the fewest are found by integer programming
-MOST_INTEGERS = 400  # profiles up to which their groups are counted in whole numbers there
-ALL_SUBSETS = 8  # clusters up to which Hall's condition is checked for all subsets, else for those of two
+MOST_SWITCHES = 20  # sets of profiles up to which the fewest are found by branching, else by the first bound
+MOST_NODES = 60  # of a branching
 EQUAL = 1e-9  # share of the best plan up to which the bound has met it
 
 
@@ -142,36 +140,52 @@ class Profiles:
         return connected_components(graph, directed=False)[1][names]
 
     def fewest_sets(self, kept: Counts, names: Counts, end: float) -> int:
-        """At least how many of the named sets of profiles the groups of a plan have; 0: no plan has such profiles."""
-        from scipy.optimize import LinearConstraint, milp
-        from scipy.sparse import block_array, coo_array, csr_array, diags_array
+        """At least how many of the named sets of profiles the groups of a plan have; 0: no plan has such profiles.
 
-        profiles, sets, left = len(kept), int(names.max(initial=-1)) + 1, end - time.monotonic()
-        if not sets or left <= 0:
-            return min(sets, 1)
+        By branching on whether a set is used, best bound first, until a solution has as many as its bound. A group is
+        at least 1 / room of its set; of a set that is known to be used, groups are free.
+        """
+        sets = int(names.max(initial=-1)) + 1
         least = np.full((sets, len(self.sizes)), self.sizes.max())
         np.minimum.at(least, names, kept)
-        room, many = self._groups(least), self._groups(kept)
-        cover = np.concatenate([kept.T, np.ones((1, profiles))])
-        lower = np.append(self.sizes * self.whole, self.stages)
-        upper = np.append(self.sizes, self.stages)
-        if sets > MOST_SWITCHES:  # each group is the part of a set that one of `room` groups is
-            limits = [LinearConstraint(csr_array(cover), lower, upper)]
-            cost, whole, most = 1 / np.maximum(room[names], 1), np.zeros(profiles), many
+        share = 1 / np.maximum(self._groups(least), 1)
+        many = self._groups(kept)
+        nodes: list[tuple[int, int, tuple[int, ...], tuple[int, ...], list[int]]] = []
+
+        def add(used: tuple[int, ...], unused: tuple[int, ...]) -> None:
+            free = share.copy()
+            free[list(used)] = 0
+            groups = self._cover(kept, free[names], np.where(np.isin(names, unused), 0, many))
+            if groups is not None:
+                found = np.bincount(names, groups, sets)
+                bound = len(used) + int(np.ceil(found @ free - 1e-6))
+                more = [int(at) for at in np.argsort(-found) if found[at] > 1e-6 and at not in used]
+                heappush(nodes, (bound, -len(used), used, unused, more))
+
+        add((), ())
+        for _ in range(MOST_NODES if sets <= MOST_SWITCHES else 1):
+            if not nodes or len(nodes[0][2]) + len(nodes[0][4]) <= nodes[0][0] or time.monotonic() > end:
+                break
+            _, _, used, unused, more = heappop(nodes)
+            add((*used, more[0]), unused)
+            add(used, (*unused, more[0]))
+        return max(nodes[0][0], 1) if nodes else 0
+
+    def _cover(self, kept: Counts, cost: Matrix, most: Counts) -> Matrix | None:
+        """[kept] groups of each profile, in parts too, that use the clusters up at least cost; None: there are none."""
+        from scipy.optimize import linprog
+
+        if not len(kept):
+            return None
+        stages = {"A_eq": np.ones((1, len(kept))), "b_eq": [self.stages]}
+        if self.whole:
+            rows = {"A_eq": np.concatenate([stages["A_eq"], kept.T]), "b_eq": [self.stages, *self.sizes]}
         else:
-            member = coo_array((np.ones(profiles), (names, np.arange(profiles))), shape=(sets, profiles))
-            limits = [
-                LinearConstraint(block_array([[csr_array(cover), csr_array((len(cover), sets))]]), lower, upper),
-                LinearConstraint(block_array([[member, diags_array(-1.0 * room)]]), -np.inf, 0.0),
-            ]
-            cost = np.append(np.zeros(profiles), np.ones(sets))
-            whole = np.append(np.full(profiles, profiles <= MOST_INTEGERS), np.ones(sets))
-            most = np.append(many, np.ones(sets))
-        found = milp(cost, constraints=limits, integrality=whole, bounds=(0, most), options={"time_limit": left})
+            rows = {**stages, "A_ub": kept.T, "b_ub": self.sizes}
+        found = linprog(cost, **rows, bounds=np.stack([np.zeros(len(kept)), most], 1), method="highs")
         if found.status == 2:
-            return 0
-        bound = found.mip_dual_bound if found.mip_dual_bound is not None else found.fun
-        return 1 if bound is None or not np.isfinite(bound) else max(1, int(np.ceil(bound - 1e-6)))
+            return None
+        return found.x if found.status == 0 else np.zeros(len(kept))  # not solved: nothing is known of it
 
     def _groups(self, profiles: Counts) -> Counts:
         """[profiles] how many groups of each there can be."""
@@ -205,51 +219,3 @@ class Profiles:
                 two_s = min(two_s, self.total(self.exchange[np.maximum(first[at], second[at])].min(), links))
                 left = np.setdiff1d(left, at)
         return min(self.stages, 3), min(one_s, two_s)
-
-
-def matching(counts: Counts, others: Counts, first: Counts, second: Counts, near: NDArray[np.bool_]) -> Counts:
-    """Which pairs of profiles one link between near clusters can join; of many clusters, at least those.
-
-    What any clusters have of one profile, their neighbours must have of the other (Hall 1935).
-    """
-    clusters, left = len(near), np.arange(len(first))
-    for size in range(1, (clusters if clusters <= ALL_SUBSETS else 2) + 1):
-        for chosen in map(list, combinations(range(clusters), size)):
-            here, there = counts[:, chosen].sum(1), others[:, near[chosen].any(0)].sum(1)
-            left = left[here[first[left]] <= there[second[left]]]
-            if not len(left):
-                return left
-    return left
-
-
-def profiles_of(sizes: Counts, replicas: int, most: int) -> Counts | None:
-    """[profiles, clusters] all ways to take so many devices of clusters of those sizes; None if there are too many."""
-    found = np.zeros((1, 0), dtype=np.int64)
-    for at, size in enumerate(sizes):
-        left, after = replicas - found.sum(1), int(sizes[at + 1 :].sum())
-        least = np.maximum(left - after, 0)
-        ways = np.maximum(np.minimum(left, size) - least + 1, 0)
-        if ways.sum() > most:
-            return None
-        row = np.repeat(np.arange(len(found)), ways)
-        taken = np.arange(len(row)) - np.repeat(np.cumsum(ways) - ways, ways) + least[row]
-        found = np.concatenate([found[row], taken[:, None]], 1)
-    return found
-
-
-def exchange_of(profiles: Counts, label: Counts, times: Matrix) -> Matrix:
-    """[profiles] least exchange of a group: of p devices of a cluster, one costs at least its p-th smallest sum."""
-    sums = np.zeros((len(profiles), len(label)))
-    for device, row in enumerate(times):
-        for cluster in range(profiles.shape[1]):
-            others = label == cluster
-            others[device] = False
-            prefix = np.concatenate([[0.0], np.cumsum(np.sort(row[others]))])
-            count = profiles[:, cluster] - (label[device] == cluster)
-            sums[:, device] += prefix[np.clip(count, 0, len(prefix) - 1)]
-    least = np.zeros(len(profiles))
-    for cluster in range(profiles.shape[1]):
-        ordered, count = np.sort(sums[:, label == cluster], 1), profiles[:, cluster]
-        here = ordered[np.arange(len(profiles)), np.maximum(count, 1) - 1]
-        least = np.maximum(least, np.where(count > 0, here, 0.0))
-    return least

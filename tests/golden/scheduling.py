@@ -34,10 +34,18 @@ def there_and_back(net, a, b, nbytes):
     return there + net.delay[b][a] + 8 * nbytes / net.bandwidth[b][a]
 
 
-def exchange(net, group, gradient_bytes):
-    """The slowest device's seconds: to each other one its part of the gradients, and back (Yuan et al. 2022, eq. 1)."""
-    part = gradient_bytes / len(group)
-    return max(sum(there_and_back(net, d, e, part) for e in group if e != d) for d in group)
+def exchange(net, group, gradient_bytes, at_once=False):
+    """The slowest device's seconds: to each other one its part of the gradients, and back (Yuan et al. 2022, eq. 1).
+
+    at_once  messages do not wait for each other's delays: each phase has one, the mean of those to the others
+    """
+    part, slowest = gradient_bytes / len(group), 0.0
+    for d in group:
+        others = [e for e in group if e != d]
+        delays = sum(net.delay[d][e] + net.delay[e][d] for e in others)
+        sending = sum(there_and_back(net, d, e, part) for e in others) - delays
+        slowest = max(slowest, sending + (delays / max(1, len(others)) if at_once else delays))
+    return slowest
 
 
 def link(net, here, there, activation_bytes):
@@ -100,7 +108,7 @@ def waiting(compute, steps, busy, micro_batches):
 def extended_cost(net, work, groups):
     """(total, exchange, hand-over, compute, waiting) of groups in the order of their stages."""
     message = work.activation_bytes / work.micro_batches
-    slowest = max(exchange(net, group, sent) for group, sent in zip(groups, work.gradient_bytes, strict=True))
+    slowest = max(exchange(net, group, sent, True) for group, sent in zip(groups, work.gradient_bytes, strict=True))
     links = [link(net, here, there, message) for here, there in pairwise(groups)]
     compute = [max(compute_s(net, work, stage, d) for d in group) for stage, group in enumerate(groups)]
     steps = [seconds for seconds, _ in links]
@@ -146,7 +154,7 @@ def cheapest_extended(net, work):
     devices, message = len(net.delay), work.activation_bytes / work.micro_batches
     groups = list(combinations(range(devices), work.replicas))
     stages = range(work.stages)
-    exchanges = {(s, group): exchange(net, group, work.gradient_bytes[s]) for s in stages for group in groups}
+    exchanges = {(s, group): exchange(net, group, work.gradient_bytes[s], True) for s in stages for group in groups}
     computes = {(s, group): max(compute_s(net, work, s, d) for d in group) for s in stages for group in groups}
     links = {}
     for here, there in permutations(groups, 2):
