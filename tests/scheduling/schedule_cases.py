@@ -2,6 +2,9 @@
 
 import re
 
+import pytest
+from helpers import invoke
+
 NETWORK = """
 devices: {Oregon: 4, Tokyo: 4}
 inside: {delay_ms: 1, bandwidth_gbps: 10}
@@ -30,3 +33,26 @@ def refused(outcome, message, code=2):
     assert outcome.stdout == ""
     assert re.fullmatch(r"error: [^\n]+\n", outcome.stderr), outcome.stderr
     assert re.search(message, outcome.stderr), outcome.stderr
+
+
+@pytest.fixture
+def home(tmp_path):
+    (tmp_path / "network.yaml").write_text(NETWORK)
+    (tmp_path / "workload.yaml").write_text(WORKLOAD)
+    return tmp_path
+
+
+@pytest.fixture
+def run(home, capsys, monkeypatch):
+    monkeypatch.chdir(home)
+
+    def run(*args):
+        return invoke(capsys, "schedule", *args)
+
+    return run
+
+
+@pytest.fixture
+def plan(run, home):
+    assert run("plan", "network.yaml", "workload.yaml", "-o", "plan.json", "--model", "extended").code == 0
+    return home / "plan.json"

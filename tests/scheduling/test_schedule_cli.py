@@ -10,6 +10,8 @@ from fmcompress.scheduling import read_plan, schedule
 from fmcompress.scheduling.files import read_network, read_workload
 from fmcompress.scheduling.plan import recosted
 
+pytest_plugins = ["schedule_cases"]
+
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples" / "schedule"
 
 

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 from schedule_cases import EVERY_FILE, WORKLOAD, files, refused
 
+pytest_plugins = ["schedule_cases"]
+
 
 def matrix(**entries):
     numbers = np.ones((6, 6))
