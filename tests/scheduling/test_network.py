@@ -165,7 +165,9 @@ def test_workloads_that_do_not_fit_are_refused():
         problem(network, Workload(2, 2, 1.0, 1.0), "exact")
     heavy = Workload(2, 2, 1.0, 1.0, state_bytes=4e9)
     problem(network, heavy)  # the paper's model has no memory
-    with pytest.raises(ConfigError, match=r"memory: stage . needs 4\.00 GB on each of 2 devices, .* 8\.00, 8\.00, 1\.00 GB"):
+    with pytest.raises(
+        ConfigError, match=r"memory: stage . needs 4\.00 GB on each of 2 devices, .* 8\.00, 8\.00, 1\.00 GB"
+    ):
         problem(network, heavy, "extended")
 
 
