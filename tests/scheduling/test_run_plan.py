@@ -69,7 +69,7 @@ def test_pipelines_train_what_one_process_does(tmp_path, stages, replicas, warm_
     whole = torch.cat([p.detach().flatten() for p in model.parameters()])
     for replica in range(replicas):
         parts = torch.cat([ranks[device]["state"] for device in made.mesh[:, replica]])
-        rounding = 1e-5 if warm_up else 1e-4  # CocktailSGD sends differences of models
+        rounding = 1e-4  # of float32 over the steps; CocktailSGD sends differences of models
         assert (parts - whole).norm() < rounding * (whole - begin).norm()
         torch.testing.assert_close(parts, whole, rtol=0, atol=1e-5)
         assert ranks[made.mesh[-1, replica]]["losses"] == pytest.approx(losses, rel=1e-5)
