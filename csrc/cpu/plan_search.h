@@ -98,7 +98,9 @@ template <int words> class Search {
             const double hand_over = t_.free_order ? s_.weights[a * t_.stages + b] : s_.links[i].hand_over;
             for (const int d : s_.members[a])
                 for (const int e : s_.members[b])
-                    if (t_.hand_over[d * t_.devices + e] == hand_over) chosen[d] = chosen[e] = 1;
+                    if (t_.hand_over[d * t_.devices + e] == hand_over ||
+                        (t_.micro_batches > 1 && t_.occupied[d * t_.devices + e] == s_.links[i].occupied))
+                        chosen[d] = chosen[e] = 1;
         }
         for (int64_t g = 0; g < t_.stages; ++g) // and the slowest devices of each stage
             for (const int d : s_.members[g])

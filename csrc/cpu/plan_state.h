@@ -204,19 +204,17 @@ template <int words> class State : public Parts {
         }
     }
 
-    Link link(const std::vector<int>& a, const std::vector<int>& b) {
+    double matched(const double* table, const std::vector<int>& a, const std::vector<int>& b) {
         for (int64_t i = 0; i < t_.replicas; ++i) {
-            const double* from = t_.hand_over + a[i] * t_.devices;
+            const double* from = table + a[i] * t_.devices;
             double* to = matching_.row(i);
             for (int64_t j = 0; j < t_.replicas; ++j) to[j] = from[b[j]];
         }
-        Link link{matching_.solve(), 0};
-        if (t_.micro_batches > 1) // of the slowest pairs, the link that is busy longest
-            for (int64_t i = 0; i < t_.replicas; ++i)
-                for (int64_t j = 0; j < t_.replicas; ++j)
-                    if (matching_.row(i)[j] == link.hand_over)
-                        link.occupied = std::max(link.occupied, t_.occupied[a[i] * t_.devices + b[j]]);
-        return link;
+        return matching_.solve();
+    }
+
+    Link link(const std::vector<int>& a, const std::vector<int>& b) {
+        return {matched(t_.hand_over, a, b), t_.micro_batches > 1 ? matched(t_.occupied, a, b) : 0};
     }
 
     void relink(int a, int b) {

@@ -9,7 +9,7 @@ from .checks import require
 
 # stage_of[d] is the stage of device d, -1 where it has none; group s are the devices of stage s, equally many each.
 # W[a, b] = least largest links[HAND_OVER] over the perfect matchings of groups a and b (bottleneck assignment)
-# O[a, b] = largest links[OCCUPIED] over the pairs of a and b whose links[HAND_OVER] is W[a, b]
+# O[a, b] = the same of links[OCCUPIED], by itself: so that neither falls where a link gets slower
 # c[s] = largest compute[s, d] in group s
 # exchange = max_s max_{d in s} sum_{e in s, e != d} (links[LATENCY][d, e] + gradient_bytes[s] links[PER_BYTE][d, e])
 # hand_over = sum_s W[s, s + 1];  compute = sum_s c[s];  waiting: see waiting_s

@@ -95,9 +95,8 @@ def _terms(
     slowest = [float(compute[stage, group].max()) for stage, group in enumerate(groups)]
     steps, occupied = [], []
     for here, there in pairwise(groups):
-        times = links[HAND_OVER][here[:, None], there]
-        steps.append(bottleneck(times))
-        occupied.append(float(links[OCCUPIED][here[:, None], there][times == steps[-1]].max()))
+        steps.append(bottleneck(links[HAND_OVER][here[:, None], there]))
+        occupied.append(bottleneck(links[OCCUPIED][here[:, None], there]))
     waiting = waiting_s(slowest, steps, occupied, micro_batches)
     parts = [max(exchanges), sum(steps), sum(slowest), waiting]
     small = sum(int(np.isinf(compute[stage, group]).sum()) for stage, group in enumerate(groups))

@@ -134,9 +134,7 @@ class Parts:
         self.compute_s = float(max(by_device.sum(), by_stage.sum()))
         between = self.stages - 1
         fastest = self.links.min(initial=np.inf)
-        # a link keeps its slowest pair busy, which is among those that are no faster than the fastest link can be
-        slow = (self.hand_over >= fastest) & ~np.eye(self.devices, dtype=bool)
-        busy = float(self.occupied[slow].min()) if between else 0.0
+        busy = float(self.occupied[~np.eye(self.devices, dtype=bool)].min()) if between else 0.0
         self.waiting_s = ops.waiting_s(by_stage.tolist(), [fastest] * between, [busy] * between, self.micro_batches)
         self.busiest_s = max(float(by_device.max()), float(by_stage.max()), busy)
 

@@ -67,7 +67,7 @@ def cost_of(tables: Problem, mesh: Assignment, model: str) -> Cost:
     each, steps, busy = exchanges(tables, mesh), [], []
     for a, b in pairwise(mesh):
         steps.append(float(hand_over[a, b].max()))
-        busy.append(float(occupied[a[:, None], b][hand_over[a[:, None], b] == steps[-1]].max()))
+        busy.append(bottleneck(occupied[a[:, None], b]))
     compute = [float(tables.compute.numpy()[stage, group].max()) for stage, group in enumerate(mesh)]
     waiting = ops.waiting_s(compute, steps, busy, tables.micro_batches)
     parts = max(each), sum(steps), sum(compute), waiting

@@ -46,17 +46,13 @@ def exact(
     tables = problem(network, workload, model)
     best, best_s = _first(tables, workload, hint)
     bound, proven = lower_bound(tables, best_s, 0.1 * budget_s), False
-    question = Question(cp_model, tables, best, best_s)
-    while not proven and bound < best_s * (1 - 1 / UNITS) and time.monotonic() < end:
-        found, least_s, done = question.ask(end - time.monotonic(), workers or WORKERS)
-        bound = max(bound, least_s)
-        if found is None:
-            bound, proven = best_s if done else bound, done  # none costs less than the known one
-            break
-        seconds = _seconds(tables, found)
-        if seconds < best_s:
+    if bound < best_s * (1 - 1 / UNITS) and time.monotonic() < end:
+        found, least_s, proven = Question(cp_model, tables, best, best_s).ask(
+            end - time.monotonic(), workers or WORKERS
+        )
+        bound = max(bound, best_s if found is None and proven else least_s)  # none costs less than the known one
+        if found is not None and (seconds := _seconds(tables, found)) < best_s:
             best, best_s = found, seconds
-        proven = done and not question.mend(found)
     stopped = "bound" if proven or bound >= best_s * (1 - 1 / UNITS) else "budget"
     return planned(
         network, workload, best, model, tables, lower_bound_s=min(bound, best_s), found="exact", stopped=stopped

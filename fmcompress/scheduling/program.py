@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 
 from .._ops.scheduling import HAND_OVER, LATENCY, OCCUPIED, PER_BYTE
-from ..reference import bottleneck
 from .cost import IDLE, Assignment
 from .problem import Problem
 
@@ -16,26 +15,21 @@ UNITS = 10**8  # in which the seconds of a known plan are counted
 class Question:
     """The integer program: the least seconds of a plan, in units of 1 / UNITS of those of a known one.
 
-    has[s][d]    whether stage s has device d
-    above[s][k]  whether the link from stage s to the next takes at least steps[k], the k-th of the distinct hand-overs
+    has[s][d]  whether stage s has device d
 
-    A link takes the seconds of a pairing that need not be the best one of the two groups. That costs less only where a
-    slower pair keeps its link less busy; `mend` forbids it for the groups of a plan that was found.
+    A link takes the seconds of a pairing of its groups that the solver chooses; the best one, since nothing costs less
+    where it is slower. What it is occupied for comes from a pairing of its own.
     """
 
     def __init__(self, cp_model: Any, tables: Problem, best: Assignment, best_s: float) -> None:
         self.cp_model, self.tables, self.model = cp_model, tables, cp_model.CpModel()
         self.unit_s = max(best_s, 1e-30) / UNITS
         self.stages, self.devices = tables.compute.shape
-        off = ~np.eye(self.devices, dtype=bool)
-        self.steps = np.unique(tables.links[HAND_OVER].numpy()[off]) if self.devices > 1 else np.zeros(1)
         self.has = [[self.model.new_bool_var("") for _ in range(self.devices)] for _ in range(self.stages)]
         self._tasklets(best)
-        self.above: list[list[Any]] = []
-        self.hand_over: list[Any] = []
-        self.occupied: list[Any] = []
-        for stage in range(self.stages - 1):
-            self._link(stage)
+        between, busy = range(self.stages - 1), tables.micro_batches > 1
+        self.hand_over = [self._pairing(stage, HAND_OVER) for stage in between]
+        self.occupied = [self._pairing(stage, OCCUPIED) if busy else 0 for stage in between]
         compute = [self._compute(stage) for stage in range(self.stages)]
         once = self._exchange() + sum(self.hand_over) + sum(compute)
         cost = 2 * once + self._twice_waiting(compute)  # waiting halves some terms
@@ -55,30 +49,7 @@ class Question:
         stage_of = np.full(self.devices, IDLE, dtype=np.int64)
         for stage, row in enumerate(self.has):
             stage_of[[solver.boolean_value(has) for has in row]] = stage
-        self.told = [tuple(map(solver.value, pair)) for pair in zip(self.hand_over, self.occupied, strict=True)]
         return stage_of, solver.best_objective_bound / 2 * self.unit_s, status == cp_model.OPTIMAL
-
-    def mend(self, stage_of: Assignment) -> bool:
-        """Make the links between these groups cost what they do; True if that was not so for one of them."""
-        if self.tables.micro_batches == 1:  # nothing depends on how busy a link is, and seconds are least already
-            return False
-        times, busy = (self.tables.links[plane].numpy() for plane in (HAND_OVER, OCCUPIED))
-        mended = False
-        groups = [np.flatnonzero(stage_of == stage).tolist() for stage in range(self.stages)]
-        for told, (here, there) in zip(self.told, pairwise(groups), strict=True):
-            pairs = np.ix_(here, there)
-            seconds = bottleneck(times[pairs])
-            longest = self._units(busy[pairs][times[pairs] == seconds].max())
-            if told[0] == self._units(seconds) and told[1] >= longest:
-                continue
-            mended, slower = True, int(np.searchsorted(self.steps, seconds, "right"))
-            for first, second in ((here, there), (there, here)):
-                for at in range(self.stages - 1):
-                    given = [self.has[at][d] for d in first] + [self.has[at + 1][d] for d in second]
-                    if slower < len(self.steps):
-                        self.model.add(self.above[at][slower] == 0).only_enforce_if(given)
-                    self.model.add(self.occupied[at] >= longest).only_enforce_if(given)
-        return mended
 
     def _units(self, seconds: Any) -> Any:
         """Seconds as whole units, rounded down; what no plan as good as the known one can have is cut to just that."""
@@ -123,34 +94,23 @@ class Question:
                 self.model.add(slowest >= self._units(seconds) * has)
         return slowest
 
-    def _link(self, stage: int) -> None:
-        """A pairing of two neighbouring groups, and what its slowest pair takes."""
-        model, devices = self.model, range(self.devices)
+    def _pairing(self, stage: int, plane: int) -> Any:
+        """What the slowest pair of a pairing of two neighbouring groups takes."""
+        model, devices, table = self.model, range(self.devices), self.tables.links[plane].numpy()
         pairs = {(d, e): model.new_bool_var("") for d in devices for e in devices if d != e}
         for d in devices:
             model.add(sum(pairs[d, e] for e in devices if e != d) == self.has[stage][d])
             model.add(sum(pairs[e, d] for e in devices if e != d) == self.has[stage + 1][d])
-        above = [model.new_bool_var("") for _ in self.steps]
+        steps = np.unique(table[~np.eye(self.devices, dtype=bool)])
+        above = [model.new_bool_var("") for _ in steps]  # whether it is at least the k-th of the distinct seconds
         model.add(above[0] == 1)
-        for slower, faster in zip(above[1:], above, strict=False):
+        for slower, faster in pairwise(reversed(above)):
             model.add_implication(slower, faster)
-        at = np.searchsorted(self.steps, self.tables.links[HAND_OVER].numpy())
-        slowest: list[list[Any]] = [[] for _ in self.steps]
+        at = np.searchsorted(steps, table)
         for (d, e), pair in pairs.items():
             model.add_implication(pair, above[at[d, e]])
-            slowest[at[d, e]].append(pair)
-        least = np.full(len(self.steps), 2 * UNITS)
-        off = ~np.eye(self.devices, dtype=bool)
-        np.minimum.at(least, at[off], self._units(self.tables.links[OCCUPIED].numpy()[off]))
-        seconds, occupied = self._units(self.steps), self._number()
-        for k, now in enumerate(above):  # exactly steps[k]: one of the pairs takes that, and keeps its link busy
-            then = [above[k + 1]] if k + 1 < len(above) else []
-            model.add_bool_or([~now, *then, *slowest[k]])
-            model.add(occupied >= int(least[k])).only_enforce_if([now, *(~further for further in then)])
-        rises = np.diff(seconds, prepend=0).tolist()
-        self.hand_over.append(sum(rise * now for rise, now in zip(rises, above, strict=True)))
-        self.occupied.append(occupied)
-        self.above.append(above)
+        rises = np.diff(self._units(steps), prepend=0).tolist()
+        return sum(rise * now for rise, now in zip(rises, above, strict=True))
 
     def _twice_waiting(self, compute: list[Any]) -> Any:
         """Twice what ops.waiting_s counts: each of its maxima is a number that is no less than what it is of."""

@@ -49,18 +49,15 @@ def exchange(net, group, gradient_bytes, at_once=False):
 
 
 def link(net, here, there, activation_bytes):
-    """(slowest hand-over of the best pairing, longest time that one of the pairs that slow is busy in one direction).
+    """(slowest hand-over of the best pairing, longest time that a direction is busy in the pairing that is best in that)."""
 
-    Of all pairs of the groups, not only those of one pairing: which of several pairings is meant would not be said.
-    """
-    times = {(a, b): there_and_back(net, a, b, activation_bytes) for a in here for b in there}
-    slowest = min(max(times[pair] for pair in zip(here, order, strict=True)) for order in permutations(there))
-    busy = [
-        8 * activation_bytes / min(net.bandwidth[a][b], net.bandwidth[b][a])
-        for (a, b), seconds in times.items()
-        if seconds == slowest
-    ]
-    return slowest, max(busy)
+    def pair_busy(a, b):
+        return 8 * activation_bytes / min(net.bandwidth[a][b], net.bandwidth[b][a])
+
+    def slowest(of_pair):
+        return min(max(of_pair(*pair) for pair in zip(here, order, strict=True)) for order in permutations(there))
+
+    return slowest(lambda a, b: there_and_back(net, a, b, activation_bytes)), slowest(pair_busy)
 
 
 def paper_cost(net, work, groups):

@@ -63,8 +63,8 @@ def slow_or_busy():
 
 
 @pytest.mark.usefixtures("ortools")
-def test_links_cost_what_their_best_pairing_does():
-    """A slower pairing would keep its links less busy: the solver may not choose it."""
+def test_links_cost_what_their_best_pairings_do():
+    """One pairing hands over fastest, another keeps its links least busy: each counts by itself."""
     network, workload = slow_or_busy()
     for changed in (network, replace(network, delay_s=np.where(network.delay_s == 4.95, 4.5, network.delay_s))):
         plan = exact(changed, workload, "extended")
