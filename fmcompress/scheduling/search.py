@@ -21,9 +21,10 @@ from .workload import Workload
 
 POPULATION = 24
 CHILDREN = 8  # of a generation: improved side by side, so their number does not depend on the machine
-PATIENCE = 25  # generations without a better plan, after which the search has converged
+PATIENCE = 15  # generations without a better plan, after which the search has converged
 EFFORT = 10_000  # exchanges that one improvement may count: a part of a second for hundreds of devices
 CROSSED = 5  # devices that a child has from its other parent (Yuan et al. 2022, section 3.4)
+BOUNDING = 0.5  # share of the budget that the bound may take
 OPTIMAL = 1e-9  # share of the cost up to which a bound proves a plan
 
 Progress = Callable[[int, float, float], None]
@@ -52,7 +53,7 @@ def schedule(
     tables = problem(network, workload, model)
     hunt = Hunt(tables, seed)
     hunt.begin(structured(tables), end)
-    bound = lower_bound(tables, hunt.best_s, budget_s=max(0.1, 0.25 * budget_s))
+    bound = lower_bound(tables, hunt.best_s, budget_s=max(0.1, BOUNDING * budget_s))
     stopped = hunt.evolve(bound, end, progress)
     return planned(
         network, workload, hunt.best, model, tables,

@@ -136,7 +136,7 @@ def test_more_bandwidth_and_less_delay_never_cost_more(seed, model, factor):
         bandwidth_bits_per_s=network.bandwidth_bits_per_s * chance.uniform(1, factor, network.delay_s.shape),
     )
     before, after = (terms(given_, workload, stage_of, model)[1] for given_ in (network, faster))
-    assert (after[:3] <= before[:3] * (1 + 1e-12)).all()
+    assert (after <= before * (1 + 1e-12)).all()
 
 
 @settings(max_examples=40, deadline=None, derandomize=True)
