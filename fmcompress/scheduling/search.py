@@ -91,16 +91,18 @@ class Hunt:
 
     def evolve(self, bound: float, end: float, progress: Progress) -> str:
         """Generations of children until the bound is met, nothing better comes, or the time ends: why it stopped."""
-        chance, idle, generation = np.random.default_rng(self.seed), 0, 0
+        chance, idle, generation, took_s = np.random.default_rng(self.seed), 0, 0, 0.0
         while self.best_s > bound * (1 + OPTIMAL):
             if idle == PATIENCE:
                 return "converged"
-            if time.monotonic() > end:
+            begin = time.monotonic()
+            if begin + took_s > end:  # as long as the last one took
                 return "budget"
             before, generation = self.best_s, generation + 1
             children = [self._child(chance) for _ in range(CHILDREN)]
             self._keep(self._improved(children, generation * CHILDREN + POPULATION))
             idle = 0 if self.best_s < before * (1 - OPTIMAL) else idle + 1
+            took_s = time.monotonic() - begin
             progress(generation, self.best_s, bound)
         return "bound"
 
