@@ -160,8 +160,10 @@ def _of_matrices(facts: dict[str, Any]) -> Network:
         if (name in facts) == (other in facts):
             raise ConfigError(f"expected devices, or a matrix {name} or {other}: one of the two.")
         tables[name] = facts.pop(name) if name in facts else _scaled(other, facts.pop(other), unit)
-    tables |= {key: tuple(value) if key in ("names", "regions") else value for key, value in facts.items()}
-    return Network(**tables)
+    for key in ("names", "regions"):
+        if not isinstance(facts.get(key, []), list):
+            raise ConfigError(f"{key}: expected a list, one for each device, got {facts[key]!r}.")
+    return Network(**tables, **facts)
 
 
 def _scaled(name: str, rows: Any, unit: float) -> list[list[float]]:

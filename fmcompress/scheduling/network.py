@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from ..errors import ConfigError
 
 Matrix = NDArray[np.float64]
+MOST_DEVICES = 4096  # matrices of theirs are some hundred megabytes
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,6 +124,8 @@ class Network:
         Raises ConfigError for a pair of places without a link, or for what a link lacks.
         """
         places, counts = list(devices), [_count(place, count) for place, count in devices.items()]
+        if sum(counts) > MOST_DEVICES:
+            raise ConfigError(f"devices: expected at most {MOST_DEVICES} in all, got {sum(counts)}.")
         number = {place: i for i, place in enumerate(places)}
         delay = np.full((len(places),) * 2, np.nan if between is None else float(_of(between, "delay_ms", "between")))
         speed = np.full_like(delay, np.nan if between is None else _of(between, "bandwidth_gbps", "between"))

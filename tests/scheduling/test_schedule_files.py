@@ -151,6 +151,8 @@ NETWORKS = {
     "no devices": ("devices: []", "devices: expected how many stand in each place"),
     "memory of some": (PLACES + "memory_gb: {a: 24}", "memory_gb: expected a number for each place, and b has none"),
     "no speed": (PLACES + "flops_per_s: fast", "flops_per_s: expected a number"),
+    "names of number": (PAIR + "names: 5", "names: expected a list, one for each device, got 5"),
+    "too many": (PLACES.replace("a: 2", "a: 1000000"), "devices: expected at most 4096 in all, got 100000"),
     "twins": (PAIR + "names: [x, x]", "names: 'x' stands for two devices"),
     "no link file": (PLACES + "links: nowhere.json", r"nowhere\.json: cannot be read \(No such file"),
     "links of numbers": (PLACES + "links: [5]", "links: expected a in it"),
