@@ -1,5 +1,6 @@
 """What the commands of `fmcompress schedule` print."""
 
+import math
 from types import TracebackType
 
 from rich.table import Table
@@ -61,13 +62,14 @@ def _names(names: list[str]) -> str:
 def plan_words(plan: Plan) -> str:
     """What a step costs and how good that is, in a line."""
     parts = ", ".join(f"{name} {value:.4f}" for name, value in zip(TERMS, _terms(plan.cost), strict=True) if value)
-    if not plan.lower_bound_s:
-        quality = "not bounded"
-    elif plan.gap < 1e-6:
+    parts = f" ({parts})" if parts else ""
+    if (plan.lower_bound_s or plan.stopped == "bound") and plan.gap < 1e-6:
         quality = "no plan is better"
+    elif not plan.lower_bound_s:
+        quality = "not bounded"
     else:
         quality = f"no plan saves more than {100 * plan.gap:.2f} % of it (bound {plan.lower_bound_s:.4f} s)"
-    return f"{plan.cost_s:.4f} s a step by the {plan.cost.model} model ({parts}): {quality}"
+    return f"{plan.cost_s:.4f} s a step by the {plan.cost.model} model{parts}: {quality}"
 
 
 def compare_table(found: Comparison) -> Table:
@@ -79,6 +81,9 @@ def compare_table(found: Comparison) -> Table:
     least = min(plan.cost_s for plan in found.plans.values())
     for name, plan in found.plans.items():
         label = f"random (median of {len(found.random_s)})" if name == "random" else name
+        if not math.isfinite(plan.cost_s):
+            table.add_row(label, Text("memory is short"))
+            continue
         table.add_row(
             label,
             *(f"{value:.4f}" for value in _terms(plan.cost)),

@@ -24,6 +24,8 @@ static Tables tables_of(const Tensor& stage_of, const Tensor& links, const Tenso
     check_tensor(compute, "compute", ScalarType::Double, {stages, devices}, stage_of);
     check_tensor(gradient_bytes, "gradient_bytes", ScalarType::Double, {stages}, stage_of);
     require(micro_batches >= 1 && stages >= 1, "micro_batches: expected at least 1, got ", micro_batches, ".");
+    require(!free_order || micro_batches == 1, "micro_batches: expected 1 where the order is free, got ", micro_batches,
+            ".");
     const auto* stage = static_cast<const int64_t*>(stage_of.data_ptr());
     std::vector<int64_t> counts(stages + 1);
     for (int64_t d = 0; d < devices; ++d) {

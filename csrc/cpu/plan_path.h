@@ -64,9 +64,9 @@ class HeldKarp {
         while (visited &= ~(int64_t(1) << last)) {
             const double* before = length_.data() + visited * nodes;
             const double* row = weights.data() + last * nodes;
-            int64_t best = 0;
-            for (int64_t i = 1; i < nodes; ++i)
-                if (before[i] + row[i] < before[best] + row[best]) best = i;
+            int64_t best = -1; // only of those visited, also where sums are infinite
+            for (int64_t i = 0; i < nodes; ++i)
+                if (visited >> i & 1 && (best < 0 || before[i] + row[i] < before[best] + row[best])) best = i;
             path.push_back(last = best);
         }
         return shortest;

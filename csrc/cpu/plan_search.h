@@ -104,7 +104,8 @@ template <int words> class Search {
         }
         for (int64_t g = 0; g < t_.stages; ++g) // and the slowest devices of each stage
             for (const int d : s_.members[g])
-                if (s_.compute[g] > 0 && t_.compute[g * t_.devices + d] == s_.compute[g]) chosen[d] = 1;
+                if (s_.compute[g] > 0 && t_.compute[(t_.free_order ? 0 : g) * t_.devices + d] == s_.compute[g])
+                    chosen[d] = 1;
         return chosen;
     }
 

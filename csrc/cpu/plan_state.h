@@ -173,9 +173,11 @@ template <int words> class State : public Parts {
     }
 
   private:
+    int64_t of(int stage) const { return t_.free_order ? 0 : stage; } // stages are alike where their order is free
+
     double pair(int stage, int d, int e) const {
         const int64_t at = d * t_.devices + e;
-        return t_.latency[at] + t_.gradient_bytes[stage] * t_.per_byte[at];
+        return t_.latency[at] + t_.gradient_bytes[of(stage)] * t_.per_byte[at];
     }
 
     void put(int u, int v) {
@@ -200,7 +202,7 @@ template <int words> class State : public Parts {
         exchange[stage] = compute[stage] = 0;
         for (const int d : members[stage]) {
             exchange[stage] = std::max(exchange[stage], own[d]);
-            compute[stage] = std::max(compute[stage], t_.compute[stage * t_.devices + d]);
+            compute[stage] = std::max(compute[stage], t_.compute[of(stage) * t_.devices + d]);
         }
     }
 
@@ -258,7 +260,7 @@ template <int words> class State : public Parts {
             score.exchanges += exchange[g];
             score.total += compute[g];
             if (std::isinf(compute[g]))
-                for (const int d : members[g]) score.small += std::isinf(t_.compute[g * t_.devices + d]);
+                for (const int d : members[g]) score.small += std::isinf(t_.compute[of(g) * t_.devices + d]);
         }
         score.total += slowest;
         return score;

@@ -14,7 +14,8 @@ from .checks import require
 # exchange = max_s max_{d in s} sum_{e in s, e != d} (links[LATENCY][d, e] + gradient_bytes[s] links[PER_BYTE][d, e])
 # hand_over = sum_s W[s, s + 1];  compute = sum_s c[s];  waiting: see waiting_s
 # total = exchange + hand_over + compute + waiting
-# free_order: the groups are numbered anew, so that hand_over is least (the shortest open path over all groups; exact
+# free_order: stages are alike (compute and gradient_bytes of the first count for all) and micro_batches is 1;
+# the groups are numbered anew, so that hand_over is least (the shortest open path over all groups; exact
 # up to EXACT_STAGES of them, else no longer than as given), of the two directions of a path the one that begins with
 # the group of the smaller least device. Yuan et al. 2022, section 3.2, with micro_batches = 1 and compute = 0.
 torch.library.define(
@@ -93,6 +94,10 @@ def check_plan_cost(
             tensor.device.type in ("cpu", "meta"),
             lambda name=name, tensor=tensor: f"{name}: expected the CPU, got {tensor.device}.",  # type: ignore[misc]
         )
+    require(
+        not free_order or micro_batches == 1,
+        lambda: f"micro_batches: expected 1 where the order is free, got {micro_batches}.",
+    )
     require(micro_batches >= 1, lambda: f"micro_batches: expected at least 1, got {micro_batches}.")
 
 

@@ -44,7 +44,7 @@ def plan(
     plot: Plot = None,
     model: Model = "paper",
     seed: Seed = 0,
-    budget: Budget = 5.0,
+    budget: Annotated[float | None, typer.Option(min=0, help="Seconds: 5 by default, 60 with --exact.")] = None,
     exact: Annotated[bool, typer.Option("--exact", help="Prove it with OR-tools: at most 16 devices.")] = False,
     gradient_compression: Gradients = None,
     activation_compression: Activations = None,
@@ -61,9 +61,10 @@ def plan(
     devices, work = _read(network, workload, gradient_compression, activation_compression)
     with _progress(quiet or json) as progress:
         if exact:
-            found = prove(devices, work, model, budget_s=max(budget, 60.0))
+            found = prove(devices, work, model, budget_s=60.0 if budget is None else budget)
         else:
-            found = schedule(devices, work, model=model, seed=seed, budget_s=budget, progress=progress)
+            seconds = 5.0 if budget is None else budget
+            found = schedule(devices, work, model=model, seed=seed, budget_s=seconds, progress=progress)
     write_json(output, found.as_dict())
     _show(found, devices, plot, json)
 
@@ -115,7 +116,7 @@ def compare(
     quiet: opt.Quiet = False,
 ) -> None:
     """Set the plan that is found beside random, contiguous and strided ones, and the exact one if possible."""
-    from ..report import out, print_json
+    from ..report import finite, out, print_json
     from ..scheduling.comparison import compare as compared
     from ..scheduling.files import refuse_existing
     from ..scheduling.pictures import plot_compare
@@ -128,7 +129,7 @@ def compare(
     if plot:
         plot_compare(found.plans, plot)
     if json:
-        print_json(found.as_dict())
+        print_json(finite(found.as_dict()))
     else:
         out.print(compare_table(found))
 

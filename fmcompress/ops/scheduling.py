@@ -16,7 +16,7 @@ def plan_cost(
     compute         [stages, devices] float64, s of a micro-batch, forward and backward; infinite where it does not fit
     gradient_bytes  [stages] float64
     micro_batches   of a step
-    free_order      whether the groups may be numbered anew
+    free_order      whether the groups may be numbered anew: all stages are like the first, and micro_batches is 1
 
     Returns stage_of, renumbered where that is free, and [5] float64 seconds: total, exchange of gradients, hand-over
     of the first micro-batch through all stages and back, compute of it, waiting for the others. Nothing is mutated.

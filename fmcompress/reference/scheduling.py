@@ -74,6 +74,8 @@ def _terms(
     free_order: bool,
 ) -> tuple[NDArray[np.int64], Matrix, Score]:
     stages = len(gradient_bytes)
+    if free_order:  # stages are alike
+        compute, gradient_bytes = np.broadcast_to(compute[0], compute.shape), np.full(stages, gradient_bytes[0])
     groups = [np.flatnonzero(stage_of == stage) for stage in range(stages)]
     if free_order:
         weights = np.zeros((stages, stages))

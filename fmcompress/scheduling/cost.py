@@ -56,7 +56,10 @@ def cost(
     replica_of  [devices] 0 to replicas - 1, or -1
     model       "paper" (Yuan et al. 2022, section 3.2) or "extended"; see fmcompress.scheduling.problem
 
-    A device whose memory is too small makes compute_s infinite. Raises ConfigError unless every tasklet has one device.
+    Hand-over is that of its pipelines. For how long a link is occupied, of which waiting_s is counted, is taken from
+    the pairing of the two groups that is best in that, as the search does; where no pairing is best in both, its
+    pipelines wait longer, which `simulate` plays. A device whose memory is too small makes compute_s infinite. Raises
+    ConfigError unless every tasklet has one device.
     """
     return cost_of(problem(network, workload, model), mesh_of(stage_of, replica_of, workload), model)
 
@@ -111,17 +114,20 @@ def mesh_of(stage_of: Sequence[int], replica_of: Sequence[int], workload: Worklo
 def pipelines(tables: Problem, stage_of: Assignment) -> Assignment:
     """[devices] replicas that chain neighbouring groups by bottleneck matchings; -1 without a stage.
 
-    Of the matchings whose slowest link is fastest, the one of least sum: all links of a pipeline count when it runs.
+    Of the matchings whose slowest link is fastest, one whose busiest link is least busy, and of those the one of least
+    sum: all links of a pipeline count when it runs.
     """
     from scipy.optimize import linear_sum_assignment
 
     groups = [np.flatnonzero(stage_of == stage) for stage in range(len(tables.gradient_bytes))]
     replica_of = np.full(len(stage_of), IDLE, dtype=np.int64)
     replica_of[groups[0]] = np.arange(len(groups[0]))
-    hand_over = tables.links[2].numpy()
+    hand_over, occupied = tables.links.numpy()[2:]
     for a, b in pairwise(groups):
         times = hand_over[a[:, None], b]
-        allowed = np.where(times <= bottleneck(times), times, times.max() * (len(a) + 1) + 1)
+        fast, busy = times <= bottleneck(times), occupied[a[:, None], b]
+        fast &= busy <= bottleneck(np.where(fast, busy, np.inf))
+        allowed = np.where(fast, times, times.max() * (len(a) + 1) + 1)
         rows, columns = linear_sum_assignment(allowed)
         replica_of[b[columns]] = replica_of[a[rows]]
     return replica_of

@@ -9,11 +9,12 @@ import torch
 from .. import ops
 from ..errors import ConfigError
 from .bounds import lower_bound
-from .cost import IDLE, Assignment, mesh_of
+from .cost import Assignment, mesh_of
 from .network import Network
 from .plan import Plan, planned
 from .problem import Problem, problem
 from .program import UNITS, Question
+from .seeds import fitting
 from .workload import Workload
 
 MOST_DEVICES = 16
@@ -77,18 +78,13 @@ def _seconds(tables: Problem, stage_of: Assignment) -> float:
 
 def _first(tables: Problem, workload: Workload, hint: Plan | None) -> tuple[Assignment, float]:
     """A plan that fits, and its seconds."""
-    from scipy.optimize import linear_sum_assignment
-
     if hint is not None:
         mesh_of(hint.stage_of, hint.replica_of, workload)
         stage_of = np.array(hint.stage_of, dtype=np.int64)
         if len(stage_of) != tables.links.shape[1]:
             raise ConfigError(f"hint: expected a plan of {tables.links.shape[1]} devices, got {len(stage_of)}.")
     else:
-        unfit = np.repeat(np.isinf(tables.compute.numpy()), tables.replicas, axis=0)
-        tasklets, devices = linear_sum_assignment(unfit.astype(np.float64))
-        stage_of = np.full(unfit.shape[1], IDLE, dtype=np.int64)
-        stage_of[devices] = tasklets // tables.replicas
+        stage_of = fitting(tables)
     rest = tables.links, tables.compute, tables.gradient_bytes, tables.micro_batches, tables.free_order
     better, terms, _ = ops.improve_plan(torch.from_numpy(stage_of), *rest)
     return better.numpy(), float(terms[0])

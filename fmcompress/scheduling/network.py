@@ -151,7 +151,7 @@ class Network:
         )
 
     def as_dict(self) -> dict[str, Any]:
-        """What as_network of files.py reads back, exactly; the diagonals are 0."""
+        """What read_network reads back, exactly; the diagonals are 0."""
         speed = self.bandwidth_bits_per_s.copy()
         np.fill_diagonal(speed, 0.0)
         facts: dict[str, Any] = {

@@ -122,10 +122,10 @@ def cost_words(plan: Plan) -> str:
     """What a step costs, and how good that is."""
     if not math.isfinite(plan.cost_s):
         return "This plan cannot run: a stage does not fit in its device's memory."
-    if not plan.lower_bound_s:
-        quality = "no bound says how good that is"
-    elif plan.gap < 1e-6:
+    if (plan.lower_bound_s or plan.stopped == "bound") and plan.gap < 1e-6:
         quality = "no plan is better"
+    elif not plan.lower_bound_s:
+        quality = "no bound says how good that is"
     else:
         quality = f"no plan saves more than {100 * plan.gap:.3g} % of it"
     return f"A step takes {in_seconds(plan.cost_s)} by the {MODELS[plan.cost.model]} model; {quality}."

@@ -120,8 +120,13 @@ class Plan:
                 int(facts["evaluations"]),
                 int(facts["seed"]),
             )
+            stages = plan.workload.stages
+            lengths = (stages, stages - 1, stages)
+            tables = plan.cost.exchange_of_stage_s, plan.cost.hand_over_of_link_s, plan.cost.compute_of_stage_s
+            if tuple(map(len, tables)) != lengths:
+                raise ConfigError(f"cost: expected {stages} stages in it.")
             _ = plan.mesh, float(plan.cost.total_s)  # that every tasklet has one device, and the terms are numbers
-        except (KeyError, TypeError, AttributeError, ValueError) as error:
+        except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
             if isinstance(error, ConfigError):
                 raise ConfigError(f"{where}: {error}") from None
             raise ConfigError(f"{where}: damaged: {type(error).__name__}: {error}.") from None

@@ -16,7 +16,7 @@ from ..gradients.collectives import Workers
 from .network import Matrix, Network
 
 REGION = "FMCOMPRESS_REGION"
-SMALL_BYTES, LARGE_BYTES, REPEATS = 8, 8 << 20, 5
+SMALL_BYTES, LARGE_BYTES, REPEATS = 8, 8_000_000, 5
 LEAST_SHARE = 0.01  # of a transfer's time that counts as transfer, however long the round trip is that it includes
 NAME_BYTES = 256  # that a name and a region may have
 

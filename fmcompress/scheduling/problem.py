@@ -60,17 +60,24 @@ def problem(network: Network, workload: Workload, model: str = "paper") -> Probl
             f"network has {len(network)}. Lower one of the two."
         )
     micro_batches = workload.micro_batches if model == "extended" else 1
-    seconds_per_byte = 8 / network.bandwidth_bits_per_s
-    message = workload.activation_bytes / workload.activation_compression / micro_batches * seconds_per_byte
-    latency = network.delay_s + network.delay_s.T
-    links = np.stack(
-        [
-            latency / (max(1, workload.replicas - 1) if model == "extended" else 1),
-            (seconds_per_byte + seconds_per_byte.T) / workload.replicas,
-            latency + message + message.T,
-            np.maximum(message, message.T),
-        ]
-    )
+    with np.errstate(over="ignore"):
+        seconds_per_byte = 8 / network.bandwidth_bits_per_s
+        message = workload.activation_bytes / workload.activation_compression / micro_batches * seconds_per_byte
+        latency = network.delay_s + network.delay_s.T
+        links = np.stack(
+            [
+                latency / (max(1, workload.replicas - 1) if model == "extended" else 1),
+                (seconds_per_byte + seconds_per_byte.T) / workload.replicas,
+                latency + message + message.T,
+                np.maximum(message, message.T),
+            ]
+        )
+    if not np.isfinite(links).all():
+        _, a, b = np.argwhere(~np.isfinite(links))[0]
+        raise ConfigError(
+            f"{network.names[a]} to {network.names[b]}: {network.bandwidth_bits_per_s[a, b]:g} bits a second are too "
+            "few for this workload: its seconds are no number."
+        )
     compute = np.zeros((workload.stages, len(network)))
     if model == "extended":
         flops = workload.per_stage("flops")

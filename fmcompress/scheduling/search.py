@@ -11,12 +11,13 @@ import numpy as np
 import torch
 
 from .. import ops
+from ..errors import ConfigError
 from .bounds import lower_bound
 from .cost import IDLE, Assignment
 from .network import Network
 from .plan import Plan, planned
 from .problem import Problem, problem
-from .seeds import structured
+from .seeds import nearness, structured
 from .workload import Workload
 
 POPULATION = 24
@@ -49,6 +50,8 @@ def schedule(
     The search ends when the bound proves the plan ("bound"), when PATIENCE generations found nothing better
     ("converged"), or with the budget ("budget"): see Plan.stopped. Raises ConfigError for a workload that does not fit.
     """
+    if seed < 0:
+        raise ConfigError(f"seed: expected at least 0, got {seed}.")
     end = time.monotonic() + budget_s
     tables = problem(network, workload, model)
     hunt = Hunt(tables, seed)
@@ -121,17 +124,33 @@ class Hunt:
                 partner = chance.choice(there)
                 child[device], child[partner] = wanted, child[device]
             fixed[device] = True
+        if (child == IDLE).any() and chance.random() < 0.5:
+            self._move(child, chance)
         return child
+
+    def _move(self, child: Assignment, chance: np.random.Generator) -> None:
+        """Idle devices near one device take the places of those that are farthest from it."""
+        far = nearness(self.tables)[chance.integers(len(child))]
+        by_distance = np.argsort(far, kind="stable")
+        near = by_distance[: chance.integers(2, max(3, len(child) // 2 + 1))]
+        comers = near[child[near] == IDLE]
+        leavers = [device for device in by_distance[::-1] if child[device] != IDLE and device not in near]
+        for comer, leaver in zip(comers, leavers, strict=False):
+            child[comer], child[leaver] = child[leaver], IDLE
 
     def _costs(self, stage_of: Assignment) -> tuple[float, Assignment]:
         tables = self.tables
         groups = torch.from_numpy(stage_of)
         rest = tables.links, tables.compute, tables.gradient_bytes, tables.micro_batches
-        if not tables.free_order:  # an order of groups that suits their links, before the rest of the cost is looked at
-            groups, _ = ops.plan_cost(groups, rest[0], torch.zeros_like(rest[1]), rest[2], 1, True)
-        ordered, terms = ops.plan_cost(groups, *rest, tables.free_order)
-        self.evaluations += 1
-        return float(terms[0]), ordered.numpy()
+        orders = [groups]
+        if not tables.free_order:  # and one that suits the groups' links, before the rest of the cost is looked at
+            orders.append(ops.plan_cost(groups, rest[0], torch.zeros_like(rest[1]), rest[2], 1, True)[0])
+        counted = []
+        for order in orders:
+            ordered, terms = ops.plan_cost(order, *rest, tables.free_order)
+            counted.append((float(terms[0]), ordered.numpy()))
+        self.evaluations += len(orders)
+        return min(counted, key=self._rank)
 
     def _improved(self, plans: list[Assignment], number: int) -> list[tuple[float, Assignment]]:
         tables = self.tables
@@ -139,7 +158,7 @@ class Hunt:
         def improve(at: int) -> tuple[float, Assignment, int]:
             groups, terms, count = ops.improve_plan(
                 torch.from_numpy(plans[at]), tables.links, tables.compute, tables.gradient_bytes, tables.micro_batches,
-                tables.free_order, seed=self.seed * 1_000_003 + number + at, evaluations=EFFORT,
+                tables.free_order, seed=(self.seed * 1_000_003 + number + at) % 2**63, evaluations=EFFORT,
             )  # fmt: skip
             return float(terms[0]), groups.numpy(), int(count)
 
@@ -148,10 +167,18 @@ class Hunt:
         self.evaluations += sum(count for _, _, count in found)
         return [(seconds, plan) for seconds, plan, _ in found]
 
+    def _rank(self, plan: tuple[float, Assignment]) -> tuple[int, float]:
+        """Devices whose memory is too small come before seconds."""
+        seconds, stage_of = plan
+        if seconds < np.inf:
+            return 0, seconds
+        used = np.flatnonzero(stage_of != IDLE)
+        return int(np.isinf(self.tables.compute.numpy()[stage_of[used], used]).sum()), seconds
+
     def _keep(self, found: list[tuple[float, Assignment]]) -> None:
         """The cheapest of the old and the new, each partition once."""
         distinct: dict[bytes, tuple[float, Assignment]] = {}
-        for seconds, plan in sorted([*self.plans, *found], key=lambda pair: pair[0]):
+        for seconds, plan in sorted([*self.plans, *found], key=self._rank):
             distinct.setdefault(plan.tobytes(), (seconds, plan))
         self.plans = list(distinct.values())[:POPULATION]
 

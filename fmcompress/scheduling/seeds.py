@@ -10,6 +10,7 @@ from .problem import Problem
 
 Matrix = NDArray[np.float64]
 CUTS = 6  # clusterings of one dendrogram that are tried, those between the largest jumps
+BALLS = 6  # sets of devices near one of them that are tried where not all are needed
 EXACT_LEAVES = 256  # devices up to which leaves are ordered so that neighbours are near
 
 
@@ -21,24 +22,59 @@ def structured(tables: Problem) -> list[Assignment]:
     """
     stages, devices = tables.compute.shape
     replicas = tables.replicas
-    distance = tables.links[2].numpy() + _exchange(tables)
-    chosen = _chosen(tables, distance, stages * replicas)
-    near = distance[np.ix_(chosen, chosen)]
+    distance = nearness(tables)
     heights = sorted({min(2**power, replicas) for power in range(replicas.bit_length() + 1)})
-    found: dict[bytes, Assignment] = {}
-    for clusters in (*_clusterings(near), *_by_speed(tables, chosen)):
-        for ordered in (clusters, sorted(clusters, key=len, reverse=True)):
-            for height in heights:
-                for level in (False, True):
-                    stage_of = np.full(devices, IDLE, dtype=np.int64)
-                    stage_of[chosen] = _laid(ordered, stages, replicas, height, level)
-                    found.setdefault(stage_of.tobytes(), stage_of)
+    first = fitting(tables)
+    found: dict[bytes, Assignment] = {first.tobytes(): first}
+    for chosen in _choices(tables, distance, stages * replicas):
+        near = distance[np.ix_(chosen, chosen)]
+        for clusters in (*_clusterings(near), *_by_speed(tables, chosen)):
+            for ordered in (clusters, sorted(clusters, key=len, reverse=True)):
+                for height in heights:
+                    for level in (False, True):
+                        stage_of = np.full(devices, IDLE, dtype=np.int64)
+                        stage_of[chosen] = _laid(ordered, stages, replicas, height, level)
+                        found.setdefault(stage_of.tobytes(), stage_of)
     return list(found.values())
+
+
+def nearness(tables: Problem) -> Matrix:
+    """[devices, devices] seconds that two devices would take for both, gradients and activations."""
+    return tables.links[2].numpy() + _exchange(tables)
+
+
+def fitting(tables: Problem) -> Assignment:
+    """A plan in which every device has the memory for its stage, if there is one; of those, one of fast devices."""
+    from scipy.optimize import linear_sum_assignment
+
+    compute = tables.compute.numpy()
+    unfit = np.isinf(compute)
+    slow = np.where(unfit, 0.0, compute)
+    times = np.where(unfit, (slow.max() + 1) * compute.shape[1], slow)
+    tasklets, devices = linear_sum_assignment(np.repeat(times, tables.replicas, axis=0))
+    stage_of = np.full(compute.shape[1], IDLE, dtype=np.int64)
+    stage_of[devices] = tasklets // tables.replicas
+    return stage_of
 
 
 def _exchange(tables: Problem) -> Matrix:
     latency, per_byte = tables.links[0].numpy(), tables.links[1].numpy()
     return latency + float(tables.gradient_bytes.max()) * per_byte
+
+
+def _choices(tables: Problem, distance: Matrix, count: int) -> list[NDArray[np.int64]]:
+    """Sets of devices for all tasklets: the ones that are near most others, and those that are near one of them."""
+    chosen = _chosen(tables, distance, count)
+    if count == len(distance):
+        return [chosen]
+    unfit = np.isinf(tables.compute.numpy()).sum(0)
+    apart = distance * (1 - np.eye(len(distance)))
+    balls: dict[bytes, tuple[float, NDArray[np.int64]]] = {}
+    for row in apart:
+        ball = np.sort(np.lexsort((row, unfit))[:count])
+        balls.setdefault(ball.tobytes(), (float(apart[np.ix_(ball, ball)].sum()), ball))
+    tightest = sorted(balls.values(), key=lambda pair: pair[0])[:BALLS]
+    return [chosen, *(ball for _, ball in tightest)]
 
 
 def _chosen(tables: Problem, distance: Matrix, count: int) -> NDArray[np.int64]:
@@ -72,10 +108,10 @@ def _clusterings(near: Matrix) -> Iterator[list[NDArray[np.int64]]]:
 
 
 def _by_speed(tables: Problem, chosen: NDArray[np.int64]) -> list[list[NDArray[np.int64]]]:
-    """One cluster of all devices, the slowest first, where they differ."""
+    """One cluster of all devices, the slowest first or the fastest, where they differ."""
     compute = tables.compute.numpy()[:, chosen]
     speed = np.where(np.isinf(compute), 1e30, compute).sum(0)
-    return [[np.argsort(-speed, kind="stable")]] if len(np.unique(speed)) > 1 else []
+    return [[np.argsort(way * speed, kind="stable")] for way in (-1, 1)] if len(np.unique(speed)) > 1 else []
 
 
 def _laid(clusters: Sequence[NDArray[np.int64]], stages: int, replicas: int, height: int, level: bool) -> Assignment:

@@ -46,6 +46,9 @@ class Workload:
     layers: int = 0
 
     def __post_init__(self) -> None:
+        for name in self.fields():
+            if isinstance(getattr(self, name), np.generic):  # NumPy's numbers are numbers
+                object.__setattr__(self, name, getattr(self, name).item())
         for name, least in (("stages", 1), ("replicas", 1), ("micro_batches", 1), ("layers", 0)):
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < least:
@@ -89,7 +92,7 @@ class Workload:
         return self.per_stage("state_bytes") + in_flight * self.per_stage("stored_bytes")
 
     def as_dict(self) -> dict[str, Any]:
-        """What as_workload of files.py reads back."""
+        """What read_workload reads back."""
         return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
 
     @classmethod

@@ -245,3 +245,7 @@ def test_files_that_are_no_plans_are_refused(tmp_path):
     for name in ("broken.json", "nowhere.json"):
         with pytest.raises(ConfigError, match=name):
             read_plan(tmp_path / name)
+
+
+def test_numbers_of_numpy_are_numbers():
+    assert Workload(np.int64(2), 2, np.float32(1e6), np.int64(5)) == Workload(2, 2, 1e6, 5)

@@ -195,3 +195,44 @@ def test_seeds_are_plans_of_equal_groups():
     for devices, stages, replicas in ((8, 2, 4), (9, 4, 2), (13, 3, 4), (5, 1, 5), (4, 4, 1), (1, 1, 1)):
         for stage_of in structured(problem(drawn(devices, chance), Workload(stages, replicas, 1e8, 1e8))):
             assert np.bincount(stage_of[stage_of >= 0], minlength=stages).tolist() == [replicas] * stages
+
+
+@needs_native
+@pytest.mark.parametrize(
+    ("devices", "shape", "least"),
+    [({"a": 2, "b": 2, "c": 3}, (1, 3), 0.110667), ({"a": 3, "b": 3, "c": 4, "d": 6}, (2, 3), 0.272667),
+     ({"a": 5, "b": 6, "c": 7, "d": 8}, (2, 4), 0.288)],
+)  # fmt: skip
+def test_devices_of_one_place_are_found_among_idle_ones(devices, shape, least):
+    links = {"inside": {"delay_ms": 1, "bandwidth_gbps": 10}, "between": {"delay_ms": 100, "bandwidth_gbps": 0.1}}
+    network = Network.from_regions(devices, **links)
+    order = np.random.default_rng(1).permutation(len(network))
+    for given in (network, network.take(order)):
+        plan = schedule(given, Workload(*shape, 1e8, 1e8))
+        assert plan.cost_s == pytest.approx(least, rel=1e-4)
+        assert plan.stopped == "bound"
+
+
+@needs_native
+def test_memory_that_leaves_one_way_only():
+    """The first of sixteen stages keeps most micro-batches: each device holds one stage and the smaller ones."""
+    chance, need = np.random.default_rng(0), np.arange(16, 0, -1) * 5e8 + 1e9
+    memory = chance.permutation(need)
+    network = replace(drawn(16, chance), memory_bytes=memory)
+    workload = Workload(16, 1, 1e6, 1e6, micro_batches=16, state_bytes=1e9, stored_bytes=5e8)
+    plan = schedule(network, workload, model="extended")
+    assert np.isfinite(plan.cost_s)
+    assert [memory[device] for device in plan.mesh[:, 0]] == need.tolist()
+
+
+def test_seeds_of_any_size():
+    network, workload = drawn(4, np.random.default_rng(0)), Workload(2, 2, 1e8, 1e8)
+    assert schedule(network, workload, seed=10**15).seed == 10**15
+    with pytest.raises(ConfigError, match="seed: expected at least 0, got -1"):
+        schedule(network, workload, seed=-1)
+
+
+def test_links_too_slow_for_numbers():
+    network = Network(np.zeros((2, 2)), np.full((2, 2), 1e-320))
+    with pytest.raises(ConfigError, match=r"0 to 1: .* bits a second are too few for this workload"):
+        schedule(network, Workload(2, 1, 1e8, 1e8))
