@@ -42,5 +42,9 @@ class CommunicationError(FmcompressError, RuntimeError):
     """A collective that failed, or a worker that has gone."""
 
 
+class LanguageModelError(FmcompressError, RuntimeError):
+    """A language model that cannot be asked, or whose answer is of no use."""
+
+
 class RankFailed(FmcompressError):
     """An error of input that another rank of the run has met and told of."""

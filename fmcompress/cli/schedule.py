@@ -54,7 +54,7 @@ def plan(
 ) -> None:
     """Find who does what, so that a step takes least, and how far from the best it can be."""
     from ..scheduling.exact import exact as prove
-    from ..scheduling.files import refuse_existing, write_json
+    from ..files import refuse_existing, write_json
     from ..scheduling.search import schedule
 
     refuse_existing(force, output, plot)
@@ -81,7 +81,8 @@ def replan(
 ) -> None:
     """Go on without devices that have left: all others keep their stage, and so their weights."""
     from ..report import err
-    from ..scheduling.files import read_network, read_plan_for, refuse_existing, write_json
+    from ..files import refuse_existing, write_json
+    from ..scheduling.files import read_network, read_plan_for
     from ..scheduling.replan import kept
     from ..scheduling.replan import replan as without_them
 
@@ -118,7 +119,7 @@ def compare(
     """Set the plan that is found beside random, contiguous and strided ones, and the exact one if possible."""
     from ..report import finite, out, print_json
     from ..scheduling.comparison import compare as compared
-    from ..scheduling.files import refuse_existing
+    from ..files import refuse_existing
     from ..scheduling.pictures import plot_compare
     from ..scheduling_tables import compare_table
 
@@ -150,7 +151,8 @@ def simulate(
     """Play a step of a plan event by event, and set it beside what the formula counts."""
     from ..report import out, print_json
     from ..scheduling import simulate as play
-    from ..scheduling.files import read_network, read_plan_for, refuse_existing
+    from ..files import refuse_existing
+    from ..scheduling.files import read_network, read_plan_for
     from ..scheduling.pictures import plot_simulation
     from ..scheduling.plan import recosted
     from ..scheduling_tables import simulation_table
@@ -178,7 +180,7 @@ def probe(
 ) -> None:
     """Measure delay and bandwidth between the ranks that torchrun started, one on each device."""
     from ..report import err
-    from ..scheduling.files import refuse_existing, write_json
+    from ..files import refuse_existing, write_json
     from ..scheduling.probe import probe_under_torchrun
 
     refuse_existing(force, output, None)

@@ -9,9 +9,7 @@ from typing import Any
 
 import yaml
 
-from ..checkpoint import write_error
 from ..errors import ConfigError, in_one_line
-from .drawing import new_figure
 from .model import workload_of_model
 from .network import Network
 from .plan import Plan, read_plan
@@ -77,32 +75,6 @@ def read_plan_for(network: Network, path: str | Path) -> Plan:
             f"has {len(network)}, {network.names[0]} to {network.names[-1]}. Give the network that was planned for."
         )
     return plan
-
-
-def write_json(path: Path, facts: Mapping[str, Any]) -> None:
-    """Write a JSON file, whole or not at all. Raises DiskError if it cannot be written."""
-    growing = path.with_name(f"{path.name}.partial")
-    try:
-        growing.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
-        growing.replace(path)
-    except OSError as error:
-        raise write_error(path, error) from None
-
-
-def refuse_existing(force: bool, output: Path | None, plot: Path | None) -> None:
-    """Before any work: ConfigError for what could not be written after it.
-
-    That is what is there already, unless it may be replaced, where no folder is, and a picture that cannot be drawn.
-    """
-    if plot:
-        new_figure(plot, 1, 1)
-    if plot and plot == output:
-        raise ConfigError(f"{plot}: --plot and --output are one file. Give each a name of its own.")
-    for path in filter(None, (output, plot)):
-        if path.exists() and not (force and path.is_file()):
-            raise ConfigError(f"{path}: is there already. {'It is no file.' if force else 'Replace it with --force.'}")
-        if not path.parent.is_dir():
-            raise ConfigError(f"{path}: there is no folder {path.parent}. Make it first.")
 
 
 def _of_places(facts: Mapping[str, Any], path: Path) -> Network:

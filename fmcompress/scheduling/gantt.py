@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ConfigError
-from .drawing import (
+from ..drawing import (
     BLUE,
     GREEN,
     INK,

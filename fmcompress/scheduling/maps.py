@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .drawing import short
+from ..drawing import short
 from .network import Network
 from .plan import Plan
 

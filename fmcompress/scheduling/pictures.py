@@ -10,7 +10,7 @@ import numpy as np
 
 from ..errors import ConfigError
 from .cost import IDLE
-from .drawing import (
+from ..drawing import (
     BLUE,
     FAINT,
     GREEN,

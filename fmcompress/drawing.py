@@ -1,4 +1,4 @@
-"""What all pictures of plans have in common: colours, units, figures and their files."""
+"""What all pictures have in common: colours, units, figures and their files."""
 
 import math
 import warnings
@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..checkpoint import write_error
-from ..errors import ConfigError
+from .checkpoint import write_error
+from .errors import ConfigError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -29,7 +29,7 @@ def new_figure(path: str | Path, width: float, height: float) -> "Figure":
     try:
         from matplotlib.figure import Figure
     except ImportError:
-        raise ConfigError("a picture needs matplotlib: pip install 'fmcompress[schedule]'.") from None
+        raise ConfigError("a picture needs matplotlib: pip install 'fmcompress[plots]'.") from None
     return Figure(figsize=(width, height), facecolor="white")
 
 

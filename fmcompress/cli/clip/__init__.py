@@ -1,0 +1,8 @@
+"""fmcompress clip: one file a command."""
+
+import typer
+
+from .. import app
+
+clip_app = typer.Typer(help="Zero-shot models of images and text: measure, improve, make robust.", no_args_is_help=True)
+app.add_typer(clip_app, name="clip")
