@@ -53,8 +53,8 @@ def plan(
     quiet: opt.Quiet = False,
 ) -> None:
     """Find who does what, so that a step takes least, and how far from the best it can be."""
-    from ..scheduling.exact import exact as prove
     from ..files import refuse_existing, write_json
+    from ..scheduling.exact import exact as prove
     from ..scheduling.search import schedule
 
     refuse_existing(force, output, plot)
@@ -80,8 +80,8 @@ def replan(
     json: opt.Json = False,
 ) -> None:
     """Go on without devices that have left: all others keep their stage, and so their weights."""
-    from ..report import err
     from ..files import refuse_existing, write_json
+    from ..report import err
     from ..scheduling.files import read_network, read_plan_for
     from ..scheduling.replan import kept
     from ..scheduling.replan import replan as without_them
@@ -117,9 +117,9 @@ def compare(
     quiet: opt.Quiet = False,
 ) -> None:
     """Set the plan that is found beside random, contiguous and strided ones, and the exact one if possible."""
+    from ..files import refuse_existing
     from ..report import finite, out, print_json
     from ..scheduling.comparison import compare as compared
-    from ..files import refuse_existing
     from ..scheduling.pictures import plot_compare
     from ..scheduling_tables import compare_table
 
@@ -149,9 +149,9 @@ def simulate(
     json: opt.Json = False,
 ) -> None:
     """Play a step of a plan event by event, and set it beside what the formula counts."""
+    from ..files import refuse_existing
     from ..report import out, print_json
     from ..scheduling import simulate as play
-    from ..files import refuse_existing
     from ..scheduling.files import read_network, read_plan_for
     from ..scheduling.pictures import plot_simulation
     from ..scheduling.plan import recosted
@@ -179,8 +179,8 @@ def probe(
     force: Force = False,
 ) -> None:
     """Measure delay and bandwidth between the ranks that torchrun started, one on each device."""
-    from ..report import err
     from ..files import refuse_existing, write_json
+    from ..report import err
     from ..scheduling.probe import probe_under_torchrun
 
     refuse_existing(force, output, None)

@@ -22,7 +22,7 @@ def fill(template: str, name: str) -> str:
 def class_embeddings(
     classes: Sequence[str], templates: Sequence[str] | Mapping[str, Sequence[str]], encode_text: EncodeText
 ) -> Matrix:
-    """[classes, dim]: of each class the mean of its prompts' embeddings, of length 1 again (Radford et al. 2021, 3.1.4).
+    """[classes, dim]: of each class the mean of its prompts' embeddings, of length 1 again (Radford et al. 2021).
 
     templates    one list for all classes, or a list of finished prompts for each, by name (as in CuPL)
     encode_text  gives rows of length 1

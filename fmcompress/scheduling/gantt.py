@@ -4,7 +4,6 @@ from collections import defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import ConfigError
 from ..drawing import (
     BLUE,
     GREEN,
@@ -21,6 +20,7 @@ from ..drawing import (
     short,
     unit_of,
 )
+from ..errors import ConfigError
 from .iteration import BACKWARD, FORWARD, GATHER, REDUCE, SEND
 from .plan import Plan
 from .simulate import Simulation

@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import ConfigError
-from .cost import IDLE
 from ..drawing import (
     BLUE,
     FAINT,
@@ -31,6 +29,8 @@ from ..drawing import (
     short,
     unit_of,
 )  # fmt: skip
+from ..errors import ConfigError
+from .cost import IDLE
 from .gantt import plot_simulation
 from .maps import Map, map_of
 from .network import Network

@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from fmcompress import drawing as shared
 from fmcompress.errors import ConfigError, DiskError
 from fmcompress.scheduling import Network, Workload, simulate
-from fmcompress.scheduling import drawing as shared
 from fmcompress.scheduling.baselines import baseline
 from fmcompress.scheduling.maps import map_of, where_is
 from fmcompress.scheduling.pictures import cost_words, plot_compare, plot_plan, plot_simulation, stage_colours

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from fmcompress.errors import ConfigError, DiskError
+from fmcompress.files import refuse_existing, write_json
 from fmcompress.scheduling import Network, Workload, cost
 from fmcompress.scheduling.baselines import baseline
-from fmcompress.files import refuse_existing, write_json
 from fmcompress.scheduling.files import read_network, read_workload
 
 ROOT = Path(__file__).resolve().parents[2]
