@@ -1,31 +1,26 @@
 """CLIP and its kin through transformers: from a local folder, dense or packed, to rows of length 1."""
 
-import hashlib
 import inspect
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from ..calibration import load_processor, read_image
+from ..calibration import load_processor
 from ..calibration.architecture import longest_sequence
 from ..calibration.text import load_tokenizer
-from ..checkpoint.layout import FACTS
 from ..devices import pick_device
-from ..errors import CalibrationError, CheckpointError, ConfigError, in_one_line
-from ..files import sha256_of
+from ..errors import CheckpointError, ConfigError, in_one_line
 from ..formats import open_checkpoint
+from .batches import as_image, checked_dtype, in_batches, revision
 from .siglip_text import SIGLIP, SIGLIP_TOKENS, canonicalised
-from .vectors import Matrix, normalised
+from .vectors import Matrix
 
 VERSION = 1  # of what this file makes of a model: goes up when an embedding changes
 FAMILIES = ("clip", *SIGLIP, "align", "altclip")
-DECIDING = (".safetensors", ".json", ".txt", ".model")  # endings of files that decide what a model computes
-NOT_DECIDING = (FACTS, "generation_config.json")
 
 
 class TransformersEncoder:
@@ -46,16 +41,12 @@ class TransformersEncoder:
 
         self.folder, self.batch_size = Path(folder), batch_size
         self._read_texts = self._cut_texts = 0
-        if batch_size < 1 or dtype not in ("float32", "bfloat16", "float16"):
-            raise ConfigError(
-                f"batch size, dtype: expected at least 1, and float32, bfloat16 or float16, got {batch_size}, {dtype}."
-            )
+        self.dtype = checked_dtype(dtype, batch_size)
         self.family = _family(self.folder)
         self.device = pick_device(device)
         self.model: Any = load(self.folder, device=str(self.device), dtype=dtype)
         if not hasattr(self.model, "get_text_features") or not hasattr(self.model, "get_image_features"):
             raise ConfigError(f"{self.folder}: expected a model of two towers, got {type(self.model).__name__}.")
-        self.dtype = getattr(torch, dtype)
         self.logit_scale, self.logit_bias = _scale_and_bias(self.folder)
         longest = longest_sequence(self.model) or 77
         self.max_tokens = min(SIGLIP_TOKENS, longest) if self.family in SIGLIP else longest
@@ -109,19 +100,10 @@ class TransformersEncoder:
         return self._encode(list(images), self._pixels, self.model.get_image_features, "images")
 
     def _encode(self, items: list[Any], prepare: Any, features: Any, what: str) -> Matrix:
-        parts = []
-        for begin in range(0, len(items), self.batch_size):
-            inputs = prepare(items[begin : begin + self.batch_size])
-            with torch.inference_mode():
-                found = features_of(features(**inputs)).float().cpu()
-            wrong = ~torch.isfinite(found).all(1) | (found == 0).all(1)
-            if wrong.any():
-                raise ConfigError(
-                    f"{self.folder}: of {what} number {begin + int(wrong.int().argmax())} come numbers that are not "
-                    f"finite, or all 0. Compute in float32, or fetch the model again."
-                )
-            parts.append(normalised(found.numpy()))
-        return torch.cat([torch.from_numpy(part) for part in parts] or [torch.empty(0, self.dim)]).numpy()
+        def compute(part: list[Any]) -> Tensor:
+            return features_of(features(**prepare(part)))
+
+        return in_batches(items, compute, self.batch_size, self.dim, f"{self.folder}: {what}")
 
     def _tokens(self, texts: list[str]) -> dict[str, Tensor]:
         siglip = self.family in SIGLIP
@@ -137,7 +119,7 @@ class TransformersEncoder:
         return {key: value.to(self.device) for key, value in given.items() if key in taken}
 
     def _pixels(self, images: list[Any]) -> dict[str, Tensor]:
-        given = self.processor(images=[_as_image(image) for image in images], return_tensors="pt")
+        given = self.processor(images=[as_image(image) for image in images], return_tensors="pt")
         moved = {key: value.to(self.device) for key, value in given.items() if isinstance(value, Tensor)}
         return {key: value.to(self.dtype) if value.is_floating_point() else value for key, value in moved.items()}
 
@@ -156,29 +138,6 @@ def features_of(output: Any) -> Tensor:
         if isinstance(found, Tensor):
             return found
     raise ConfigError(f"expected embeddings from the model, got {type(output).__name__}.")
-
-
-def revision(folder: Path) -> str:
-    """sha256 over the files that decide what a model computes: weights, config, tokenizer and processor."""
-    sha = hashlib.sha256()
-    for path in _deciding(folder):
-        sha.update(f"{path.name}\0".encode() + sha256_of(path))
-    return sha.hexdigest()
-
-
-def _deciding(folder: Path) -> Iterator[Path]:
-    for path in sorted(folder.iterdir()):
-        if path.suffix in DECIDING and path.name not in NOT_DECIDING and path.is_file():
-            yield path
-
-
-def _as_image(image: Path | Any) -> Any:
-    if not isinstance(image, str | Path):
-        return image.convert("RGB")
-    try:
-        return read_image(Path(image))
-    except CalibrationError as error:
-        raise ConfigError(str(error)) from None
 
 
 def _family(folder: Path) -> str:
