@@ -43,7 +43,7 @@ def adapt_subspace(
     patience    stop after so many steps without a better loss on the held-out rows
 
     P = I - Q^T Q, Q an orthonormal basis of V W, V [r, dim] the basis of the rejected directions, W = I [dim, dim]
-    at first. Since V W = V + V (W - I) reaches every [r, dim], the matrix V W itself is learnt. The loss is the mean over
+    at first. Since V W = V + V (W - I) reaches every [r, dim], V W itself is learnt. The loss is the mean over
     rows x of mean_j |<x', v_j>| - mean_k |<x', u_k>|, x' = P x scaled to length 1, with all directions of length 1;
     Adam minimises it. Equal seeds give equal results on one machine.
 
