@@ -6,3 +6,5 @@ from .. import app
 
 clip_app = typer.Typer(help="Zero-shot models of images and text: measure, improve, make robust.", no_args_is_help=True)
 app.add_typer(clip_app, name="clip")
+
+from . import compare  # noqa: E402, F401  each adds its command
