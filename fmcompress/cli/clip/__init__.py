@@ -7,4 +7,7 @@ from .. import app
 clip_app = typer.Typer(help="Zero-shot models of images and text: measure, improve, make robust.", no_args_is_help=True)
 app.add_typer(clip_app, name="clip")
 
-from . import compare  # noqa: E402, F401  each adds its command
+from . import (  # noqa: E402  each adds its command
+    compare,  # noqa: F401
+    describe,  # noqa: F401
+)
