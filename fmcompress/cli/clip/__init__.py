@@ -10,4 +10,7 @@ app.add_typer(clip_app, name="clip")
 from . import (  # noqa: E402  each adds its command
     compare,  # noqa: F401
     describe,  # noqa: F401
+    embed,  # noqa: F401
+    groups,  # noqa: F401
+    zeroshot,  # noqa: F401
 )
