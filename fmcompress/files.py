@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from .drawing import new_figure
 from .errors import ConfigError
 
 
-def write_json(path: Path, facts: Mapping[str, Any]) -> None:
+def write_json(path: Path, facts: Mapping[str, Any] | Sequence[Any]) -> None:
     """Write a JSON file, whole or not at all. Raises DiskError if it cannot be written."""
     write_text(path, json.dumps(facts, indent=1) + "\n")
 

@@ -36,7 +36,7 @@ def describe(capsys, home, *args, code=0):
 
 def embed(home, identity="x"):
     """What a model would make of the prompts that were written."""
-    texts = (home / "prompts.txt").read_text().splitlines()
+    texts = json.loads((home / "prompts.json").read_text())
     vectors = normalised(np.random.default_rng(1).standard_normal((len(texts), 16))).astype(np.float32)
     write_embeddings(home / "text.safetensors", EmbeddingSet(vectors, tuple(texts), identity={"model": identity}))
     return dict(zip(texts, vectors, strict=True))
@@ -44,7 +44,7 @@ def embed(home, identity="x"):
 
 def test_with_embeddings_alone(home, capsys):
     base = (home / "images.safetensors", "--descriptors", home / "birds.json", "--seeds", 3)
-    describe(capsys, home, *base, "--out-prompts", home / "prompts.txt")
+    describe(capsys, home, *base, "--out-prompts", home / "prompts.json")
     known = embed(home)
     assert "a photo of a snowy owl." in known
     assert "snowy owl, which has white feathers" in known
@@ -68,7 +68,7 @@ def test_with_embeddings_alone(home, capsys):
     assert "classes with descriptors are not among the classes" in told["notes"][0]
     assert (home / "p.svg").exists()
     shown = describe(capsys, home, *base, "--text", home / "text.safetensors", "--explain", 2).stdout
-    assert "control: waffle (3 seeds)" in shown
+    assert "over 3 seeds, the descriptors are " in shown
     assert "I saw a" in shown
 
 
@@ -78,19 +78,19 @@ def rng_rows(rng):
 
 def test_a_control_whose_texts_are_not_there_is_told(home, capsys):
     base = (home / "images.safetensors", "--descriptors", home / "birds.json", "--text", home / "text.safetensors")
-    (home / "prompts.txt").write_text("\n".join([
+    (home / "prompts.json").write_text(json.dumps([
         *(f"a photo of a {name}." for name in ("hen", "snowy owl", "goose")), "hen, which is a red comb",
         "hen, which has wings", "snowy owl, which has white feathers", "goose, which is a long neck"]))  # fmt: skip
     embed(home)
     told = json.loads(describe(capsys, home, *base, "--json").stdout)
     assert told["report"]["controls"] == []
     assert any("of its texts are not in" in note and "control waffle was not run" in note for note in told["notes"])
-    (home / "prompts.txt").write_text("hen\ngoose")
+    (home / "prompts.json").write_text('["hen", "goose"]')
     embed(home)
     assert (
         "4 of 4 texts are not in it, such as 'hen, which is a red comb'" in describe(capsys, home, *base, code=2).stderr
     )
-    describe(capsys, home, *base[:3], "--out-prompts", home / "prompts.txt", "--force")
+    describe(capsys, home, *base[:3], "--out-prompts", home / "prompts.json", "--force")
     embed(home, "another")
     assert "expected embeddings of the model that the images are of" in describe(capsys, home, *base, code=2).stderr
 
