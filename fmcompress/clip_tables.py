@@ -9,7 +9,7 @@ from rich.text import Text
 from .clip import GroupReport
 from .clip.compression import ComparedModel
 from .clip.evaluation import ZeroShotEvaluation
-from .clip.waffle import Control
+from .clip.waffle import DescriptionReport
 from .report import human_bytes, printable
 
 SHOWN_GROUPS = 50
@@ -81,14 +81,13 @@ def zero_shot_words(found: ZeroShotEvaluation, templates: Any = None) -> str:
     return printable(" · ".join(told))
 
 
-def control_words(controls: Sequence[Control], described: float) -> str:
-    """How far descriptors are ahead of what means nothing."""
-    told = (
-        f"control {one.kind}: {percent(one.mean)} ± {100 * one.sd:.1f} over {len(one.accuracies)} seeds, "
-        f"the descriptors are {100 * (described - one.mean):+.1f} points from it"
-        for one in controls
-    )
-    return "\n".join(told)
+def control_words(report: DescriptionReport) -> list[str]:
+    """How far descriptors are ahead of what means nothing: a line a control."""
+    return [
+        f"control {one.kind}: {percent(one.mean)} ± {100 * one.sd:.1f} over {len(one.accuracies)} seeds; "
+        f"the descriptors are {100 * (report.described - one.mean):+.1f} points from it"
+        for one in report.controls
+    ]
 
 
 def compression_table(compared: Sequence[ComparedModel]) -> Table:

@@ -14,7 +14,15 @@ from .groups import GroupReport, group_report
 from .inputs import labels_of
 from .known_texts import KnownTexts
 from .vectors import Labels, as_matrix
-from .waffle import NAMES_ONLY, SEEDS, DescriptionReport, control_of, description_report, name_prompts
+from .waffle import (
+    NAMES_ONLY,
+    SEEDS,
+    DescriptionReport,
+    check_controls,
+    control_of,
+    description_report,
+    name_prompts,
+)  # fmt: skip
 from .zero_shot import EncodeText, predict
 
 
@@ -37,14 +45,17 @@ class DescribedImages:
 
 
 def choose_classes(
-    descriptors: Descriptors, images: EmbeddingSet, classes: Sequence[str] | None
+    descriptors: Descriptors, of_images: Sequence[str], classes: Sequence[str] | None
 ) -> tuple[dict[str, list[str]], list[str]]:
-    """The descriptors of the classes to tell apart, and notes: of those asked for, else of the images', else of all.
+    """The descriptors of the classes to tell apart, and notes.
+
+    of_images  classes that the images have: taken unless they are mere numbers, which count the descriptors' classes
+    classes    asked for: taken where there are some
 
     Raises ConfigError where a class is not among the descriptors.
     """
-    numbers = all(name.isdecimal() for name in images.classes)  # which count the descriptors' classes
-    wanted = list(classes or ()) or ([] if numbers else list(images.classes)) or list(descriptors)
+    named = [] if all(name.isdecimal() for name in of_images) else list(of_images)
+    wanted = list(classes or ()) or named or list(descriptors)
     found = match_classes(descriptors, wanted)
     unused = len(descriptors) - len(found)
     return found, [f"{unused} of {len(descriptors)} classes with descriptors are not among the classes"] * bool(unused)
@@ -125,7 +136,8 @@ def _possible(
 ) -> tuple[list[str], list[str]]:
     """The controls that can be run, and notes of the others."""
     kept, notes = [], []
-    for kind in controls:
+    check_controls(controls)
+    for kind in dict.fromkeys(controls):
         try:
             texts = all_texts(classifier, [kind], seeds, template)
         except ConfigError as error:  # classes without any descriptor have no noise in their place either

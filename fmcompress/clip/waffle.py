@@ -97,10 +97,16 @@ class DescriptionReport:
         return {**vars(self), "controls": controls}
 
 
+def check_controls(kinds: Sequence[str]) -> None:
+    """ConfigError for a control that is none."""
+    strange = sorted(set(kinds) - set(CONTROLS))
+    if strange:
+        raise ConfigError(f"control: expected one of {', '.join(CONTROLS)}, got {strange[0]!r}.")
+
+
 def control_of(classifier: DescriptionClassifier, kind: str, seed: int) -> DescriptionClassifier:
     """The same classifier with a control in the place of its descriptors, not fitted yet. Raises ConfigError."""
-    if kind not in CONTROLS:
-        raise ConfigError(f"controls: expected one of {', '.join(CONTROLS)}, got {kind!r}.")
+    check_controls([kind])
     options: dict[str, Any] = {**classifier.options, **classifier.more, "empty": "name"}
     return DescriptionClassifier(CONTROLS[kind](classifier.descriptors, seed), **options)
 

@@ -64,11 +64,12 @@ def test_with_embeddings_alone(home, capsys):
     assert (control["kind"], len(control["accuracies"])) == ("waffle", 3)
     assert control["sd"] == Control("waffle", tuple(control["accuracies"])).sd
     assert set(told["groups"]) == {"names", "descriptors"}
-    assert len(told["explanations"]) == 4
+    assert len({one["image"] for one in told["explanations"]}) == 4
+    assert {one["kind"] for one in told["explanations"]} <= {"pred", "true"}
     assert "classes with descriptors are not among the classes" in told["notes"][0]
     assert (home / "p.svg").exists()
     shown = describe(capsys, home, *base, "--text", home / "text.safetensors", "--explain", 2).stdout
-    assert "over 3 seeds, the descriptors are " in shown
+    assert "over 3 seeds; the descriptors are " in shown
     assert "I saw a" in shown
 
 
@@ -99,6 +100,12 @@ def test_with_a_model_and_a_language_model(tmp_path, capsys):
     model = tiny_models.save("clip", tmp_path / "model")
     for number, name in enumerate(CLASSES):
         tiny_models.make_images(tmp_path / "images" / name, 2, seed=number)
+    (tmp_path / "birds.json").write_text(json.dumps(BIRDS))
+    prompts = ("--descriptors", tmp_path / "birds.json", "--out-prompts", tmp_path / "p.json", "--seeds", 1)
+    describe(capsys, tmp_path, tmp_path / "images", *prompts)  # without a model
+    texts = json.loads((tmp_path / "p.json").read_text())
+    embedding = ("clip", "embed", model, tmp_path / "p.json", "--template", "{}", "--out", tmp_path / "t.safetensors")
+    assert invoke(capsys, *embedding, "--device", "cpu").code == 0
     base = (tmp_path / "images", "--model", model, "--device", "cpu", "--cache", tmp_path / "cache", "--seeds", 1)
     answers = tmp_path / "answers.jsonl"
     answers.write_text("")
@@ -115,6 +122,12 @@ def test_with_a_model_and_a_language_model(tmp_path, capsys):
     assert told["classes"] == sorted(CLASSES)
     assert told["report"]["rows"] == 6
     again = describe(capsys, tmp_path, *base, "--descriptors", tmp_path / "d.json", "--json", "--explain", 1)
+    birds = (*base, "--descriptors", tmp_path / "birds.json", "--json")
+    from_file = json.loads(describe(capsys, tmp_path, *birds, "--text", tmp_path / "t.safetensors").stdout)
+    by_model = json.loads(describe(capsys, tmp_path, *birds).stdout)
+    assert from_file["report"] == by_model["report"]
+    assert len(from_file["report"]["controls"]) == 1
+    assert len(texts) == len(set(texts)) <= 3 + 4 + 3 * 30
     assert {**json.loads(again.stdout), "notes": told["notes"]} == told  # texts that are cut are told once
 
 
@@ -128,7 +141,9 @@ def test_wrong_input(home, capsys):
         (("--language-model", home / "none"), "expected a folder"),
         (("--descriptors", birds, "--agg", "median"), "agg: expected one of mean, max, sum"),
         (("--descriptors", birds, "--plot", home / "p.bmp"), "ends in .png"),
-        (("--descriptors", birds, "--text", images, "--control", "noise"), "texts are not in it"),
+        (("--descriptors", birds, "--text", images), "texts are not in it"),
+        (("--descriptors", birds, "--out-prompts", home / "p.txt"), "ends in .json"),
+        (("--descriptors", birds, "--out-prompts", home / "p.json", "--control", "noise"), "control: expected one of"),
     ):
         assert told in describe(capsys, home, images, *args, code=2).stderr
     (home / "few.json").write_text('{"hen": ["wings"], "goos": ["x"], "snowy owl": []}')

@@ -177,7 +177,7 @@ def test_a_report_has_the_control_beside_the_result():
     assert told["controls"][0]["sd"] == pytest.approx(np.std(report.controls[0].accuracies, ddof=1))
     assert Control("waffle", (0.5,)).sd == 0
     for wrong in ({"controls": ["x"]}, {"seeds": 0}):
-        with pytest.raises(ConfigError, match="controls"):
+        with pytest.raises(ConfigError, match="control"):
             description_report(rows, labels, clf, encoder, **wrong)
     with pytest.raises(ConfigError, match="labels: expected 300"):
         description_report(rows, labels[1:], clf, encoder)

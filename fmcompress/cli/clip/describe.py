@@ -57,12 +57,12 @@ def describe(
     from ...clip.descriptions import DescriptionClassifier
     from ...clip.evaluation import rows_of
     from ...clip.files import read_embeddings, read_names
-    from ...clip.inputs import Inputs
+    from ...clip.inputs import Inputs, find_images
     from ...clip.known_texts import KnownTexts
     from ...clip.pictures import plot_groups
     from ...clip_tables import accuracy_table, control_words
     from ...errors import ConfigError
-    from ...files import refuse_existing, write_json
+    from ...files import refuse_existing
     from ...report import finite, out, print_json, printable
 
     refuse_existing(force, out_prompts, plot)
@@ -71,17 +71,17 @@ def describe(
     measured: dict[str, Any] = {"controls": control or ["waffle"], "seeds": seeds, "names_template": names_template}
     with opt.embedding(quiet or json) as progress:
         inputs = Inputs(model, cache, device, dtype, batch_size, normalise, progress)
-        found = rows_of(inputs.images(images, labels), split)[0]
+        if out_prompts and images.is_dir():  # there may be no model yet
+            of_images, found = find_images(images)[3], None
+        else:
+            found = rows_of(inputs.images(images, labels), split)[0]
+            of_images = found.classes
         wanted = read_names(classes) if classes else None
-        given = _descriptors(descriptors, language_model, wanted or found.classes, out_descriptors, device)
-        chosen, notes = choose_classes(given, found, wanted)
+        given = _descriptors(descriptors, language_model, wanted or of_images, out_descriptors, device)
+        chosen, notes = choose_classes(given, of_images, wanted)
         classifier = DescriptionClassifier(chosen, template, agg, grammar, renormalize=renormalize, empty=empty)
-        if out_prompts:
-            texts = all_texts(classifier, **measured)
-            write_json(out_prompts, texts)
-            opt.say(
-                [f"{out_prompts}: {len(texts)} texts. Embed them with fmcompress clip embed --template '{{}}'"], quiet
-            )
+        if out_prompts or found is None:
+            _write_prompts(out_prompts, all_texts(classifier, **measured), notes, quiet)
             return
         known = None if text is None else KnownTexts(read_embeddings(text, normalise=normalise), text)
         encode: Any = known or (lambda texts: inputs.embedded_texts(texts).vectors)
@@ -102,17 +102,26 @@ def describe(
             "report": result.report and result.report.as_dict(),
             "groups": {name: report.as_dict() for name, report in result.groups.items()},
             "predicted": [classifier.classes[number] for number in result.predicted],
-            "explanations": {called[row]: [{**vars(one), "sentence": one.sentence(top)} for one in told]
-                             for row, told in explained.items()},
+            "explanations": [{"image": called[row], **vars(one), "sentence": one.sentence(top)}
+                             for row, told in explained.items() for one in told],
             "notes": notes,
         }))  # fmt: skip
         return
     if result.report:
         out.print(accuracy_table(result.groups))
-        out.print(control_words(result.report.controls, result.report.described), soft_wrap=True, markup=False)
+        for line in control_words(result.report):
+            out.print(line, soft_wrap=True, markup=False)
     for row, told in explained.items():
         sentences = (f"\n  {printable(one.sentence(top))}" for one in told)
         out.print(printable(called[row]) + "".join(sentences), soft_wrap=True, markup=False)
+
+
+def _write_prompts(path: Any, texts: list[str], notes: list[str], quiet: bool) -> None:
+    from ...files import write_json
+
+    write_json(path, texts)
+    how = "Embed them with fmcompress clip embed --template '{}', and give the result as --text"
+    opt.say([*notes, f"{path}: {len(texts)} texts. {how}"], quiet)
 
 
 def _descriptors(path: Path | None, spec: str | None, classes: Any, to: Path | None, device: str) -> Any:
