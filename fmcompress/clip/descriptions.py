@@ -34,7 +34,8 @@ class Explanation:
 
     def sentence(self, top: int = 5) -> str:
         """In plain words, of the most similar descriptors."""
-        article = "an" if spoken(self.name)[:1].lower() in tuple("aeiou") else "a"
+        name = spoken(self.name).lower()
+        article = "an" if name.startswith(tuple("aeiou")) and not name.startswith(("one", "uni", "eu")) else "a"
         known = [(one, value) for one, value in self.parts[:top] if one]
         seen = (f"it{clause(one, self.grammar).removeprefix('which')} ({value:.3f})" for one, value in known)
         said = f"{SAID[self.kind]} {article} {spoken(self.name)} ({self.score:.3f})"

@@ -123,6 +123,12 @@ def test_an_explanation_in_words():
     assert goose.sentence(1) == f"I saw a goose ({goose.score:.3f}) because it is a long neck (1.000)"
 
 
+def test_articles():
+    clf = DescriptionClassifier({"one": [], "unicycle": [], "ice_bear": [], "zebra": []}, empty="name").fit(Encoder())
+    said = [one.sentence().split(" (")[0] for one in clf.explain(images()[0], clf.classes)]
+    assert said == ["For a one", "For a unicycle", "For an ice bear", "For a zebra"]
+
+
 def test_edit_embeds_only_what_is_new():
     encoder = Encoder()
     clf = DescriptionClassifier(BIRDS).fit(encoder)
