@@ -14,18 +14,18 @@ from typing import Any
 
 import numpy as np
 from digits import COLOURS, DIGITS, GROUPS, SHAPES, Digits, coloured, read, split
+from fmcompress.clip.contrastive_adapter import ContrastiveAdapter
+from fmcompress.clip.grip import fit
+from fmcompress.clip.prompt_models import LinearPrompt
+from fmcompress.clip.robust import METHODS, Part, compare_robust
 from numpy.typing import NDArray
 from train import STEPS, save, train
 
 from fmcompress.clip import GroupReport, class_embeddings, group_report, predict
-from fmcompress.clip.contrastive_adapter import ContrastiveAdapter
 from fmcompress.clip.descriptions import DescriptionClassifier
-from fmcompress.clip.grip import fit
 from fmcompress.clip.insights import directions, read_insights
-from fmcompress.clip.prompt_models import LinearPrompt
 from fmcompress.clip.roboshot import RoboShot
 from fmcompress.clip.roboshot_adaptation import adapt_subspace
-from fmcompress.clip.robust import METHODS, Part, compare_robust
 from fmcompress.clip.transformers_encoder import TransformersEncoder
 from fmcompress.clip.waffle import waffle
 
