@@ -8,8 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import ConfigError
+from .transformers_encoder import features_of
 
-KINDS = ("clip", "siglip", "siglip2")
+TEXT_KINDS = ("clip", "siglip", "siglip2")
+VISION_KINDS = ("clip", "siglip")  # SigLIP 2 of one size of images calls itself siglip
 
 
 class TextTower:
@@ -25,9 +27,9 @@ class TextTower:
     """
 
     def __init__(self, model: nn.Module, token_ids: Tensor, places: int) -> None:
-        self.model, self.places = frozen(model), places
-        self.config = _config(model).text_config
-        self.front = 1 if _config(model).model_type == "clip" else 0
+        self.model, self.places = _frozen(model, TEXT_KINDS), places
+        self.config = self.model.config.text_config
+        self.front = 1 if self.model.config.model_type == "clip" else 0
         self.token_ids = self._with_places(token_ids.cpu()).to(next(model.parameters()).device)
         self.width = int(self.config.hidden_size)
 
@@ -44,7 +46,7 @@ class TextTower:
             return torch.cat([embedded[:, :begin], vectors, embedded[:, end:]], dim=1)
 
         with _changed(self.model.text_model.embeddings.token_embedding, overwrite):
-            return unit(self.model.get_text_features(input_ids=self.token_ids[classes]))
+            return unit(self.model.get_text_features(input_ids=self.token_ids[classes])).to(context.dtype)
 
     def _with_places(self, ids: Tensor) -> Tensor:
         """The tokens with a place for each vector; 0 stands there, which is no end of a text."""
@@ -72,8 +74,8 @@ class VisionTower:
     """
 
     def __init__(self, model: nn.Module) -> None:
-        self.model = frozen(model)
-        config = _config(model).vision_config
+        self.model = _frozen(model, VISION_KINDS)
+        config = self.model.config.vision_config
         self.width, self.patch = int(config.hidden_size), int(config.patch_size)
         self.front = 1 if hasattr(self.model.vision_model.embeddings, "class_embedding") else 0
 
@@ -89,28 +91,12 @@ class VisionTower:
             return torch.cat([embedded[:, : self.front], vectors, embedded[:, self.front :]], dim=1)
 
         with _changed(self.model.vision_model.embeddings, insert):
-            return unit(self.model.get_image_features(pixel_values=pixels))
-
-
-def frozen(model: nn.Module) -> Any:
-    """The model itself, in eval mode, none of its parameters asking for a gradient."""
-    _config(model)
-    return model.eval().requires_grad_(False)
+            return unit(self.model.get_image_features(pixel_values=pixels)).to(prefix.dtype)
 
 
 def unit(found: Any) -> Tensor:
-    """Rows of length 1 of what a model's get_…_features returns: a tensor, or since transformers 5 an object."""
-    features = found if isinstance(found, Tensor) else found.pooler_output
-    return nn.functional.normalize(features, dim=-1)
-
-
-def class_tokens(tokenizer: Any, names: tuple[str, ...], *, fixed: bool) -> Tensor:
-    """[classes, tokens] int64 of names.
-
-    fixed  pad to the longest text that the model reads, as SigLIP needs it; else to the longest name
-    """
-    padding: dict[str, Any] = {"padding": "max_length", "max_length": 64} if fixed else {"padding": True}
-    return torch.as_tensor(tokenizer(list(names), return_tensors="pt", truncation=True, **padding)["input_ids"])
+    """Rows of length 1 of what a model's get_…_features returns."""
+    return nn.functional.normalize(features_of(found), dim=-1)
 
 
 @contextmanager
@@ -127,9 +113,9 @@ def _ends(ids: Tensor, eos: int) -> int:
     return int((ids.argmax(dim=1) if eos == 2 else (ids == eos).int().argmax(dim=1)).max())
 
 
-def _config(model: nn.Module) -> Any:
-    config = getattr(model, "config", None)
-    if getattr(config, "model_type", None) not in KINDS:
-        kind = getattr(config, "model_type", type(model).__name__)
-        raise ConfigError(f"prompts: expected a model of kind {', '.join(KINDS)}, got {kind!r}. Use a linear prompt.")
-    return config
+def _frozen(model: nn.Module, kinds: tuple[str, ...]) -> Any:
+    """The model itself, in eval mode, none of its parameters asking for a gradient."""
+    kind = getattr(getattr(model, "config", None), "model_type", type(model).__name__)
+    if kind not in kinds:
+        raise ConfigError(f"prompts: expected a model of kind {', '.join(kinds)}, got {kind!r}. Use a linear prompt.")
+    return model.eval().requires_grad_(False)

@@ -8,7 +8,7 @@ import torch
 from transformers import CLIPConfig, CLIPModel, SiglipConfig, SiglipModel
 
 from fmcompress.clip.prompt_models import LinearPrompt, TextPrompt, VisualPrompt
-from fmcompress.clip.towers import TextTower, VisionTower, class_tokens
+from fmcompress.clip.towers import TextTower, VisionTower
 from fmcompress.clip.unified_prompt import UnifiedPrompt
 from fmcompress.errors import ConfigError
 
@@ -219,16 +219,3 @@ def test_what_does_not_fit_is_an_error():
         LinearPrompt(2 * np.eye(2), 1.0)
     with pytest.raises(ConfigError, match="both of one model"):
         UnifiedPrompt(np.eye(4), 1.0, TextTower(model, IDS, 1), VisionTower(clip()))
-
-
-def test_tokens_are_padded_as_the_model_needs_it():
-    asked = {}
-
-    def tokenizer(names, **options):
-        asked.update(options, names=names)
-        return {"input_ids": torch.zeros(len(names), 3, dtype=torch.int64)}
-
-    assert class_tokens(tokenizer, ("a", "b"), fixed=False).shape == (2, 3)
-    assert asked["padding"] is True
-    class_tokens(tokenizer, ("a",), fixed=True)
-    assert (asked["padding"], asked["max_length"], asked["names"]) == ("max_length", 64, ["a"])
