@@ -44,6 +44,8 @@ def make_prompt(
         return LinearPrompt(text.vectors, scale, device)
     if not isinstance(encoder, TransformersEncoder):
         raise ConfigError(f"modality: {modality} needs a model of transformers. Give one, or use linear.")
+    if text.identity and text.identity != encoder.identity:
+        raise ConfigError("text: expected embeddings of the model. Embed the classes by it, or give that model.")
     count = VECTORS[modality] if vectors is None else vectors
     if modality == "image":
         return VisualPrompt(text.vectors, scale, VisionTower(encoder.model), count)
@@ -64,10 +66,10 @@ def class_tokens(encoder: TransformersEncoder, names: Sequence[str]) -> Tensor:
     return given["input_ids"]
 
 
-def read_pixels(
-    encoder: TransformersEncoder, paths: Sequence[Path], progress: Callable[[int, int], None] | None = None
-) -> Tensor:
+def read_pixels(encoder: Any, paths: Sequence[Path], progress: Callable[[int, int], None] | None = None) -> Tensor:
     """[images, channels, height, width] in the model's dtype: all of them in memory, as training goes over them often.
+
+    encoder  the TransformersEncoder of the model
 
     Raises ConfigError that names a file that is no image, or if images come out of the processor in several sizes.
     """

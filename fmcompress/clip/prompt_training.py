@@ -96,12 +96,16 @@ def train(
     return losses
 
 
-@torch.no_grad()
 def probabilities(model: PromptModel, images: Tensor, classes: Tensor, *, zero_shot: bool = False) -> Tensor:
     """[images, classes] of each image to be of each of some classes, and of no other; with the prompt, or without."""
+    return scores(model, images, classes, zero_shot=zero_shot).softmax(dim=-1)
+
+
+@torch.no_grad()
+def scores(model: PromptModel, images: Tensor, classes: Tensor, *, zero_shot: bool = False) -> Tensor:
+    """[images, classes] logits, some images at a time."""
     score = model.zero_shot if zero_shot else model.logits
-    parts = [score(part.to(model.device), classes).softmax(dim=-1) for part in images.split(CHUNK[model.takes])]
-    return torch.cat(parts)
+    return torch.cat([score(part.to(model.device), classes) for part in images.split(CHUNK[model.takes])])
 
 
 def _weighted(losses: Tensor, labelled: Tensor, weights: tuple[float, float]) -> Tensor:

@@ -10,5 +10,6 @@ app.add_typer(clip_app, name="clip")
 from . import (  # noqa: E402  each adds its command
     embed,  # noqa: F401
     groups,  # noqa: F401
+    pseudolabel,  # noqa: F401
     zeroshot,  # noqa: F401
 )
