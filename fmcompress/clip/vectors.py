@@ -63,7 +63,9 @@ def check_lengths(squared: Matrix, what: str, *, unit: bool = True) -> None:
     )
     if unit:
         _refuse(
-            abs(lengths - 1) > UNIT, f"{what}: expected rows of length 1", "Normalise them: fmcompress.clip.normalised, or --normalise"
+            abs(lengths - 1) > UNIT,
+            f"{what}: expected rows of length 1",
+            "Normalise them: fmcompress.clip.normalised, or --normalise",
         )
 
 
