@@ -1,6 +1,7 @@
 """fmcompress clip pseudolabel: from images on disk to a prompt, embeddings of classes, a picture and numbers."""
 
 import csv
+import itertools
 import json
 
 import numpy as np
@@ -28,7 +29,7 @@ QUICK = PseudolabelConfig(epochs=3, warmup_epochs=1, iterations=2)
 def place(tmp_path_factory):
     """Folders of two models and of images by class, a list of classes, and a CSV of who is to be measured on."""
     folder = tmp_path_factory.mktemp("pseudolabel")
-    for family in ("clip", "siglip"):
+    for family in tiny_models.FAMILIES:
         tiny_models.save(family, folder / family)
     for number, name in enumerate(NAMES):
         tiny_models.make_images(folder / "images" / name, 8, seed=number)
@@ -44,8 +45,13 @@ def tuned(place, family, modality, config=QUICK, **options):
     return tune(inputs, place / "images", text, modality, config, labels=place / "labels.csv", **options), inputs
 
 
-@pytest.mark.parametrize("family", ["clip", "siglip"])
-@pytest.mark.parametrize("modality", ["text", "image", "multimodal", "linear"])
+@pytest.mark.parametrize(
+    ("family", "modality"),
+    [
+        *itertools.product(("clip", "siglip"), ("text", "image", "multimodal", "linear")),
+        ("siglip2", "text"), ("siglip2", "linear"), ("altclip", "linear"), ("align", "linear"),
+    ],
+)  # fmt: skip
 def test_a_model_on_disk_is_tuned_and_its_zero_shot_part_is_the_encoders(family, modality, place):
     found, inputs = tuned(place, family, modality)
     model, text = found.tuned.model, found.text
@@ -131,6 +137,10 @@ def test_a_prompt_of_words_needs_their_tower_and_the_same_model(place):
     encoder = load_encoder(place / "clip", device="cpu")
     with pytest.raises(ConfigError, match="expected embeddings of the model"):
         make_prompt("text", text, encoder)
+    for family, modality in (("siglip2", "image"), ("altclip", "text"), ("align", "image")):
+        inputs = Inputs(place / family, device="cpu")
+        with pytest.raises(ConfigError, match=f"got '{family}'. Use a linear prompt"):
+            make_prompt(modality, inputs.text(None, place / "classes.txt"), inputs.encoder)
     with pytest.raises(ConfigError, match="modality: expected one of"):
         make_prompt("sound", text)
 
