@@ -146,6 +146,20 @@ def test_a_seed_gives_the_same_prompt_and_leaves_the_global_generator_alone(kind
     assert torch.equal(torch.get_rng_state(), before)
 
 
+def test_each_tower_gets_its_own_vectors_and_they_know_of_each_other():
+    prompt, images = made("multimodal", clip())
+    prompt.parts["mix"] = torch.nn.Identity()  # so that only the maps to and from the transformer are left
+    words = prompt.parts["text_out"](prompt.parts["text_in"](prompt.context))
+    eyes = prompt.parts["image_out"](prompt.parts["image_in"](prompt.prefix))
+    assert torch.allclose(prompt.text_features(CLASSES), prompt.text_tower(words, CLASSES), rtol=0, atol=1e-12)
+    assert torch.allclose(prompt.image_features(images), prompt.vision_tower(eyes, images), rtol=0, atol=1e-12)
+    mixed, images = made("multimodal", clip())
+    before = mixed.image_features(images)
+    with torch.no_grad():
+        mixed.context[0] += 1
+    assert not torch.allclose(mixed.image_features(images), before, rtol=0, atol=1e-9)
+
+
 def test_some_classes_are_columns_of_all():
     for kind in KINDS:
         prompt, images = made(kind, clip())

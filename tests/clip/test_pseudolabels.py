@@ -84,8 +84,13 @@ def test_greedy_uses_no_image_twice_and_takes_the_likeliest_pairs_first():
 
 
 def test_of_equal_probabilities_the_first_images_are_taken():
-    for mode in ("column_topk", "exclusive_greedy"):
-        assert select_topk(np.full((6, 2), 0.5), 2, mode).images.tolist()[:2] == [0, 1]
+    first = np.random.default_rng(3).choice([0.2, 0.5, 0.8], 500)
+    found = select_topk(np.stack([first, 1 - first], axis=1), 400)
+    for number, values in enumerate((first, 1 - first)):
+        expected = np.lexsort((np.arange(500), -values))[:400]
+        assert (found.images[found.classes == number] == expected).all()
+    greedy = select_topk(np.full((500, 2), 0.5), 40, "exclusive_greedy")
+    assert greedy.images.tolist() == list(range(80))
 
 
 @pytest.mark.parametrize(
