@@ -1,11 +1,12 @@
 """Files that commands write: whole or not at all, and never over what somebody has."""
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from .checkpoint import write_error
+from .checkpoint import read_error, write_error
 from .drawing import new_figure
 from .errors import ConfigError
 
@@ -18,6 +19,18 @@ def write_json(path: Path, facts: Mapping[str, Any]) -> None:
         growing.replace(path)
     except OSError as error:
         raise write_error(path, error) from None
+
+
+def sha256_of(path: Path) -> bytes:
+    """The hash of a file's bytes. Raises DiskError if it cannot be read."""
+    sha = hashlib.sha256()
+    try:
+        with path.open("rb") as file:
+            while piece := file.read(1 << 20):
+                sha.update(piece)
+    except OSError as error:
+        raise read_error(path, error) from None
+    return sha.digest()
 
 
 def refuse_existing(force: bool, output: Path | None, plot: Path | None) -> None:

@@ -3,7 +3,7 @@
 from .architecture import Stack, is_causal_lm, longest_sequence
 from .batch import BATCH_TOKENS, Batch, share_equal
 from .hessian import TILE_COLS, Group, HessianCollector, accumulate_hessian_, symmetrise_
-from .images import find_images, sample_images
+from .images import find_images, load_processor, read_image, sample_images
 from .lazy_model import Reader
 from .places import Place
 from .streamed_model import StreamedModel
@@ -25,9 +25,11 @@ __all__ = [
     "encode_prompt",
     "find_images",
     "is_causal_lm",
+    "load_processor",
     "load_tokenizer",
     "longest_sequence",
     "read_documents",
+    "read_image",
     "sample_images",
     "sample_windows",
     "share_equal",

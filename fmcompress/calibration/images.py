@@ -28,7 +28,7 @@ def sample_images(model: Path, folder: Path, count: int, seed: int) -> Tensor:
 
     Raises CheckpointError if its processor does not load, CalibrationError if an image does not or has another size.
     """
-    paths, processor = find_images(folder), _load_processor(model)
+    paths, processor = find_images(folder), load_processor(model)
     order = torch.randperm(len(paths), generator=torch.Generator().manual_seed(seed))
     drawn = [paths[number] for number in order[:count].tolist()]
     pixels = [_read(processor, path) for path in drawn]
@@ -41,7 +41,8 @@ def sample_images(model: Path, folder: Path, count: int, seed: int) -> Tensor:
     return torch.cat(pixels).float()
 
 
-def _load_processor(model: Path) -> Any:
+def load_processor(model: Path) -> Any:
+    """The checkpoint's own image processor, over Pillow. Raises CheckpointError if there is none that loads offline."""
     try:
         from transformers import AutoImageProcessor
 
@@ -53,14 +54,23 @@ def _load_processor(model: Path) -> Any:
         ) from None
 
 
-def _read(processor: Any, path: Path) -> Tensor:
+def read_image(path: Path) -> Any:
+    """An image file as Pillow's image in RGB. Raises CalibrationError if it is none."""
     from PIL import Image
 
     try:
         with Image.open(path) as image:
-            pixels = processor(images=image.convert("RGB"), return_tensors="pt")["pixel_values"]
+            return image.convert("RGB")
     except Exception as error:
         raise CalibrationError(f"{path}: cannot be read as an image ({in_one_line(error)}).") from None
+
+
+def _read(processor: Any, path: Path) -> Tensor:
+    image = read_image(path)
+    try:
+        pixels = processor(images=image, return_tensors="pt")["pixel_values"]
+    except Exception as error:
+        raise CalibrationError(f"{path}: the model's processor does not take it ({in_one_line(error)}).") from None
     if not isinstance(pixels, Tensor) or pixels.dim() != 4:
         raise CalibrationError(f"{path}: expected pixels [1, channels, height, width] from the model's processor.")
     return pixels

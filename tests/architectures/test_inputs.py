@@ -215,7 +215,7 @@ def test_images_of_several_sizes_are_told_from_one_another(tmp_path: Path, monke
     def as_they_are(images: Image.Image, return_tensors: str) -> dict[str, torch.Tensor]:
         return {"pixel_values": torch.zeros(1, 3, images.height, images.width)}
 
-    monkeypatch.setattr(images, "_load_processor", lambda model: as_they_are)
+    monkeypatch.setattr(images, "load_processor", lambda model: as_they_are)
     assert images.sample_images(tmp_path, tmp_path, 1, seed=0).shape[0] == 1
     with pytest.raises(CalibrationError, match=r"\.png: expected \[3, \d, 4\] pixels .* Give images of one size"):
         images.sample_images(tmp_path, tmp_path, 2, seed=0)

@@ -216,6 +216,6 @@ def test_what_cannot_be_drawn(tmp_path, monkeypatch):
         return real(name, *args, **kw)
 
     monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(ConfigError, match=r"needs matplotlib: pip install 'fmcompress\[schedule\]'\.$"):
+    with pytest.raises(ConfigError, match=r"needs matplotlib: pip install 'fmcompress\[plots\]'\.$"):
         plot_plan(plan, network, tmp_path / "plan.png")
     assert not list(tmp_path.iterdir())

@@ -1,0 +1,68 @@
+"""Log probabilities of continuations: what comes before them is read once."""
+
+import copy
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .protocol import Score
+
+Tokens = list[int]
+
+
+@torch.inference_mode()
+def score_causal(model: Any, head: Tokens, tails: list[Tokens], batch: int) -> list[Score]:
+    """Scores of tails after one head.
+
+    head   tokens, at least one
+    tails  tokens, each at least one; up to `batch` run at once, over a copy of the head's keys and values
+    """
+    first = model(input_ids=_row(model, head), use_cache=True)
+    if getattr(first, "past_key_values", None) is None:  # a model without a cache reads all of it for each
+        return [_score(model(input_ids=_row(model, head + t)).logits[0, len(head) - 1 : -1], t) for t in tails]
+    scores = []
+    for begin in range(0, len(tails), batch):
+        some = tails[begin : begin + batch]
+        logits = first.logits[:, -1:].expand(len(some), -1, -1)
+        if max(map(len, some)) > 1:
+            cache = copy.deepcopy(first.past_key_values)
+            cache.batch_repeat_interleave(len(some))
+            inputs = _right_padded(model, [tail[:-1] for tail in some])
+            logits = torch.cat([logits, model(input_ids=inputs, past_key_values=cache, use_cache=True).logits], 1)
+        scores += [_score(row, tail) for row, tail in zip(logits, some, strict=True)]
+    return scores
+
+
+@torch.inference_mode()
+def score_decoder(model: Any, head: Tokens, tails: list[Tokens], batch: int) -> list[Score]:
+    """Scores of tails that the decoder writes when the encoder has read the head, once."""
+    from transformers.modeling_outputs import BaseModelOutput
+
+    read = model.get_encoder()(input_ids=_row(model, head)).last_hidden_state
+    start = model.generation_config.decoder_start_token_id
+    scores = []
+    for begin in range(0, len(tails), batch):
+        some = tails[begin : begin + batch]
+        encoded = BaseModelOutput(last_hidden_state=read.expand(len(some), -1, -1))
+        inputs = _right_padded(model, [[start, *tail[:-1]] for tail in some])
+        logits = model(encoder_outputs=encoded, decoder_input_ids=inputs).logits
+        scores += [_score(row, tail) for row, tail in zip(logits, some, strict=True)]
+    return scores
+
+
+def _row(model: Any, tokens: Tokens) -> Tensor:
+    return torch.tensor([tokens], device=model.device)
+
+
+def _right_padded(model: Any, rows: list[Tokens]) -> Tensor:
+    """[rows, longest]; what fills them up comes after all that counts, where a causal model does not see it."""
+    longest = max(map(len, rows))
+    return torch.tensor([row + [0] * (longest - len(row)) for row in rows], device=model.device)
+
+
+def _score(logits: Tensor, tail: Tokens) -> Score:
+    """logits  [at least len(tail), vocabulary]: the row before each token, and padding after them"""
+    chances = torch.log_softmax(logits[: len(tail)].double(), -1)
+    wanted = torch.tensor(tail, device=logits.device)[:, None]
+    return Score(float(chances.gather(-1, wanted).sum()), len(tail))
