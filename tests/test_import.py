@@ -26,6 +26,7 @@ assert torch is None or not torch.cuda.is_initialized()
         "import torch, fmcompress.ops; fmcompress.ops.select_smallest(torch.ones(2, 4), 2)",
         "import fmcompress.cli",
         "import fmcompress.gradients",
+        "import fmcompress.clip; fmcompress.clip.EmbeddingCache",
     ],
 )
 def test_import_is_silent_and_light(code):
@@ -42,6 +43,11 @@ def test_the_hook_of_accelerate_needs_no_lightning():
 
 def test_bare_import_needs_no_torch():
     code = "import sys, fmcompress; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_methods_on_embeddings_need_no_torch():
+    code = "import sys, fmcompress.clip; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

@@ -1,9 +1,42 @@
 """Vision-language models that classify by text, and what improves them without retraining."""
 
-from .embedding_set import EmbeddingSet
-from .encoders import Encoder
-from .groups import GroupReport, group_report
-from .vectors import normalised
-from .zero_shot import class_embeddings, predict
+from typing import Any
 
-__all__ = ["EmbeddingSet", "Encoder", "GroupReport", "class_embeddings", "group_report", "normalised", "predict"]
+from .confidence import expected_calibration_error, probabilities
+from .embedding_set import EmbeddingSet
+from .encoders import Encoder, load_encoder
+from .files import read_embeddings, read_labels, write_embeddings
+from .groups import GroupReport, group_report
+from .linear_probe import LinearHead, linear_probe, wise_ft, zero_shot_head
+from .vectors import normalised
+from .zero_shot import class_embeddings, predict, top_k
+
+__all__ = [
+    "EmbeddingCache",
+    "EmbeddingSet",
+    "Encoder",
+    "GroupReport",
+    "LinearHead",
+    "class_embeddings",
+    "expected_calibration_error",
+    "group_report",
+    "linear_probe",
+    "load_encoder",
+    "normalised",
+    "predict",
+    "probabilities",
+    "read_embeddings",
+    "read_labels",
+    "top_k",
+    "wise_ft",
+    "write_embeddings",
+    "zero_shot_head",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "EmbeddingCache":  # of this the import costs that of torch
+        from .cache import EmbeddingCache
+
+        return EmbeddingCache
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -14,7 +14,7 @@ from ..checkpoint.layout import read_header, read_metadata
 from ..errors import CheckpointError, FmcompressError, in_one_line
 from ..files import sha256_of, write_json
 from .files import map_tensor, write_tensors
-from .vectors import UNIT, Matrix
+from .vectors import UNIT, Matrix, squared_lengths
 
 FORMAT = "fmcompress-embedding-cache 1"
 MANIFEST, LOCK = "manifest.json", "lock"
@@ -106,7 +106,7 @@ class Store:
         return [row.tobytes() for row in keys], vectors
 
     def _check_unit(self, number: int, rows: Matrix) -> None:
-        lengths = np.sqrt(np.einsum("ij,ij->i", rows, rows))
+        lengths = np.sqrt(squared_lengths(rows))
         if not (abs(lengths - 1) <= UNIT).all():
             raise _damaged(self.place / self._shards[number]["file"], "holds rows that are not of length 1")
 

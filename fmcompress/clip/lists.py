@@ -33,15 +33,15 @@ def read_labels(path: str | Path, found: EmbeddingSet) -> EmbeddingSet:
     Raises ConfigError for missing, unknown and doubled names, unknown columns, and labels that are no class of the set.
     """
     path = Path(path)
-    columns = _read_csv(path)
+    columns = read_csv(path, COLUMNS)
     order = _order(path, columns.pop("name", None), found, len(next(iter(columns.values()), [])))
     changes: dict[str, Any] = {}
     if "label" in columns:
         texts = [columns["label"][at] for at in order]
-        changes["labels"], changes["classes"] = _numbered(path, "label", texts, found.classes)
+        changes["labels"], changes["classes"] = numbered(path, "label", texts, found.classes)
     if "group" in columns:
         texts = [columns["group"][at] for at in order]
-        changes["groups"], changes["group_names"] = _numbered(path, "group", texts, found.group_names)
+        changes["groups"], changes["group_names"] = numbered(path, "group", texts, found.group_names)
     if "split" in columns:
         changes["splits"] = tuple(columns["split"][at] for at in order)
     try:
@@ -100,8 +100,8 @@ def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _read_csv(path: Path) -> dict[str, list[str]]:
-    """Its columns by title."""
+def read_csv(path: Path, known: Sequence[str], needed: Sequence[str] = ()) -> dict[str, list[str]]:
+    """Columns of a CSV file by title. Raises ConfigError for titles that are not known, and without those needed."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             rows = [row for row in csv.reader(file, strict=True) if row]
@@ -110,8 +110,9 @@ def _read_csv(path: Path) -> dict[str, list[str]]:
     except (csv.Error, ValueError) as error:
         raise ConfigError(f"{path}: not CSV in UTF-8 ({in_one_line(error)}).") from None
     titles = [title.strip() for title in rows[0]] if rows else []
-    if not {*titles} & {*COLUMNS[1:]} or not {*titles} <= {*COLUMNS} or len({*titles}) < len(titles):
-        raise ConfigError(f"{path}: expected a first line of {', '.join(COLUMNS)} or some of these, got {titles}.")
+    if not titles or not {*needed} <= {*titles} <= {*known} or len({*titles}) < len(titles):
+        wanted = f"{', '.join(needed)} and some of {', '.join(known)}" if needed else f"some of {', '.join(known)}"
+        raise ConfigError(f"{path}: expected a first line of {wanted}, got {in_one_line(titles)}.")
     for number, row in enumerate(rows[1:], 1):
         if len(row) != len(titles):
             raise ConfigError(f"{path}: row {number} has {len(row)} values for {len(titles)} columns.")
@@ -143,7 +144,7 @@ def _order(path: Path, names: list[str] | None, found: EmbeddingSet, rows: int) 
     return [at[key] for key in keys]
 
 
-def _numbered(path: Path, what: str, texts: list[str], kinds: tuple[str, ...]) -> tuple[Labels, tuple[str, ...]]:
+def numbered(path: Path, what: str, texts: list[str], kinds: tuple[str, ...]) -> tuple[Labels, tuple[str, ...]]:
     """Numbers of texts, -1 for empty ones, and the kinds that they number."""
     given = {text for text in texts if text}
     if not kinds:

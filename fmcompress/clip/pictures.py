@@ -68,6 +68,8 @@ def plot_groups(reports: Mapping[str, GroupReport], path: str | Path, title: str
     name_rows(axes, {row: f"{short(name, NAMES)} ({counts[name]})" for row, name in enumerate(drawn)}, 9)
     more = f" (the worst {MOST} of {len(order)})" if len(order) > MOST else ""
     heading(figure, title + more)
-    figure.legend(*axes.get_legend_handles_labels(), loc="upper left", bbox_to_anchor=(0.012, 1 - 0.45 / high),
-                  ncols=2, frameon=False, fontsize=9)  # fmt: skip
+    legend = figure.legend(*axes.get_legend_handles_labels(), loc="upper left", ncols=2, frameon=False, fontsize=9,
+                           bbox_to_anchor=(0.012, 1 - 0.45 / high))  # fmt: skip
+    for text in legend.get_texts():
+        text.set_parse_math(False)
     save(figure, path)

@@ -30,6 +30,13 @@ def as_matrix(vectors: Any, what: str, dim: int | None = None, *, unit: bool = T
 
     Raises ConfigError for another shape, kind or width, for NaN and infinities, and for rows of other lengths.
     """
+    matrix = as_shape(vectors, what, dim)
+    check_lengths(squared_lengths(matrix), what, unit=unit)
+    return matrix
+
+
+def as_shape(vectors: Any, what: str, dim: int | None = None) -> Matrix:
+    """As as_matrix does it, of which no number is looked at."""
     matrix = np.asarray(vectors)
     if matrix.dtype == np.float16:
         matrix = matrix.astype(np.float32)
@@ -40,15 +47,26 @@ def as_matrix(vectors: Any, what: str, dim: int | None = None, *, unit: bool = T
         )
     if dim is not None and matrix.shape[1] != dim:
         raise ConfigError(f"{what}: expected {dim} columns, got {matrix.shape[1]}. Take both matrices from one model.")
-    lengths = np.sqrt(np.einsum("ij,ij->i", matrix, matrix))
+    return matrix
+
+
+def squared_lengths(matrix: Matrix) -> Matrix:
+    """[rows], in one pass without a temporary matrix."""
+    return np.einsum("ij,ij->i", matrix, matrix)
+
+
+def check_lengths(squared: Matrix, what: str, *, unit: bool = True) -> None:
+    """ConfigError, as of as_matrix, for rows of such squared lengths."""
+    lengths = np.sqrt(squared)
     _refuse(
         ~np.isfinite(lengths), f"{what}: expected finite numbers, got NaN, infinity or overflow", "Embed them again"
     )
     if unit:
         _refuse(
-            abs(lengths - 1) > UNIT, f"{what}: expected rows of length 1", "Normalise them: fmcompress.clip.normalised"
+            abs(lengths - 1) > UNIT,
+            f"{what}: expected rows of length 1",
+            "Normalise them: fmcompress.clip.normalised, or --normalise",
         )
-    return matrix
 
 
 def as_labels(labels: Any, what: str, rows: int, classes: int) -> Labels:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import ConfigError
-from .vectors import Matrix, as_matrix, normalised
+from .vectors import Labels, Matrix, as_matrix, as_shape, check_lengths, normalised, squared_lengths
 
 EncodeText = Callable[[Sequence[str]], Matrix]  # texts -> [texts, dim], rows of length 1
 
@@ -46,18 +46,62 @@ def class_embeddings(
     return normalised(np.stack(means))
 
 
-def predict(images: Any, text: Any, *, chunk_rows: int = 8192) -> np.ndarray[Any, np.dtype[np.int64]]:
+def predict(images: Any, text: Any, *, chunk_rows: int = 1024) -> Labels:
     """The class of each image: the row of text of the highest cosine, the first where several have it.
 
-    images  [rows, dim] float32 or float64, rows of length 1
-    text    [classes, dim] the same dtype, rows of length 1
+    images      [rows, dim] float32 or float64, rows of length 1
+    text        [classes, dim], rows of length 1
+    chunk_rows  that are looked at while they lie in the processor's cache; decides nothing else
 
-    Returns [rows] int64. Raises ConfigError for anything else.
+    Returns [rows] int64. Raises ConfigError for anything else. Memory: a few numbers a row.
     """
-    images = as_matrix(images, "images")
-    text = as_matrix(text, "text", images.shape[1])
-    found = np.empty(len(images), np.int64)
+    images, text = _checked(images, text)
+    found, squared = np.empty(len(images), np.int64), np.empty(len(images), images.dtype)
     for begin in range(0, len(images), chunk_rows):
         part = slice(begin, begin + chunk_rows)
+        squared[part] = squared_lengths(images[part])
         np.argmax(images[part] @ text.T, axis=1, out=found[part])
+    check_lengths(squared, "images")
     return found
+
+
+def top_k(images: Any, text: Any, k: int, *, chunk_rows: int = 1024) -> tuple[Labels, Matrix]:
+    """The k likeliest classes of each image, the likeliest first: numbers [rows, k] int64 and cosines [rows, k].
+
+    Of equal cosines the first class stands first. Raises ConfigError as predict does, and for k beyond the classes.
+    """
+    images, text = _checked(images, text)
+    if not 1 <= k <= len(text):
+        raise ConfigError(f"top k: expected 1 to {len(text)}, the number of classes, got {k}.")
+    squared = np.empty(len(images), images.dtype)
+    found = np.empty((len(images), k), np.int64)
+    cosines = np.empty((len(images), k), np.result_type(images, text))
+    for begin in range(0, len(images), chunk_rows):
+        part = slice(begin, begin + chunk_rows)
+        squared[part] = squared_lengths(images[part])
+        scores = images[part] @ text.T
+        for place in range(k):  # of few places cheaper than to sort all classes
+            best = np.argmax(scores, axis=1)[:, None]
+            found[part, place] = best[:, 0]
+            cosines[part, place] = np.take_along_axis(scores, best, 1)[:, 0]
+            np.put_along_axis(scores, best, -np.inf, 1)
+    check_lengths(squared, "images")
+    return found, cosines
+
+
+def top_k_accuracy(found: Any, labels: Any) -> float:
+    """The share of images whose label is among the classes found [rows, k]."""
+    found = np.asarray(found)
+    labels = np.asarray(labels)
+    if found.ndim != 2 or labels.shape != found.shape[:1] or not len(labels):
+        raise ConfigError(f"labels: expected one for each of the images, got {list(labels.shape)} for {found.shape}.")
+    return float((found == labels[:, None]).any(axis=1).mean())
+
+
+def _checked(images: Any, text: Any) -> tuple[Matrix, Matrix]:
+    """Images by shape alone, since who reads them checks them on the way; the few rows of text wholly."""
+    images = as_shape(images, "images")
+    text = as_matrix(text, "text", images.shape[1])
+    if not len(text):
+        raise ConfigError("text: expected at least one class, got no row.")
+    return images, text

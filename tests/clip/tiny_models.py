@@ -15,7 +15,7 @@ IDS = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 1}
 SIDE = {"height": 32, "width": 32}
 
 
-def clip(folder: Path, **options: Any) -> Any:
+def clip(folder: Path, tokens: int | None = None) -> Any:
     import transformers as t
 
     special = ["<|startoftext|>", "<|endoftext|>"]
@@ -23,9 +23,10 @@ def clip(folder: Path, **options: Any) -> Any:
     vocab = {token: number for number, token in enumerate([*letters, "ca", "cat</w>", *special])}
     t.CLIPTokenizer(vocab=vocab, merges=[("c", "a"), ("ca", "t</w>")]).save_pretrained(folder)
     t.CLIPImageProcessorPil(size={"shortest_edge": 32}, crop_size=SIDE).save_pretrained(folder)
-    ids = {"bos_token_id": len(vocab) - 2, "eos_token_id": len(vocab) - 1, "pad_token_id": len(vocab) - 1}
-    text = {**TEXT, "vocab_size": len(vocab), "max_position_embeddings": 24, **ids}
-    return t.CLIPModel(t.CLIPConfig(text_config=text, vision_config=VISION, projection_dim=16, **options))
+    count = tokens or len(vocab)
+    ids = {"bos_token_id": count - 2, "eos_token_id": count - 1, "pad_token_id": count - 1}
+    text = {**TEXT, "vocab_size": count, "max_position_embeddings": 24, **ids}
+    return t.CLIPModel(t.CLIPConfig(text_config=text, vision_config=VISION, projection_dim=16))
 
 
 def siglip(folder: Path) -> Any:
