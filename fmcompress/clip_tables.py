@@ -1,14 +1,16 @@
 """What the commands of `fmcompress clip` print."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.table import Table
 from rich.text import Text
 
 from .clip import GroupReport
+from .clip.compression import ComparedModel
 from .clip.evaluation import ZeroShotEvaluation
-from .report import printable
+from .clip.waffle import DescriptionReport
+from .report import human_bytes, printable
 
 SHOWN_GROUPS = 50
 
@@ -77,3 +79,34 @@ def zero_shot_words(found: ZeroShotEvaluation, templates: Any = None) -> str:
     if found.report is None:
         told.append("no labels, so that nothing was counted")
     return printable(" · ".join(told))
+
+
+def control_words(report: DescriptionReport) -> list[str]:
+    """How far descriptors are ahead of what means nothing: a line a control."""
+    return [
+        f"control {one.kind}: {percent(one.mean)} ± {100 * one.sd:.1f} over {len(one.accuracies)} seeds; "
+        f"the descriptors are {100 * (report.described - one.mean):+.1f} points from it"
+        for one in report.controls
+    ]
+
+
+def compression_table(compared: Sequence[ComparedModel]) -> Table:
+    """A line a model, the dense one first: what it reaches, how far its embeddings have moved, and its size."""
+    table = Table(box=None, pad_edge=False)
+    table.add_column("model")
+    drifts = "image drift", "p95", "text drift", "p95"
+    for title in ("accuracy", "worst group", *drifts, "agreement", "weights"):
+        table.add_column(title, justify="right")
+    table.add_column("the worst")
+    for one in compared:
+        groups = one.groups
+        moved = [value for each in (one.image_drift, one.text_drift) for value in (each.mean, each.p95)]
+        table.add_row(
+            Text(printable(one.model)),
+            *([percent(groups.average), percent(groups.worst)] if groups else ["", ""]),
+            *(f"{value:.2g}" for value in moved),
+            percent(one.agreement),
+            human_bytes(one.checkpoint_bytes),
+            Text(printable(groups.worst_group) if groups else ""),
+        )
+    return table

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +11,16 @@ from .drawing import new_figure
 from .errors import ConfigError
 
 
-def write_json(path: Path, facts: Mapping[str, Any]) -> None:
+def write_json(path: Path, facts: Mapping[str, Any] | Sequence[Any]) -> None:
     """Write a JSON file, whole or not at all. Raises DiskError if it cannot be written."""
+    write_text(path, json.dumps(facts, indent=1) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text in UTF-8, whole or not at all. Raises DiskError if it cannot be written."""
     growing = path.with_name(f"{path.name}.partial")
     try:
-        growing.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+        growing.write_text(text, encoding="utf-8")
         growing.replace(path)
     except OSError as error:
         raise write_error(path, error) from None

@@ -26,6 +26,7 @@ assert torch is None or not torch.cuda.is_initialized()
         "import torch, fmcompress.ops; fmcompress.ops.select_smallest(torch.ones(2, 4), 2)",
         "import fmcompress.cli",
         "import fmcompress.gradients",
+        "from fmcompress.language_model import FileLanguageModel, EndpointLanguageModel, Recorded, language_model",
         "import fmcompress.clip; fmcompress.clip.EmbeddingCache",
     ],
 )

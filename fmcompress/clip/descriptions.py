@@ -12,14 +12,16 @@ from .vectors import Labels, Matrix, as_matrix, normalised
 from .zero_shot import EncodeText
 
 AGGREGATES: Mapping[str, Callable[..., Any]] = {"mean": np.mean, "max": np.max, "sum": np.sum}
-KINDS = ("pred", "true", "name")
+SAID = {"pred": "I saw", "true": "The label says", "name": "Its name alone says", "asked": "For"}
+KINDS = tuple(SAID)[:3]
 
 
 @dataclass(frozen=True)
 class Explanation:
     """Why an image is scored as it is for a class.
 
-    kind   "pred", "true" or "name": how the class was chosen; "asked" if it was named
+    kind   how the class was chosen: "pred" (the highest score), "true" (the label), "name" (the nearest bare name), or
+           "asked" for
     score  of the class: the mean (or maximum, or sum) of the similarities of `parts`
     parts  (descriptor, similarity), the most similar first; the descriptor is None for the bare name
     """
@@ -32,13 +34,14 @@ class Explanation:
 
     def sentence(self, top: int = 5) -> str:
         """In plain words, of the most similar descriptors."""
-        article = "an" if spoken(self.name)[:1].lower() in tuple("aeiou") else "a"
-        saw = f"I saw {article} {spoken(self.name)} ({self.score:.3f})"
+        name = spoken(self.name).lower()
+        article = "an" if name.startswith(tuple("aeiou")) and not name.startswith(("one", "uni", "eu")) else "a"
         known = [(one, value) for one, value in self.parts[:top] if one]
+        seen = (f"it{clause(one, self.grammar).removeprefix('which')} ({value:.3f})" for one, value in known)
+        said = f"{SAID[self.kind]} {article} {spoken(self.name)} ({self.score:.3f})"
         if not known:
-            return f"{saw}: nothing is known of it but its name"
-        because = (f"it{clause(one, self.grammar).removeprefix('which')} ({value:.3f})" for one, value in known)
-        return f"{saw} because {', '.join(because)}"
+            return f"{said}, of which nothing but its name is known"
+        return f"{said}{' because' if self.kind == 'pred' else ':'} {', '.join(seen)}"
 
 
 class DescriptionClassifier:
@@ -126,7 +129,7 @@ class DescriptionClassifier:
         """Why one image is scored as it is, for each of some classes, in float64.
 
         image    [dim], of length 1
-        classes  "pred" (of the highest score), "true", "name" (that of the nearest bare name), or a class's name
+        classes  "pred", "true", "name", as Explanation has them, or a class's name
         true     the class that "true" means
 
         Raises ConfigError for a class that is not there.

@@ -65,9 +65,7 @@ def zero_shot_evaluation(
 
     Raises ConfigError if the sets do not fit each other.
     """
-    if split is None:
-        split = "test" if "test" in images.splits else "all"
-    rows = images if split == "all" else images.split(split)
+    rows, split = rows_of(images, split)
     found = zero_shot_predictions(rows, text, k)
     if found.unlabelled == len(rows):
         return ZeroShotEvaluation(found, None, split, k, None, None, [])
@@ -84,6 +82,13 @@ def zero_shot_evaluation(
     right = top_k_accuracy(found.predicted[known], labels[known])
     error = _calibration_error(rows.rows(known), text, labels[known])
     return ZeroShotEvaluation(found, report, split, k, right, error, notes)
+
+
+def rows_of(images: EmbeddingSet, split: str | None) -> tuple[EmbeddingSet, str]:
+    """The rows to measure on, and of which split they are: of None test where there are rows of it, else all."""
+    if split is None:
+        split = "test" if "test" in images.splits else "all"
+    return images if split == "all" else images.split(split), split
 
 
 def reports_of(paths: Sequence[Path], train_labels: Path | None) -> tuple[dict[str, GroupReport], list[str]]:

@@ -1,7 +1,7 @@
 """Controls for classification by description: the same, with descriptors that mean nothing (after Roth et al. 2023)."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -9,7 +9,8 @@ import numpy as np
 from ..errors import ConfigError
 from .descriptions import DescriptionClassifier
 from .descriptors import Descriptors, spoken
-from .zero_shot import EncodeText, class_embeddings, predict
+from .vectors import as_labels, as_matrix
+from .zero_shot import EncodeText, fill, predict
 
 PAIRS, SEEDS = 15, 7  # of the published control
 LETTERS = tuple("abcdefghijklmnopqrstuvwxyz")
@@ -24,8 +25,10 @@ def waffle(descriptors: Descriptors, pairs: int = PAIRS, seed: int = 0) -> dict[
     """
     texts = [one.split() for some in descriptors.values() for one in some]
     words = sorted({word.strip(".,;:()\"'").lower() for text in texts for word in text} - {""})
-    if not words or pairs < 1:
-        raise ConfigError(f"waffle: expected descriptors with words and at least one pair, got {pairs} pairs.")
+    if not words:
+        raise ConfigError("waffle: expected descriptors with words, of which random ones are drawn, got none.")
+    if pairs < 1:
+        raise ConfigError(f"waffle: expected at least one pair, got {pairs}.")
     long = [len(text) for text in texts if text]
     count = max(1, round(float(np.mean(long))))
     letters = max(1, round(float(np.mean([len(word) for word in words]))))
@@ -87,12 +90,30 @@ class DescriptionReport:
     names: float
     described: float
     controls: tuple[Control, ...]
-    predicted: Any = field(repr=False)  # [rows] int64, with the descriptors
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
         controls = [{**vars(control), "mean": control.mean, "sd": control.sd} for control in self.controls]
-        return {"rows": self.rows, "names": self.names, "described": self.described, "controls": controls}
+        return {**vars(self), "controls": controls}
+
+
+def check_controls(kinds: Sequence[str]) -> None:
+    """ConfigError for a control that is none."""
+    strange = sorted(set(kinds) - set(CONTROLS))
+    if strange:
+        raise ConfigError(f"control: expected one of {', '.join(CONTROLS)}, got {strange[0]!r}.")
+
+
+def control_of(classifier: DescriptionClassifier, kind: str, seed: int) -> DescriptionClassifier:
+    """The same classifier with a control in the place of its descriptors, not fitted yet. Raises ConfigError."""
+    check_controls([kind])
+    options: dict[str, Any] = {**classifier.options, **classifier.more, "empty": "name"}
+    return DescriptionClassifier(CONTROLS[kind](classifier.descriptors, seed), **options)
+
+
+def name_prompts(classifier: DescriptionClassifier, template: str = NAMES_ONLY) -> list[str]:
+    """The text of each class without descriptors."""
+    return [fill(template, spoken(name)) for name in classifier.classes]
 
 
 def description_report(
@@ -115,24 +136,27 @@ def description_report(
 
     Raises ConfigError for a control that is none, and where embeddings and classes do not fit.
     """
-    labels = np.asarray(labels)
-    unknown = sorted(set(controls) - set(CONTROLS))
-    if unknown or seeds < 1:
-        raise ConfigError(f"controls: expected {', '.join(CONTROLS)} and at least one seed, got {unknown}, {seeds}.")
-    predicted = classifier.predict(images)
-    if labels.shape != predicted.shape:
-        raise ConfigError(f"labels: expected {len(predicted)}, one for each image, got {list(labels.shape)}.")
-    text = class_embeddings([spoken(name) for name in classifier.classes], [names_template], encode_text)
+    images = as_matrix(images, "images")
+    labels = as_labels(labels, "labels", len(images), len(classifier.classes))
+    if seeds < 1 or not len(images):
+        raise ConfigError(f"controls: expected at least one seed and one image, got {seeds} and {len(images)}.")
 
-    def accuracy(kind: str, seed: int) -> float:
-        options: dict[str, Any] = {**classifier.options, **classifier.more, "empty": "name"}
-        noise = DescriptionClassifier(CONTROLS[kind](classifier.descriptors, seed), **options)
-        return float((noise.fit(encode_text).predict(images) == labels).mean())
+    def accuracy(predicted: Any) -> float:
+        return float((predicted == labels).mean())
 
+    names = as_matrix(encode_text(name_prompts(classifier, names_template)), "embeddings of names")
     return DescriptionReport(
         len(labels),
-        float((predict(images, text.astype(np.asarray(images).dtype)) == labels).mean()),
-        float((predicted == labels).mean()),
-        tuple(Control(kind, tuple(accuracy(kind, seed) for seed in range(seeds))) for kind in controls),
-        predicted,
+        accuracy(predict(images, names.astype(images.dtype, copy=False))),
+        accuracy(classifier.predict(images)),
+        tuple(
+            Control(
+                kind,
+                tuple(
+                    accuracy(control_of(classifier, kind, seed).fit(encode_text).predict(images))
+                    for seed in range(seeds)
+                ),
+            )
+            for kind in controls
+        ),
     )

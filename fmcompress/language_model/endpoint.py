@@ -7,7 +7,8 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Sequence
-from typing import Any
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
 
 from ..errors import ConfigError, LanguageModelError, in_one_line
 from .protocol import Score
@@ -17,6 +18,7 @@ KEY_VARIABLE = "FMCOMPRESS_API_KEY"
 OPENAI = ("https://api.openai.com/", "OPENAI_API_KEY")  # whose key goes to nobody else
 AGAIN = (408, 429, 500, 502, 503, 504)  # HTTP statuses that may pass
 LONGEST_PAUSE_S = 60.0
+Found = TypeVar("Found")
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
@@ -36,7 +38,8 @@ class EndpointLanguageModel:
     timeout_s     of a request
     retries       of a request that met no server, status 429 or an error of the server, after 1, 2, 4, ... seconds or
                   as long as the server says, at most a minute
-    sleep         what waits between them
+    parallel      requests at a time
+    sleep         what waits between tries
 
     Raises ConfigError for an address that is none.
     """
@@ -49,6 +52,7 @@ class EndpointLanguageModel:
         key_variable: str | None = None,
         timeout_s: float = 120.0,
         retries: int = 4,
+        parallel: int = 4,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         if not url.startswith(("http://", "https://")) or not model:
@@ -57,6 +61,7 @@ class EndpointLanguageModel:
         self.chat = base.endswith("/chat/completions") or not base.endswith("/completions")
         self.base = base.removesuffix("/completions").removesuffix("/chat")
         self.model, self.timeout_s, self.retries, self.sleep = model, timeout_s, retries, sleep
+        self.parallel = max(1, parallel)
         self.name = f"{self.base}#{model}"
         own = OPENAI[1] if url.startswith(OPENAI[0]) else KEY_VARIABLE
         self.key_variable = key_variable or own
@@ -65,13 +70,22 @@ class EndpointLanguageModel:
     def generate(self, prompts: Sequence[str], **settings: Any) -> list[list[str]]:
         """See LanguageModel.generate. Whether equal seeds give equal texts is up to the server."""
         wanted = Settings(**settings)
-        return [self._samples(prompt, wanted) for prompt in prompts]
+        return self._at_once(lambda prompt: self._samples(prompt, wanted), prompts)
 
     def score(self, prefix: str, continuations: Sequence[str]) -> list[Score]:
         """See LanguageModel.score, from the log probabilities that a server's completions give of the prompt itself
         (`echo`): vLLM does so, most providers do not. A token that lies across the boundary counts to the continuation.
         """
-        return [self._score(prefix, text) for text in continuations]
+        return self._at_once(lambda text: self._score(prefix, text), continuations)
+
+    def _at_once(self, ask: Callable[[str], Found], texts: Sequence[str]) -> list[Found]:
+        """In their order; the first error ends it, when the requests that are on their way have ended."""
+        with ThreadPoolExecutor(self.parallel) as pool:
+            asked = [pool.submit(ask, text) for text in texts]
+            try:
+                return [one.result() for one in asked]
+            finally:
+                pool.shutdown(wait=False, cancel_futures=True)
 
     def _samples(self, prompt: str, wanted: Settings) -> list[str]:
         body: dict[str, Any] = {"model": self.model, "max_tokens": wanted.max_tokens, "temperature": wanted.temperature}

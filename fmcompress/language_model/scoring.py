@@ -19,7 +19,7 @@ def score_causal(model: Any, head: Tokens, tails: list[Tokens], batch: int) -> l
     tails  tokens, each at least one; up to `batch` run at once, over a copy of the head's keys and values
     """
     first = model(input_ids=_row(model, head), use_cache=True)
-    if getattr(first, "past_key_values", None) is None:  # a model without a cache reads all of it for each
+    if not _repeats(getattr(first, "past_key_values", None)):  # such a model reads all of it for each
         return [_score(model(input_ids=_row(model, head + t)).logits[0, len(head) - 1 : -1], t) for t in tails]
     scores = []
     for begin in range(0, len(tails), batch):
@@ -49,6 +49,12 @@ def score_decoder(model: Any, head: Tokens, tails: list[Tokens], batch: int) -> 
         logits = model(encoder_outputs=encoded, decoder_input_ids=inputs).logits
         scores += [_score(row, tail) for row, tail in zip(logits, some, strict=True)]
     return scores
+
+
+def _repeats(cache: Any) -> bool:
+    """Whether there is a cache, of keys and values alone: transformers repeats no states of recurrent layers."""
+    layers = getattr(cache, "layers", None)
+    return bool(layers) and not any(hasattr(layer, "conv_states") for layer in layers or ())
 
 
 def _row(model: Any, tokens: Tokens) -> Tensor:

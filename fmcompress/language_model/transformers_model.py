@@ -139,7 +139,7 @@ class TransformersLanguageModel:
     def _write(self, heads: list[list[int]], generators: list[Any], room: int, wanted: Settings) -> list[str]:
         from transformers import GenerationConfig
 
-        input_ids, mask = _left_padded(heads, self._pad, self.model.device)
+        input_ids, mask = _padded(heads, self._pad, self.model.device, left=not self.answers)
         begin = 1 if self.answers else input_ids.shape[1]
         known = [[] if self.answers else head for head in heads]
 
@@ -154,11 +154,11 @@ class TransformersLanguageModel:
             logits_processor=drawn,
             stopping_criteria=[Stop(wanted.stop, text_of)] if wanted.stop else [],
             generation_config=GenerationConfig(
-                do_sample=False, num_beams=1, temperature=1.0, top_p=1.0, top_k=0, repetition_penalty=1.0,
+                do_sample=False, num_beams=1, temperature=1.0, top_p=1.0, top_k=50, repetition_penalty=1.0,
                 no_repeat_ngram_size=0, max_new_tokens=room, min_new_tokens=0, pad_token_id=self._pad,
                 eos_token_id=own.eos_token_id, bos_token_id=own.bos_token_id,
                 decoder_start_token_id=own.decoder_start_token_id,
-            ),  # the settings of the call, not those that the checkpoint's author liked
+            ),  # the settings of the call, not those that the checkpoint's author liked; greedy, so top_k is not used
         )  # fmt: skip
         return [wanted.cut(text_of(row, tokens)) for row, tokens in enumerate(written)]
 
@@ -175,9 +175,16 @@ class TransformersLanguageModel:
         return str(self.tokenizer.decode(tokens, skip_special_tokens=True))
 
 
-def _left_padded(heads: list[list[int]], pad: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Tokens and mask, both [rows, longest] int64: every text ends at the last column."""
+def _padded(heads: list[list[int]], pad: int, device: torch.device, *, left: bool) -> tuple[Tensor, Tensor]:
+    """Tokens and mask, both [rows, longest] int64.
+
+    left  every text ends at the last column, where it goes on; an encoder's texts begin at the first, as alone
+    """
     longest = max(map(len, heads))
-    ids = [[pad] * (longest - len(head)) + head for head in heads]
-    mask = [[0] * (longest - len(head)) + [1] * len(head) for head in heads]
+
+    def padded(row: list[int], value: int) -> list[int]:
+        fill = [value] * (longest - len(row))
+        return fill + row if left else row + fill
+
+    ids, mask = [padded(head, pad) for head in heads], [padded([1] * len(head), 0) for head in heads]
     return torch.tensor(ids, device=device), torch.tensor(mask, device=device)

@@ -113,8 +113,20 @@ def test_an_explanation_in_words():
     parts = dict(hen.parts)
     best = max(parts, key=parts.get)
     clauses = {"a red comb": "it is a red comb", "wings": "it has wings", "often brown": "it often brown"}
-    assert hen.sentence(1) == f"I saw a hen ({hen.score:.3f}) because {clauses[best]} ({parts[best]:.3f})"
-    assert owl.sentence() == f"I saw an owl ({owl.score:.3f}): nothing is known of it but its name"
+    assert hen.sentence(1) == f"For a hen ({hen.score:.3f}): {clauses[best]} ({parts[best]:.3f})"
+    assert owl.sentence() == f"For an owl ({owl.score:.3f}), of which nothing but its name is known"
+    pred, true = clf.explain(images()[0], ["pred", "true"], true="goose")
+    assert pred.sentence().startswith(f"I saw a{'n' * (pred.name == 'owl')} {pred.name} ({pred.score:.3f})")
+    assert true.sentence().startswith("The label says a goose (")
+    assert true.sentence().count(", it ") == 1
+    goose = clf.edit("hen", add=[]).explain(clf.text[5], ["pred"])[0]
+    assert goose.sentence(1) == f"I saw a goose ({goose.score:.3f}) because it is a long neck (1.000)"
+
+
+def test_articles():
+    clf = DescriptionClassifier({"one": [], "unicycle": [], "ice_bear": [], "zebra": []}, empty="name").fit(Encoder())
+    said = [one.sentence().split(" (")[0] for one in clf.explain(images()[0], clf.classes)]
+    assert said == ["For a one", "For a unicycle", "For an ice bear", "For a zebra"]
 
 
 def test_edit_embeds_only_what_is_new():
@@ -165,12 +177,13 @@ def test_a_report_has_the_control_beside_the_result():
     assert report.described > 0.9
     assert [len(control.accuracies) for control in report.controls] == [3, 3, 3]
     assert max(control.mean for control in report.controls) < report.described - 0.2
-    assert report.described == (report.predicted == labels).mean()
+    assert report.described == (clf.predict(rows) == labels).mean()
+    assert report.names == (predict(rows, encoder([f"a photo of a {n}." for n in BIRDS])) == labels).mean()
     told = report.as_dict()
     assert told["controls"][0]["sd"] == pytest.approx(np.std(report.controls[0].accuracies, ddof=1))
     assert Control("waffle", (0.5,)).sd == 0
     for wrong in ({"controls": ["x"]}, {"seeds": 0}):
-        with pytest.raises(ConfigError, match="controls"):
+        with pytest.raises(ConfigError, match="control"):
             description_report(rows, labels, clf, encoder, **wrong)
     with pytest.raises(ConfigError, match="labels: expected 300"):
         description_report(rows, labels[1:], clf, encoder)

@@ -18,6 +18,7 @@ class Server(ThreadingHTTPServer):
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
         self.replies, self.seen = [], []
+        self.answer = lambda body: self.replies.pop(0)
 
     @property
     def url(self):
@@ -28,7 +29,7 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         self.server.seen.append((self.path, body, dict(self.headers)))
-        status, answer, headers = self.server.replies.pop(0)
+        status, answer, headers = self.server.answer(body)
         raw = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
         self.send_response(status)
         for name, value in {"Content-Length": str(len(raw)), **headers}.items():
@@ -66,6 +67,15 @@ def test_a_chat_is_asked_with_all_settings(server):
     assert body == {**expected, **asked}
     assert (server.seen[1][1]["n"], server.seen[1][1]["seed"]) == (1, 5)  # what the server left out
     assert model.name == f"{server.url}#small"
+
+
+def test_answers_come_in_the_order_of_the_prompts(server):
+    server.answer = lambda body: chat(body["messages"][0]["content"].upper())
+    prompts = [f"prompt {n}" for n in range(20)]
+    assert EndpointLanguageModel(server.url, "m").generate(prompts) == [[prompt.upper()] for prompt in prompts]
+    server.answer = lambda body: chat("x") if body["messages"][0]["content"] != "prompt 9" else (400, b"no", {})
+    with pytest.raises(LanguageModelError, match="HTTP 400: no"):
+        EndpointLanguageModel(server.url, "m").generate(prompts)
 
 
 def test_completions_send_prompts_as_they_are(server):

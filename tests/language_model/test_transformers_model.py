@@ -1,5 +1,8 @@
 """A checkpoint that continues text: the same whatever the batch, free of global generators; and its scores."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 from architectures import zoo
@@ -128,18 +131,52 @@ def test_scores_of_nothing(demo):
         demo.score("The list", [" of", ""])
 
 
-@pytest.mark.parametrize("name", ["gpt2", "opt", "bloom", "gemma3", "mistral", "t5"])
+@pytest.mark.parametrize("name", ["gpt2", "opt", "bloom", "gemma3", "mistral", "t5", "bart"])
 def test_other_architectures(tmp_path, name):
-    model = TransformersLanguageModel(zoo.save(zoo.ZOO[name], tmp_path / "m"))
-    together = model.generate(PROMPTS, max_tokens=8, temperature=1.0, samples=2)
-    assert together == [model.generate([p], max_tokens=8, temperature=1.0, samples=2)[0] for p in PROMPTS]
-    scores = model.score("The list", [" of arguments", " x"])
+    check(TransformersLanguageModel(zoo.save(zoo.ZOO[name], tmp_path / "m")))
+
+
+def test_recurrent_layers_read_the_prefix_for_each(tmp_path):
+    """Their states cannot be repeated: what is computed is the same."""
+    layers = ["conv", "full_attention"]
+    kind = zoo.Kind("lfm2", "Lfm2ForCausalLM", (), {**zoo.GROUPED, "layer_types": layers})
+    check(TransformersLanguageModel(zoo.save(kind, tmp_path / "m")))
+
+
+def check(model):
+    """Texts do not depend on the batch, nor scores; those are the whole text's, also past a sliding window of 8."""
+    asked = {"max_tokens": 8, "temperature": 1.0, "samples": 2}
+    assert model.generate(PROMPTS, **asked) == [model.generate([prompt], **asked)[0] for prompt in PROMPTS]
+    prefix, texts = "The list of the arguments that a function takes", [" of arguments", " x", " is a list of texts"]
+    assert len(model.encode(prefix)) > 8
+    scores = model.score(prefix, texts)
     model.batch = 1
-    for one, other in zip(scores, model.score("The list", [" of arguments", " x"]), strict=True):
+    for one, other in zip(scores, model.score(prefix, texts), strict=True):
         assert one.log_probability == pytest.approx(other.log_probability, abs=1e-4)
     if not model.answers:
-        expected = naive_score(model.model, model.tokenizer, "The list", " of arguments")
-        assert scores[0].log_probability == pytest.approx(expected.log_probability, abs=1e-4)
+        for found, text in zip(scores, texts, strict=True):
+            expected = naive_score(model.model, model.tokenizer, prefix, text)
+            assert found.tokens == expected.tokens
+            assert found.log_probability == pytest.approx(expected.log_probability, abs=1e-4)
+
+
+def test_an_encoder_decoder_is_scored_by_its_own_loss(tmp_path):
+    model = TransformersLanguageModel(zoo.save(zoo.ZOO["t5"], tmp_path / "m"))
+    tail = torch.tensor([model.tokenizer(" of arguments", add_special_tokens=False)["input_ids"]])
+    head = torch.tensor([model.encode("The list")])
+    loss = float(model.model(input_ids=head, labels=tail).loss)
+    found = model.score("The list", [" of arguments", " x"])[0]
+    assert found.tokens == tail.shape[1]
+    assert found.log_probability == pytest.approx(-loss * tail.shape[1], abs=1e-4)
+
+
+def test_nothing_is_said_on_the_way(demo_model):
+    code = (
+        "from fmcompress.language_model import TransformersLanguageModel as T\n"
+        f"m = T({str(demo_model)!r}, 'cpu'); m.generate(['A', 'The list'], max_tokens=3, temperature=1.0, stop=['x'])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("", "")
 
 
 def test_what_cannot_be_asked(demo, demo_model):
