@@ -70,14 +70,12 @@ template <class Scalar> static void write_rows(const LowRank<Scalar>& job, const
                 for (int t = 0; t < TILE; ++t) sums[r][t] += along[r * job.directions + d] * direction[t];
         }
         for (int r = 0; r < TILE_ROWS; ++r)
-            for (int t = 0; t < TILE; ++t)
-                memcpy(rows + r * job.width + i + t * lanes, &sums[r][t], sizeof sums[r][t]);
+            for (int t = 0; t < TILE; ++t) memcpy(rows + r * job.width + i + t * lanes, &sums[r][t], sizeof sums[r][t]);
     }
 }
 
 // PAST: past the cache, for vectors that are aligned; else what they are written over would be read first.
-template <class Scalar, bool PAST>
-static void scale_row(const Scalar* row, Scalar factor, int64_t cols, Scalar* out) {
+template <class Scalar, bool PAST> static void scale_row(const Scalar* row, Scalar factor, int64_t cols, Scalar* out) {
     constexpr int lanes = Vector<Scalar>::lanes;
     int64_t i = 0;
     for (; i + lanes <= cols; i += lanes) {
@@ -91,17 +89,20 @@ static void scale_row(const Scalar* row, Scalar factor, int64_t cols, Scalar* ou
 }
 
 template <class Scalar> static void change_rows(const LowRank<Scalar>& job, int64_t begin, int64_t end) {
-    const bool past = job.out != job.rows && uintptr_t(job.out) % LANE_BYTES == 0 && job.cols % Vector<Scalar>::lanes == 0;
+    const bool past =
+        job.out != job.rows && uintptr_t(job.out) % LANE_BYTES == 0 && job.cols % Vector<Scalar>::lanes == 0;
     const auto scale = past ? scale_row<Scalar, true> : scale_row<Scalar, false>;
     std::vector<Scalar> rows(TILE_ROWS * job.width), along(TILE_ROWS * job.directions); // rows that are not there: 0
     for (int64_t first = begin; first < end; first += TILE_ROWS) {
         const int64_t count = std::min<int64_t>(TILE_ROWS, end - first);
         for (int64_t r = 0; r < count; ++r) {
             memcpy(&rows[r * job.width], job.rows + (first + r) * job.cols, job.cols * sizeof(Scalar));
+            std::fill(&rows[r * job.width + job.cols], &rows[r * job.width] + job.width, Scalar(0));
             job.lengths[2 * (first + r)] = length(&rows[r * job.width], job.width);
         }
         const auto* ahead = reinterpret_cast<const char*>(job.rows + (first + count) * job.cols);
-        read_rows(job, rows.data(), along.data(), first + count < end ? ahead : reinterpret_cast<const char*>(job.read));
+        read_rows(job, rows.data(), along.data(),
+                  first + count < end ? ahead : reinterpret_cast<const char*>(job.read));
         write_rows(job, along.data(), rows.data());
         for (int64_t r = 0; r < count; ++r) {
             const int64_t at = (first + r) * job.cols;
