@@ -1,26 +1,8 @@
-"""Linear classifiers of embeddings, and logistic regression with an L1 penalty."""
-
-from dataclasses import dataclass
-from typing import Any
+"""Logistic regression with an L1 penalty, of any number of classes."""
 
 import numpy as np
 
-from .vectors import Labels, Matrix, as_matrix
-
-
-@dataclass(frozen=True)
-class LinearClassifier:
-    """weight [classes, dim] and bias [classes]; notes say what was not as one might think."""
-
-    weight: Matrix
-    bias: Matrix
-    parameters: int = 0  # that were trained
-    notes: tuple[str, ...] = ()
-
-    def predict(self, embeddings: Any) -> Labels:
-        """[rows] the class of each row of embeddings [rows, dim]."""
-        rows = as_matrix(embeddings, "embeddings", self.weight.shape[1])
-        return (rows @ self.weight.T + self.bias).argmax(axis=1)
+from .vectors import Labels, Matrix
 
 
 def standardised(weight: Matrix, bias: Matrix, mean: Matrix, scale: Matrix) -> tuple[Matrix, Matrix]:

@@ -7,35 +7,35 @@ from typing import Any, Protocol
 import numpy as np
 
 from ..errors import ConfigError
+from .adapters import FittedAdapter
 from .contrastive_adapter import ContrastiveAdapter
 from .embedding_set import EmbeddingSet
 from .group_dro import GroupDro
 from .groups import GroupReport, group_report
-from .logistic import LinearClassifier, moments, sparse_logistic, standardised
+from .linear_probe import LinearHead, linear_probe, zero_shot_head
+from .logistic import moments, sparse_logistic, standardised
 from .resampling import balanced_groups
 from .vectors import Labels, Matrix, as_labels, as_matrix
 
 METHODS = ("zeroshot", "linear", "erm", "contrastive", "dfr", "groupdro")
 PENALTIES = (1.0, 0.7, 0.3, 0.1, 0.07, 0.03, 0.01)  # of DFR's released code
-L2_PENALTIES = (0.01, 0.1, 1.0, 10.0, 100.0, 1000.0)
 
 
 class Classifier(Protocol):
-    """What a method makes: `parameters` numbers that were trained, and notes about what was not as expected."""
+    """What a method makes."""
 
-    @property
-    def parameters(self) -> int:
-        """Numbers that were trained."""
-        ...
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """What was not as one might think."""
-        ...
-
-    def predict(self, embeddings: Any) -> Labels:
+    def predict(self, vectors: Any, /) -> Labels:
         """[rows] the class of each row."""
         ...
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A classifier, how many numbers were trained for it, and what was not as one might think."""
+
+    classifier: Classifier
+    parameters: int
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def compare_robust(
     Raises ConfigError as train_robust does.
     """
     found = {method: train_robust(method, train, val, text, plan=plan) for method in methods}
-    return {method: report(classifier, train, test, group_names) for method, classifier in found.items()}
+    return {method: report(one.classifier, train, test, group_names) for method, one in found.items()}
 
 
 def report(classifier: Classifier, train: Part, test: Part, group_names: tuple[str, ...] = ()) -> GroupReport:
@@ -90,9 +90,7 @@ def report(classifier: Classifier, train: Part, test: Part, group_names: tuple[s
     return group_report(test.labels, classifier.predict(test.vectors), groups, group_names, train_counts=counts)
 
 
-def train_robust(
-    method: str, train: Part, val: Part, text: Any, *, plan: ContrastiveAdapter | None = None
-) -> Classifier:
+def train_robust(method: str, train: Part, val: Part, text: Any, *, plan: ContrastiveAdapter | None = None) -> Trained:
     """A classifier by one of METHODS.
 
     zeroshot     the nearest row of text; trains nothing
@@ -111,19 +109,24 @@ def train_robust(
     as_labels(train.labels, "labels of train", len(train.vectors), len(text))
     selected = val.vectors, val.labels, _groups(val, "val")
     if method == "zeroshot":
-        return LinearClassifier(text, np.zeros(len(text)))
+        return Trained(zero_shot_head(text), 0)
     if method == "linear":
-        return _linear(train, val, len(text))
+        head = linear_probe(
+            train.vectors, train.labels, len(text), val=selected[:2], val_groups=selected[2], seed=plan.seed
+        )
+        notes = () if head.converged else ("the linear probe has not converged",)
+        return Trained(head, head.weights.size + head.bias.size, notes)
     if method == "dfr":
-        return _dfr(train, val, len(text), plan.seed)
+        head = _dfr(train, val, len(text), plan.seed)
+        return Trained(head, head.weights.size + head.bias.size)
     if method == "contrastive":
-        return plan.fit(train.vectors, train.labels, text, val=selected)
+        return _adapter(plan.fit(train.vectors, train.labels, text, val=selected))
     erm = replace(plan, schedule="erm")
     if method == "erm":
-        return erm.fit(train.vectors, train.labels, text, val=selected)
+        return _adapter(erm.fit(train.vectors, train.labels, text, val=selected))
     if method == "groupdro":
         weigh = GroupDro(_groups(train, "train"))
-        return erm.fit(train.vectors, train.labels, text, val=selected, batch_loss=weigh)
+        return _adapter(erm.fit(train.vectors, train.labels, text, val=selected, batch_loss=weigh))
     raise ConfigError(f"method: expected one of {', '.join(METHODS)}, got {method!r}.")
 
 
@@ -133,35 +136,17 @@ def _groups(part: Part, what: str) -> Labels:
     return part.groups
 
 
-def _worst(classifier: LinearClassifier, part: Part) -> tuple[float, float]:
-    """By which classifiers are selected: the worst group, then the average."""
-    found = group_report(part.labels, classifier.predict(part.vectors), part.groups)
+def _adapter(fitted: FittedAdapter) -> Trained:
+    return Trained(fitted, fitted.parameters, fitted.notes)
+
+
+def _worst(head: LinearHead, part: Part) -> tuple[float, float]:
+    """By which penalties are selected: the worst group, then the average."""
+    found = group_report(part.labels, head.predict(part.vectors), part.groups)
     return found.worst, found.average
 
 
-def _linear(train: Part, val: Part, classes: int) -> LinearClassifier:
-    try:
-        from sklearn.linear_model import LogisticRegression
-    except ImportError:
-        raise ConfigError("a linear probe needs scikit-learn: pip install 'fmcompress[clip]'.") from None
-    present = np.unique(train.labels)
-    if len(present) < 2:
-        raise ConfigError(f"train: expected rows of at least two classes, got {len(present)}.")
-    found = []
-    for c in L2_PENALTIES:
-        fitted = LogisticRegression(C=c, max_iter=2000).fit(train.vectors, train.labels)
-        rows = fitted.coef_ if len(present) > 2 else np.vstack([-fitted.coef_, fitted.coef_]) / 2
-        bias = fitted.intercept_ if len(present) > 2 else np.concatenate([-fitted.intercept_, fitted.intercept_]) / 2
-        weight, shift = np.zeros((classes, rows.shape[1])), np.full(classes, -np.inf)
-        weight[present], shift[present] = rows, bias
-        notes = tuple(
-            f"class {cls}: has no row in train, is never predicted" for cls in sorted({*range(classes)} - {*present})
-        )
-        found.append(LinearClassifier(weight, shift, weight.size + classes, notes))
-    return max(found, key=lambda each: _worst(each, val))  # the first, so the strongest penalty, of equal ones
-
-
-def _dfr(train: Part, val: Part, classes: int, seed: int, refits: int = 20) -> LinearClassifier:
+def _dfr(train: Part, val: Part, classes: int, seed: int, refits: int = 20) -> LinearHead:
     """The penalty is chosen by one half of val for the other; then all of val is refitted on, `refits` times."""
     draw = np.random.default_rng(seed)
     order = draw.permutation(len(val.vectors))
@@ -177,15 +162,14 @@ def _dfr(train: Part, val: Part, classes: int, seed: int, refits: int = 20) -> L
     fits = [
         _fit(_rows(val, balanced_groups(_groups(val, "val"), draw)), c, classes, mean, scale) for _ in range(refits)
     ]
-    weight = np.mean([fit.weight for fit in fits], axis=0)
-    return LinearClassifier(weight, np.mean([fit.bias for fit in fits], axis=0), weight.size + classes)
+    return LinearHead(np.mean([fit.weights for fit in fits], axis=0), np.mean([fit.bias for fit in fits], axis=0), c)
 
 
 def _rows(part: Part, some: Labels) -> Part:
     return Part(part.vectors[some], part.labels[some], None if part.groups is None else part.groups[some])
 
 
-def _fit(part: Part, c: float, classes: int, mean: Matrix, scale: Matrix) -> LinearClassifier:
+def _fit(part: Part, c: float, classes: int, mean: Matrix, scale: Matrix) -> LinearHead:
     rows = (part.vectors - mean) / scale
     weight, bias = sparse_logistic(rows, part.labels, classes, c)
-    return LinearClassifier(*standardised(weight, bias, mean, scale), parameters=weight.size + classes)
+    return LinearHead(*standardised(weight, bias, mean, scale), c)
