@@ -310,6 +310,10 @@ OPCHECKS = {
     "payload_checksum": [lambda: (any_codes(100),)],
     "plan_cost": [lambda: PLAN, lambda: (*PLAN[:4], 1, True)],
     "improve_plan": [lambda: (*PLAN, 0, 20), lambda: (*PLAN[:4], 1, True, 5, 0)],
+    "low_rank_rows_": [
+        lambda: (random(5, 8), random(5, 8), random(3, 8), random(3, 8), 0.1),
+        lambda: (random(0, 8), random(0, 8), random(0, 8), random(0, 8), 0.0),
+    ],
     **{op: [partial(cocktail_sample, op, case) for case in COCKTAIL] for op in cocktail_cases.ARGUMENTS},
 }
 

@@ -1,14 +1,14 @@
 """A change of few directions to many rows, in one pass over memory."""
 
+import warnings
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ConfigError
-from .vectors import Matrix, as_matrix
+from .vectors import UNIT, Matrix, as_matrix
 
-CHUNK_BYTES = 1 << 20  # of rows that stay in the cache from one product to the next
 LOST = 32  # roundings: a shorter result of a row of length 1 is nothing but noise
 
 
@@ -23,20 +23,27 @@ def low_rank_rows(
 
     Returns out, and which rows stayed [n]. Raises ConfigError for what as_matrix refuses, and for another out.
     """
-    rows = as_matrix(rows, "embeddings", read.shape[1])
+    import torch
+
+    from .. import ops
+
+    given = np.asarray(rows)
+    if given.ndim != 2 or given.shape[1] != read.shape[1] or given.dtype not in (np.float32, np.float64):
+        given = as_matrix(given, "embeddings", read.shape[1])  # refuses, or makes float32 of float16
+    matrix = np.ascontiguousarray(given)
     if out is None:
-        out = np.empty_like(rows)
-    if not isinstance(out, np.ndarray) or out.shape != rows.shape or out.dtype != rows.dtype:
-        raise ConfigError(f"out: expected a matrix {list(rows.shape)} of {rows.dtype}, as the embeddings are.")
-    read, write = np.ascontiguousarray(read.T, rows.dtype), np.ascontiguousarray(write, rows.dtype)
-    stayed = np.empty(len(rows), bool)
-    step = max(1, CHUNK_BYTES // (rows.shape[1] * rows.itemsize))
-    for begin in range(0, len(rows), step):
-        part = slice(begin, begin + step)
-        changed = rows[part] + (rows[part] @ read) @ write
-        lengths = np.sqrt(np.einsum("ij,ij->i", changed, changed))
-        stayed[part] = lengths <= LOST * np.finfo(rows.dtype).eps
-        np.divide(changed, np.where(stayed[part], 1, lengths)[:, None], out=changed)
-        changed[stayed[part]] = rows[part][stayed[part]]
-        out[part] = changed
-    return out, stayed
+        out = torch.empty(matrix.shape, dtype=torch.from_numpy(matrix[:0]).dtype).numpy()  # torch aligns to vectors
+    fits = isinstance(out, np.ndarray) and out.flags.c_contiguous and out.flags.writeable
+    if not fits or out.shape != matrix.shape or out.dtype != matrix.dtype:
+        raise ConfigError(f"out: expected a contiguous matrix {list(matrix.shape)} of {matrix.dtype}, like embeddings.")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The given NumPy array is not writable")  # nor does anything write to it
+        source = torch.from_numpy(matrix)
+    factors = (torch.from_numpy(np.ascontiguousarray(some, matrix.dtype)) for some in (read, write))
+    least = LOST * float(np.finfo(matrix.dtype).eps)
+    lengths = ops.low_rank_rows_(torch.from_numpy(out), source, *factors, least=least).numpy()
+    wrong = ~(abs(lengths[:, 0] - 1) <= UNIT)  # NaN, too; looked at here, so that memory is read only once
+    if wrong.any():
+        as_matrix(given, "embeddings")
+        raise ConfigError(f"embeddings: expected rows of length 1, in {int(wrong.sum())} of {len(wrong)} rows.")
+    return out, lengths[:, 1] <= least

@@ -106,7 +106,7 @@ class RoboShot:
 
         Raises ConfigError for another width, NaN, or rows of another length.
         """
-        read, write = self._factors()
+        read, write = self.factors
         vectors, left = low_rank_rows(embeddings, read, write, out=out)
         return Applied(vectors, np.flatnonzero(left))
 
@@ -128,7 +128,8 @@ class RoboShot:
             float(along(self.basis_accept).sum()),
         )
 
-    def _factors(self) -> tuple[Matrix, Matrix]:
+    @property
+    def factors(self) -> tuple[Matrix, Matrix]:
         """[k, dim] twice: all of it is x + (x @ read.T) @ write, scaled to length 1.
 
         The lengths between the steps are only factors, so that both steps are one product of matrices.

@@ -17,6 +17,7 @@ from .._ops import (
     waiting_s,
 )
 from .cocktail import add_payload_, compress_delta_, compress_gradient_, compress_mean_, payload_checksum
+from .low_rank import low_rank_rows_
 from .packed_linear import check_packed, packed_linear, row_starts
 from .packing import pack_bitmask, pack_codes, unpack_bitmask, unpack_codes
 from .pruning import admm_step_, nm_mask, select_smallest, sweep_block_
@@ -45,6 +46,7 @@ __all__ = [
     "improve_plan",
     "index_bits",
     "joint_sweep_block_",
+    "low_rank_rows_",
     "nm_mask",
     "pack_bitmask",
     "pack_codes",

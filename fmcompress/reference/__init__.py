@@ -5,6 +5,7 @@ import torch
 from .._ops import CHECKS
 from .cocktail import add_payload_, compress_delta_, compress_gradient_, compress_mean_
 from .cocktail_payload import payload_checksum
+from .low_rank import low_rank_rows_
 from .packed_linear import dense_weight, packed_linear
 from .packing import pack_bitmask, pack_codes, unpack_bitmask, unpack_codes
 from .pruning import admm_step_, nm_mask, select_smallest, sweep_block_
@@ -22,6 +23,7 @@ __all__ = [
     "dequantize",
     "improve_plan",
     "joint_sweep_block_",
+    "low_rank_rows_",
     "nm_mask",
     "pack_bitmask",
     "pack_codes",

@@ -136,7 +136,7 @@ def test_in_place(draw: np.random.Generator) -> None:
     np.testing.assert_array_equal(out, expected)
     assert roboshot(x, reject, accept, out=x) is x
     np.testing.assert_array_equal(x, expected)
-    with pytest.raises(ConfigError, match="out: expected a matrix"):
+    with pytest.raises(ConfigError, match="out: expected a contiguous matrix"):
         roboshot(x, reject, out=out[1:])
 
 

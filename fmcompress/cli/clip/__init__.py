@@ -8,10 +8,12 @@ clip_app = typer.Typer(help="Zero-shot models of images and text: measure, impro
 app.add_typer(clip_app, name="clip")
 
 from . import (  # noqa: E402  each adds its command
+    adapter,  # noqa: F401
     compare,  # noqa: F401
     describe,  # noqa: F401
     embed,  # noqa: F401
     groups,  # noqa: F401
     pseudolabel,  # noqa: F401
+    roboshot,  # noqa: F401
     zeroshot,  # noqa: F401
 )

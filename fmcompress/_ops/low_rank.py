@@ -1,0 +1,34 @@
+"""The contract of a change of many rows along few directions. On the host only: on a GPU two products are as fast."""
+
+import torch
+from torch import Tensor
+
+from .checks import check_beside, check_floating, check_matrix, require
+
+# y = x + (x read^T) write for every row x; lengths = |x|, |y|; out = y / |y| where |y| > least, else x.
+# out may be the memory of rows.
+torch.library.define(
+    "fmcompress::low_rank_rows_",
+    "(Tensor(a!) out, Tensor rows, Tensor read, Tensor write, float least) -> Tensor",
+)
+
+
+def check_low_rank_rows_(out: Tensor, rows: Tensor, read: Tensor, write: Tensor, least: float) -> None:
+    """Raise ValueError unless the arguments fit the contract."""
+    for name, matrix in (("rows", rows), ("read", read)):
+        check_matrix(name, matrix)
+        check_floating(name, matrix)
+    check_beside("out", out, rows, rows.dtype)
+    check_beside("write", write, read, rows.dtype)
+    require(
+        read.shape[1] == rows.shape[1] and read.dtype == rows.dtype,
+        lambda: f"read: expected [directions, {rows.shape[1]}] {rows.dtype}, got {list(read.shape)} {read.dtype}.",
+    )
+    require(out.is_contiguous(), lambda: "out: expected contiguous rows. Call .contiguous() first.")
+    require(least >= 0, lambda: f"least: expected a length of at least 0, got {least}.")
+
+
+@torch.library.register_fake("fmcompress::low_rank_rows_")
+def _(out: Tensor, rows: Tensor, read: Tensor, write: Tensor, least: float) -> Tensor:
+    check_low_rank_rows_(out, rows, read, write, least)
+    return rows.new_empty((rows.shape[0], 2))

@@ -1,0 +1,20 @@
+"""A change of many rows along few directions."""
+
+from torch import Tensor
+
+from .dispatch import run
+
+
+def low_rank_rows_(out: Tensor, rows: Tensor, read: Tensor, write: Tensor, *, least: float = 0.0) -> Tensor:
+    """Write rows + (rows @ read.T) @ write into out, each row scaled to length 1.
+
+    out    [n, cols] like rows, contiguous, changed; may be rows themselves
+    rows   [n, cols] float32 or float64, any strides
+    read   [directions, cols] and write [directions, cols], dtype of rows
+    least  a row whose length is no larger than this after the change stays as it was
+
+    Returns [n, 2] the length of each row before, and after the change but before it is scaled. Raises ValueError if
+    shapes or dtypes do not fit. One pass over memory: Adila et al. 2024 change embeddings direction by direction.
+    """
+    tensors = rows.contiguous(), read.contiguous(), write.contiguous()
+    return run("low_rank_rows_", out, *tensors, least)  # type: ignore[no-any-return]
