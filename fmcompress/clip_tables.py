@@ -112,6 +112,7 @@ def compression_table(compared: Sequence[ComparedModel]) -> Table:
             human_bytes(one.checkpoint_bytes),
             Text(printable(groups.worst_group) if groups else ""),
         )
+    return table
 
 
 def pseudolabel_table(tuned: "Tuned") -> Table:

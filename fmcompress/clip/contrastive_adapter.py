@@ -3,7 +3,7 @@
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -21,17 +21,21 @@ from .zero_shot import predict
 Schedule = Literal[
     "contrastive", "alternate", "alternate_balanced", "errors", "erm", "upsample_errors", "subsample_errors"
 ]
+Cells = Literal["correctness", "prediction"]
 BatchLoss = Callable[[Tensor, Tensor, Labels], Tensor]  # logits, labels, numbers of the rows -> loss
 
 
 @dataclass(frozen=True)
 class ContrastiveAdapter:
-    """How an adapter is trained; the defaults are those of the released code (Zhang and Re 2022).
+    """How an adapter is trained; the defaults are those of the released code (Zhang and Re 2022), but for `cells`.
 
-    schedule     alternate: epochs in turn contrastive and of cross-entropy on `group_size` rows of each cell of class
-                 and zero-shot prediction. alternate_balanced: cells as large as the largest of the class instead.
+    schedule     alternate: epochs in turn contrastive and of cross-entropy on `group_size` rows of each cell.
+                 alternate_balanced: cells as large as the largest of the class instead.
                  contrastive: nothing else. Without contrast: erm (all rows), errors (those that zero-shot is wrong
                  about), upsample_errors and subsample_errors (classes even within each zero-shot prediction)
+    cells        correctness: the rows of a class that zero-shot is right about, and those that it is wrong about.
+                 prediction, as released: of each class and zero-shot prediction. Of two classes both are the same; of
+                 many, a few errors are spread over many cells and, each of `group_size`, outweigh all else
     temperature  of the contrastive loss; logit_scale is what cosines are multiplied by to classify
     positives    right rows of the class to draw for each anchor, negatives of other classes to draw from the
                  `neighbours` nearest ones
@@ -39,6 +43,7 @@ class ContrastiveAdapter:
     """
 
     schedule: Schedule = "alternate"
+    cells: Cells = "correctness"
     hidden: int = 128
     batch_norm: bool = False
     residual: bool = False
@@ -59,6 +64,8 @@ class ContrastiveAdapter:
     def __post_init__(self) -> None:
         if self.schedule not in SCHEDULES:
             raise ConfigError(f"schedule: expected one of {', '.join(SCHEDULES)}, got {self.schedule!r}.")
+        if self.cells not in get_args(Cells):
+            raise ConfigError(f"cells: expected correctness or prediction, got {self.cells!r}.")
         least = ("hidden", "epochs", "batch", "positives", "negatives", "neighbours", "group_size")
         small = [name for name in least if getattr(self, name) < 1]
         if small:
@@ -117,10 +124,12 @@ class _Run:
         text: Matrix,
         batch_loss: BatchLoss | None,
     ) -> None:
-        self.plan, self.labels, self.predicted = plan, labels, predicted
+        self.plan, self.labels = plan, labels
         self.rows, self.text, self.targets = map(torch.from_numpy, (rows, text, labels))
         self.batch_loss = batch_loss or (lambda logits, targets, _: torch.nn.functional.cross_entropy(logits, targets))
         self.resample, contrast = SCHEDULES[plan.schedule]
+        by_correctness = contrast and plan.cells == "correctness"
+        self.seen_as = np.where(labels == predicted, labels, -1) if by_correctness else predicted
         self.draw = np.random.default_rng(plan.seed)
         self.notes: list[str] = []
         self.pairs = None
@@ -148,7 +157,7 @@ class _Run:
             losses = [self._step(self._contrast(block)) for block in blocks]
             return "contrastive", sum(losses) / len(self.pairs.anchors)
         assert self.resample is not None
-        rows = self.draw.permutation(self.resample(self.labels, self.predicted, self.plan.group_size, self.draw))
+        rows = self.draw.permutation(self.resample(self.labels, self.seen_as, self.plan.group_size, self.draw))
         losses, total = [], 0
         for begin in range(0, len(rows), self.plan.batch):
             some = rows[begin : begin + self.plan.batch]

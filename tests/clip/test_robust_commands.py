@@ -43,7 +43,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_embeddings(folder / "directions.safetensors", EmbeddingSet(directions, identity={"model": "birds"}))
     pairs = [("reject", *names[:2]), ("accept", *names[2:])]
     (folder / "insights.json").write_text(
-        json.dumps([dict(zip("kind a b".split(), pair, strict=True)) for pair in pairs])
+        json.dumps([dict(zip(["kind", "a", "b"], pair, strict=True)) for pair in pairs])
     )
     return folder
 

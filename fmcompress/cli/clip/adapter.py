@@ -33,11 +33,17 @@ def adapter(
         str,
         typer.Option(help="Of contrastive: alternate, alternate_balanced, contrastive, errors, upsample_errors, …"),
     ] = "alternate",
+    cells: Annotated[
+        Literal["correctness", "prediction"],
+        typer.Option(help="Of alternate: rows of a class that zero-shot is right about, or by what it says."),
+    ] = "correctness",
+    group_size: Annotated[int, typer.Option(min=1, help="Of alternate: rows of each cell in an epoch.")] = 300,
     hidden: Annotated[int, typer.Option(min=1, help="Width of the bottleneck.")] = 128,
     batch_norm: Annotated[bool, typer.Option("--batch-norm", help="Before its activation.")] = False,
     residual: Annotated[bool, typer.Option("--residual", help="Add the embedding to what the adapter makes.")] = False,
     epochs: Annotated[int, typer.Option(min=1, help="At most; the best on --val is kept.")] = 100,
-    learning_rate: Annotated[float, typer.Option(help="Of SGD.")] = 1e-3,
+    learning_rate: Annotated[float, typer.Option(min=0, help="Of SGD.")] = 1e-3,
+    weight_decay: Annotated[float, typer.Option(min=0, help="Of SGD.")] = 5e-5,
     seed: Annotated[int, typer.Option(min=0, help="Of everything that is drawn.")] = 0,
     normalise: opt.Normalise = False,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Adapter to write, as .safetensors.")] = None,
@@ -67,15 +73,25 @@ def adapter(
     refuse_existing(force, out, plot)
     if out and (out.suffix != ".safetensors" or method not in ("contrastive", "erm", "groupdro")):
         raise ConfigError("--out: expected a name that ends in .safetensors, and one method that trains an adapter.")
-    plan = ContrastiveAdapter(
-        schedule, hidden, batch_norm, residual, epochs=epochs, learning_rate=learning_rate, seed=seed  # type: ignore[arg-type]
-    )  # fmt: skip
     with opt.embedding(quiet or json) as progress:
         inputs = Inputs(model, cache, device, dtype, batch_size, normalise, progress)
         of_classes = inputs.text(text, classes, template or ())
         every = inputs.images(train, labels)
         of_val = inputs.images(val, val_labels) if val else None
         of_test = inputs.images(test, test_labels) if test else None
+    plan = ContrastiveAdapter(
+        schedule=schedule,  # type: ignore[arg-type]
+        cells=cells,
+        hidden=hidden,
+        batch_norm=batch_norm,
+        residual=residual,
+        epochs=epochs,
+        learning_rate=learning_rate,
+        weight_decay=weight_decay,
+        group_size=group_size,
+        logit_scale=of_classes.logit_scale or 100.0,
+        seed=seed,
+    )
     parts, group_names, notes = parts_of(every, of_val, of_test, of_classes)
     wanted: tuple[str, ...] = METHODS if method == "all" else ("zeroshot", method)
     if method == "all" and parts[0].groups is None:
