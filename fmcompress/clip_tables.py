@@ -1,7 +1,7 @@
 """What the commands of `fmcompress clip` print."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 from rich.text import Text
@@ -11,6 +11,9 @@ from .clip.compression import ComparedModel
 from .clip.evaluation import ZeroShotEvaluation
 from .clip.waffle import DescriptionReport
 from .report import human_bytes, printable
+
+if TYPE_CHECKING:  # what trains imports torch
+    from .clip.tuned import Evaluation, Tuned
 
 SHOWN_GROUPS = 50
 
@@ -109,4 +112,25 @@ def compression_table(compared: Sequence[ComparedModel]) -> Table:
             human_bytes(one.checkpoint_bytes),
             Text(printable(groups.worst_group) if groups else ""),
         )
+
+
+def pseudolabel_table(tuned: "Tuned") -> Table:
+    """A line an iteration: how many pseudo-labels, how true they are, and what came of them; before that, zero-shot."""
+    table = Table(box=None, pad_edge=False)
+    last = "harmonic mean" if tuned.seen is not None else "accuracy"
+    for title in ("", "a class", "pseudo-labels", "true", "loss", *(["seen", "unseen"] if tuned.seen else []), last):
+        table.add_column(title, justify="right")
+
+    def shares(found: "Evaluation | None") -> list[str]:
+        kinds = [found.seen, found.unseen] if found and tuned.seen else [None, None] if tuned.seen else []
+        return ["" if share is None else percent(share) for share in [*kinds, found.score if found else None]]
+
+    table.add_row("zero-shot", "", "", "", "", *shares(tuned.zero_shot))
+    for number, one in enumerate(tuned.history, 1):
+        true = "" if one.label_accuracy is None else percent(one.label_accuracy)
+        table.add_row(
+            str(number), str(one.k), str(len(one.labels)), true, f"{one.losses[-1]:.4f}", *shares(one.evaluation)
+        )
+    if tuned.zero_shot is None:
+        table.caption, table.caption_justify = Text("no row of split test has a label: accuracy is not known"), "left"
     return table

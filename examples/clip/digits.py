@@ -24,14 +24,20 @@ SIZE = 28
 
 @dataclass(frozen=True)
 class Digits:
-    """pixels [rows, 28, 28, 3] uint8; labels and colours [rows] int64, numbers of DIGITS and of COLOURS."""
+    """grey [rows, 28, 28] uint8; labels and colours [rows] int64, numbers of DIGITS and of COLOURS."""
 
-    pixels: NDArray[np.uint8]
+    grey: NDArray[np.uint8]
     labels: NDArray[np.int64]
     colours: NDArray[np.int64]
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @property
+    def pixels(self) -> NDArray[np.uint8]:
+        """[rows, 28, 28, 3] in their colours."""
+        tint = np.array(list(COLOURS.values()), np.float32)[self.colours] / 255
+        return (self.grey[..., None] * tint[:, None, None, :]).astype(np.uint8)
 
     @property
     def groups(self) -> NDArray[np.int64]:
@@ -77,8 +83,7 @@ def coloured(
     """
     other = generator.random(len(labels)) >= usual
     colours = np.where(other, 1 - usual_colour(labels), usual_colour(labels))
-    tint = np.array(list(COLOURS.values()), np.float32)[colours] / 255
-    return Digits((grey[..., None] * tint[:, None, None, :]).astype(np.uint8), labels, colours)
+    return Digits(grey, labels, colours)
 
 
 def captions(digits: Digits, generator: np.random.Generator) -> list[str]:
@@ -111,10 +116,10 @@ class Splits:
 
 
 def split(grey: NDArray[np.uint8], labels: NDArray[np.int64], seed: int, usual: float = 0.95) -> Splits:
-    """60, 15, 10 and 15 % of the images, drawn and coloured by the seed."""
+    """50, 25, 10 and 15 % of the images, drawn and coloured by the seed."""
     generator = np.random.default_rng(seed)
     order = generator.permutation(len(grey))
-    parts = np.split(order, (len(order) * np.array([60, 75, 85]) // 100).tolist())
+    parts = np.split(order, (len(order) * np.array([50, 75, 85]) // 100).tolist())
     shares = (usual, usual, 0.5, 0.5)
     return Splits(*(coloured(grey[p], labels[p], share, generator) for p, share in zip(parts, shares, strict=True)))
 
@@ -135,9 +140,9 @@ def write(splits: Splits, folder: Path) -> None:
         table.writerow(("name", "label", "group", "split"))
         for name in ("train", "val", "test"):
             part = getattr(splits, name)
-            for row in range(len(part)):
+            for row, pixels in enumerate(part.pixels):
                 stem = f"{name}{row:04d}.png"
-                Image.fromarray(part.pixels[row]).save(folder / "images" / stem)
+                Image.fromarray(pixels).save(folder / "images" / stem)
                 table.writerow((stem, DIGITS[part.labels[row]], GROUPS[part.groups[row]], name))
 
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import LanguageModelError, in_one_line
-from ..files import write_json
 from ..language_model import LanguageModel
 from .descriptors import read_descriptors, spoken
 
@@ -61,6 +60,8 @@ def ask_for_descriptors(
 
     Raises LanguageModelError that names the classes whose answers hold no descriptor, after all others are written.
     """
+    from ..files import write_json  # of torch, which methods do without
+
     found = read_descriptors(path) if path and path.exists() else {}
     refused: dict[str, list[str]] = {}
     open_classes = [name for name in dict.fromkeys(classes) if not found.get(name)]

@@ -45,8 +45,12 @@ def expected_calibration_error(shares: Any, labels: Any, *, bins: int = 15) -> f
     if shares.ndim != 2 or not shares.size or not ((shares >= 0) & (shares <= 1 + 1e-6)).all() or bins < 1:
         raise ConfigError(f"probabilities: expected [rows, classes] from 0 to 1, got {list(shares.shape)}.")
     labels = as_labels(labels, "labels", *shares.shape)
-    confidence, right = shares.max(axis=1), shares.argmax(axis=1) == labels
+    return calibration_error(shares.max(axis=1), shares.argmax(axis=1) == labels, bins=bins)
+
+
+def calibration_error(confidence: Matrix, right: Any, *, bins: int = 15) -> float:
+    """The same of each row's confidence [rows] in the class it was given, and whether that is right [rows]."""
     # bins are open below, as in the published code: a confidence on an edge belongs to the bin below
     where = np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
     off = np.bincount(where, weights=right, minlength=bins) - np.bincount(where, weights=confidence, minlength=bins)
-    return float(abs(off).sum() / len(labels))
+    return float(abs(off).sum() / len(confidence))

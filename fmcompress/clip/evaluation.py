@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import ConfigError
-from .confidence import expected_calibration_error, probabilities
+from .confidence import Head, calibration_error, probabilities
 from .embedding_set import EmbeddingSet
 from .groups import GroupReport
 from .predictions import (
@@ -18,9 +18,10 @@ from .predictions import (
     read_predictions,
     zero_shot_predictions,
 )  # fmt: skip
+from .vectors import Labels
 from .zero_shot import top_k_accuracy
 
-CHUNK_ROWS = 8192
+CHUNK_ROWS = 1024
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,8 @@ class ZeroShotEvaluation:
 
     report             None without labels
     top_k_accuracy     of the k classes that were asked for
-    calibration_error  of softmax with the model's own scale; None without labels, or if the scale is not known
+    calibration_error  of softmax with the model's own scale, of sigmoid where it has a bias; None without labels, or if
+                       the scale is not known
     """
 
     predictions: Predictions
@@ -80,7 +82,7 @@ def zero_shot_evaluation(
         notes.append("no groups are known: each class is one")
     report = found.report(counts)
     right = top_k_accuracy(found.predicted[known], labels[known])
-    error = _calibration_error(rows.rows(known), text, labels[known])
+    error = _calibration_error(rows, text, labels)
     return ZeroShotEvaluation(found, report, split, k, right, error, notes)
 
 
@@ -119,11 +121,17 @@ def _counted(report: GroupReport) -> list[tuple[str, int]]:
     return sorted((group.name, group.rows) for group in report.groups)
 
 
-def _calibration_error(images: EmbeddingSet, text: EmbeddingSet, labels: Any) -> float | None:
+def _calibration_error(images: EmbeddingSet, text: EmbeddingSet, labels: Labels) -> float | None:
+    """By parts: of all images and classes at once probabilities would be larger than the embeddings."""
     scale = text.logit_scale or images.logit_scale
+    known = np.flatnonzero(labels >= 0)
     if scale is None:
         return None
-    parts = []
-    for begin in range(0, len(images), CHUNK_ROWS):
-        parts.append(probabilities(images.vectors[begin : begin + CHUNK_ROWS], text.vectors, logit_scale=scale))
-    return expected_calibration_error(np.concatenate(parts), labels)
+    bias = text.logit_bias or images.logit_bias or 0.0
+    head: Head = "sigmoid" if bias else "softmax"  # SigLIP alone has a bias
+    confidence, right = np.empty(len(known), np.float64), np.empty(len(known), bool)
+    for begin in range(0, len(known), CHUNK_ROWS):
+        part, rows = slice(begin, begin + CHUNK_ROWS), known[begin : begin + CHUNK_ROWS]
+        shares = probabilities(images.vectors[rows], text.vectors, logit_scale=scale, logit_bias=bias, head=head)
+        confidence[part], right[part] = shares.max(axis=1), shares.argmax(axis=1) == labels[rows]
+    return calibration_error(confidence, right)

@@ -14,7 +14,7 @@ from .groups import GroupReport, group_report
 from .inputs import labels_of
 from .lists import COLUMNS, numbered, read_csv
 from .vectors import Labels, Matrix, as_labels
-from .zero_shot import predict, top_k
+from .zero_shot import top_k
 
 PREDICTED = ("name", "label", "group", "split", "predicted", "cosine")
 
@@ -66,11 +66,7 @@ class Predictions:
 def zero_shot_predictions(images: EmbeddingSet, text: EmbeddingSet, k: int = 1) -> Predictions:
     """What the nearest rows of text say. Raises ConfigError if the sets do not fit each other."""
     labels = labels_of(images, text)
-    if k == 1:
-        predicted = predict(images.vectors, text.vectors)[:, None]
-        cosines = np.einsum("ij,ij->i", images.vectors, text.vectors[predicted[:, 0]])[:, None] if len(images) else None
-    else:
-        predicted, cosines = top_k(images.vectors, text.vectors, k)
+    predicted, cosines = top_k(images.vectors, text.vectors, k)
     return Predictions(
         images.names or tuple(str(row) for row in range(len(images))),
         text.names,

@@ -50,6 +50,7 @@ def test_a_model_is_held_against_the_dense_one(groups):
     assert found.agreement == (predicted[0] == predicted[1]).mean()
     assert found.checkpoint_bytes == 7
     assert found.image_drift == drift(dense[0].vectors, other[0].vectors)
+    assert found.text_drift == drift(dense[1].vectors, other[1].vectors) != found.image_drift
     itself = compare_embeddings("dense", *dense, dense)
     assert (itself.agreement, itself.image_drift.p95, itself.text_drift.mean) == (1, 0, 0)
 

@@ -172,6 +172,22 @@ def test_pruned_and_packed_models_embed(kind, tmp_path, paths):
     assert abs(full.encode_images(paths) - dense.encode_images(paths)).max() > 1e-3
 
 
+def test_quantized_models_embed(tmp_path, paths):
+    """As compressed-tensors stores them."""
+    from fmcompress.config import QuantizeConfig
+    from fmcompress.pipeline import compress_checkpoint, prepare
+
+    model = tiny_models.save("clip", tmp_path / "model")
+    found = {}
+    for form in ("compressed-tensors", "dense"):
+        config = QuantizeConfig(method="rtn", bits=8, group_size=16, format=form)
+        compress_checkpoint(prepare(model, config, None, CPU), tmp_path / form, Silent())
+        found[form] = load_encoder(tmp_path / form, device="cpu").encode_images(paths)
+    assert abs(found["dense"] - found["compressed-tensors"]).max() < 1e-5
+    full = load_encoder(model, device="cpu").encode_images(paths)
+    assert 0 < abs(full - found["dense"]).max() < 0.1
+
+
 def test_what_is_no_model_of_two_towers_is_refused(tmp_path, demo_model):
     with pytest.raises(ConfigError, match="expected a model of clip, siglip, siglip2, align, altclip, got"):
         load_encoder(demo_model)

@@ -1,12 +1,13 @@
 """Predictions as CSV, what they are worth, and one method beside another."""
 
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from clip_cases import unit_rows
 
-from fmcompress.clip import EmbeddingSet, normalised
+from fmcompress.clip import EmbeddingSet, expected_calibration_error, normalised, predict, probabilities
 from fmcompress.clip.evaluation import reports_of, zero_shot_evaluation
 from fmcompress.clip.predictions import read_group_counts, read_predictions, write_predictions, zero_shot_predictions
 from fmcompress.errors import ConfigError, DiskError
@@ -104,6 +105,26 @@ def test_methods_are_held_beside_each_other_on_equal_rows_alone(tmp_path):
         reports_of([one, write(other, "aaaa", "gghh")], None)
     with pytest.raises(ConfigError, match="called alike"):
         reports_of([one, one], None)
+
+
+def test_memory_is_a_few_numbers_a_row():
+    rows = 20_000
+    images = EmbeddingSet(unit_rows(rows, 256), labels=np.arange(rows) % 3, classes=TEXT.names)
+    text = replace(TEXT, vectors=unit_rows(3, 256))
+    for work in (lambda: predict(images.vectors, text.vectors), lambda: zero_shot_evaluation(images, text, k=2)):
+        tracemalloc.start()
+        work()
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert peak < 0.25 * images.vectors.nbytes
+
+
+def test_siglip_is_measured_by_its_own_probabilities():
+    images, text = (replace(each, logit_scale=10.0, logit_bias=-5.0) for each in (IMAGES, TEXT))
+    found = zero_shot_evaluation(images, text, split="all")
+    shares = probabilities(images.vectors[LABELS >= 0], text.vectors, logit_scale=10.0, logit_bias=-5.0, head="sigmoid")
+    expected = expected_calibration_error(shares, LABELS[LABELS >= 0])
+    assert found.calibration_error == pytest.approx(expected)
 
 
 def test_groups_of_training_must_be_known(tmp_path):

@@ -70,14 +70,15 @@ def test_the_spaces_that_a_text_begins_with_are_kept(demo):
 
 
 def test_a_context_that_fills_ends_the_text_as_alone(tmp_path):
-    model = TransformersLanguageModel(make_checkpoint(tmp_path / "m"))
-    prompts = ["The list", "The list " * 40]
-    assert model.longest == 128
-    assert model.generate(prompts, max_tokens=100) == [model.generate([p], max_tokens=100)[0] for p in prompts]
-    with pytest.raises(LanguageModelError, match=r"prompt has \d+ tokens, and the model takes 128"):
+    model = TransformersLanguageModel(zoo.save(zoo.LANGUAGE["gpt2"], tmp_path / "m"))  # whose positions have an end
+    prompts = ["The list", "The list " * 15]
+    lengths = [len(model.encode(prompt)) for prompt in prompts]
+    assert model.longest == 64 < lengths[1] + 50 < 64 + 50 > lengths[0] + 50
+    assert model.generate(prompts, max_tokens=50) == [model.generate([p], max_tokens=50)[0] for p in prompts]
+    with pytest.raises(LanguageModelError, match=r"prompt has \d+ tokens, and the model takes 64"):
         model.generate(["The list " * 200])
-    with pytest.raises(LanguageModelError, match="and the model takes 128"):
-        model.score("The list " * 40, ["The list " * 40])
+    with pytest.raises(LanguageModelError, match="and the model takes 64"):
+        model.score("The list " * 15, ["The list " * 20])
 
 
 @pytest.mark.parametrize("name", ["packed", "ct"])

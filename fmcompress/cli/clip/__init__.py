@@ -13,6 +13,7 @@ from . import (  # noqa: E402  each adds its command
     describe,  # noqa: F401
     embed,  # noqa: F401
     groups,  # noqa: F401
+    pseudolabel,  # noqa: F401
     roboshot,  # noqa: F401
     zeroshot,  # noqa: F401
 )
