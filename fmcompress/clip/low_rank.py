@@ -41,7 +41,7 @@ def low_rank_rows(
     least = LOST * float(np.finfo(matrix.dtype).eps)
     lengths = ops.low_rank_rows_(torch.from_numpy(out), source, *factors, least=least).numpy()
     before, after = lengths  # looked at only now, so that memory is read once
-    if len(before) and not (1 - UNIT <= before.min() and before.max() <= 1 + UNIT):  # nor is NaN
+    if len(before) and not (before.min() >= 1 - UNIT and before.max() <= 1 + UNIT):  # nor is NaN
         as_matrix(given, "embeddings")
         raise ConfigError("embeddings: expected rows of length 1. Normalise them: fmcompress.clip.normalised.")
     return out, after <= least
