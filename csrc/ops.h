@@ -113,5 +113,5 @@ std::tuple<Tensor, Tensor, Tensor> improve_plan(const Tensor& stage_of, const Te
                                                 int64_t seed, int64_t evaluations);
 
 // out, rows [n, cols] float|double, out changed and maybe rows themselves; read, write [directions, cols]
-// -> [n, 2] lengths before and after; rows that are no longer than `least` after stay as they were
+// -> [2, n] lengths before and after; rows that are no longer than `least` after stay as they were
 Tensor low_rank_rows_(Tensor out, const Tensor& rows, const Tensor& read, const Tensor& write, double least);

@@ -25,18 +25,6 @@ template <class Scalar> [[gnu::always_inline]] inline Scalar sum(Lanes<Scalar> l
     return sum_halves<Scalar, count / 2>(lanes, std::make_integer_sequence<int, count>());
 }
 
-template <class Scalar> static Scalar length(const Scalar* row, int64_t width) {
-    constexpr int lanes = Vector<Scalar>::lanes;
-    Lanes<Scalar> squares[TILE] = {};
-    for (int64_t i = 0; i < width; i += TILE * lanes)
-        for (int t = 0; t < TILE; ++t) {
-            const Lanes<Scalar> x = load(row + i + t * lanes);
-            squares[t] += x * x;
-        }
-    for (int t = 1; t < TILE; ++t) squares[0] += squares[t];
-    return std::sqrt(sum<Scalar>(squares[0]));
-}
-
 // along[r][d] = <row r, direction d>; meanwhile `ahead`, which is read next, comes into the cache
 template <class Scalar>
 static void read_rows(const LowRank<Scalar>& job, const Scalar* rows, Scalar* along, const char* ahead) {
@@ -56,13 +44,18 @@ static void read_rows(const LowRank<Scalar>& job, const Scalar* rows, Scalar* al
     }
 }
 
-// row r += sum over d of along[r][d] * direction d
-template <class Scalar> static void write_rows(const LowRank<Scalar>& job, const Scalar* along, Scalar* rows) {
+// to[r] = row r + sum over d of along[r][d] * direction d; squares[0][r] and [1][r]: sums of squares before and after
+template <class Scalar> static void write_rows(const LowRank<Scalar>& job, const Scalar* rows, const Scalar* along,
+                                               Scalar* to, Scalar (*squares)[TILE_ROWS]) {
     constexpr int lanes = Vector<Scalar>::lanes;
+    Lanes<Scalar> before[TILE_ROWS] = {}, after[TILE_ROWS] = {};
     for (int64_t i = 0; i < job.width; i += TILE * lanes) {
         Lanes<Scalar> sums[TILE_ROWS][TILE];
         for (int r = 0; r < TILE_ROWS; ++r)
-            for (int t = 0; t < TILE; ++t) sums[r][t] = load(rows + r * job.width + i + t * lanes);
+            for (int t = 0; t < TILE; ++t) {
+                sums[r][t] = load(rows + r * job.width + i + t * lanes);
+                before[r] += sums[r][t] * sums[r][t];
+            }
         for (int64_t d = 0; d < job.directions; ++d) {
             Lanes<Scalar> direction[TILE];
             for (int t = 0; t < TILE; ++t) direction[t] = load(job.write + d * job.width + i + t * lanes);
@@ -70,8 +63,12 @@ template <class Scalar> static void write_rows(const LowRank<Scalar>& job, const
                 for (int t = 0; t < TILE; ++t) sums[r][t] += along[r * job.directions + d] * direction[t];
         }
         for (int r = 0; r < TILE_ROWS; ++r)
-            for (int t = 0; t < TILE; ++t) memcpy(rows + r * job.width + i + t * lanes, &sums[r][t], sizeof sums[r][t]);
+            for (int t = 0; t < TILE; ++t) {
+                after[r] += sums[r][t] * sums[r][t];
+                memcpy(to + r * job.width + i + t * lanes, &sums[r][t], sizeof sums[r][t]);
+            }
     }
+    for (int r = 0; r < TILE_ROWS; ++r) squares[0][r] = sum<Scalar>(before[r]), squares[1][r] = sum<Scalar>(after[r]);
 }
 
 // PAST: past the cache, for vectors that are aligned; else what they are written over would be read first.
@@ -88,28 +85,35 @@ template <class Scalar, bool PAST> static void scale_row(const Scalar* row, Scal
     for (; i < cols; ++i) out[i] = row[i] * factor;
 }
 
+// Some rows as a whole tile of whole vectors: where they lie, or else a copy with zeros for what is not there.
+template <class Scalar>
+static const Scalar* whole_rows(const LowRank<Scalar>& job, int64_t first, int64_t count, Scalar* copy) {
+    const Scalar* rows = job.rows + first * job.cols;
+    if (job.cols == job.width && count == TILE_ROWS) return rows;
+    std::fill(copy, copy + TILE_ROWS * job.width, Scalar(0));
+    for (int64_t r = 0; r < count; ++r) memcpy(copy + r * job.width, rows + r * job.cols, job.cols * sizeof(Scalar));
+    return copy;
+}
+
 template <class Scalar> static void change_rows(const LowRank<Scalar>& job, int64_t begin, int64_t end) {
     const bool past =
         job.out != job.rows && uintptr_t(job.out) % LANE_BYTES == 0 && job.cols % Vector<Scalar>::lanes == 0;
     const auto scale = past ? scale_row<Scalar, true> : scale_row<Scalar, false>;
-    std::vector<Scalar> rows(TILE_ROWS * job.width), along(TILE_ROWS * job.directions); // rows that are not there: 0
+    std::vector<Scalar> copy(TILE_ROWS * job.width), changed(copy), along(TILE_ROWS * job.directions);
     for (int64_t first = begin; first < end; first += TILE_ROWS) {
         const int64_t count = std::min<int64_t>(TILE_ROWS, end - first);
+        const Scalar* rows = whole_rows(job, first, count, copy.data());
+        const Scalar* ahead = first + count < end ? job.rows + (first + count) * job.cols : job.read;
+        Scalar squares[2][TILE_ROWS];
+        read_rows(job, rows, along.data(), reinterpret_cast<const char*>(ahead));
+        write_rows(job, rows, along.data(), changed.data(), squares);
         for (int64_t r = 0; r < count; ++r) {
-            memcpy(&rows[r * job.width], job.rows + (first + r) * job.cols, job.cols * sizeof(Scalar));
-            std::fill(&rows[r * job.width + job.cols], &rows[r * job.width] + job.width, Scalar(0));
-            job.lengths[2 * (first + r)] = length(&rows[r * job.width], job.width);
-        }
-        const auto* ahead = reinterpret_cast<const char*>(job.rows + (first + count) * job.cols);
-        read_rows(job, rows.data(), along.data(),
-                  first + count < end ? ahead : reinterpret_cast<const char*>(job.read));
-        write_rows(job, along.data(), rows.data());
-        for (int64_t r = 0; r < count; ++r) {
-            const int64_t at = (first + r) * job.cols;
-            const Scalar changed = length(&rows[r * job.width], job.width);
-            job.lengths[2 * (first + r) + 1] = changed;
-            if (changed > job.least)
-                scale(&rows[r * job.width], 1 / changed, job.cols, job.out + at);
+            const int64_t row = first + r, at = row * job.cols;
+            const Scalar length = std::sqrt(squares[1][r]);
+            job.lengths[row] = std::sqrt(squares[0][r]);
+            job.lengths[job.count + row] = length;
+            if (length > job.least)
+                scale(&changed[r * job.width], 1 / length, job.cols, job.out + at);
             else if (job.out != job.rows)
                 memcpy(job.out + at, job.rows + at, job.cols * sizeof(Scalar));
         }

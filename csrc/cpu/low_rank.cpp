@@ -82,6 +82,7 @@ template <class Scalar> static void run(Tensor& out, const Tensor& rows, const T
                               wide_read.data(),
                               wide_write.data(),
                               static_cast<Scalar*>(lengths.data_ptr()),
+                              rows.size(0),
                               rows.size(1),
                               width,
                               count,
@@ -96,7 +97,7 @@ Tensor low_rank_rows_(Tensor out, const Tensor& rows, const Tensor& read, const 
     check_tensor(out, "out", rows.scalar_type(), {rows.size(0), rows.size(1)}, rows);
     check_tensor(read, "read", rows.scalar_type(), {read.size(0), rows.size(1)}, rows);
     check_tensor(write, "write", rows.scalar_type(), {read.size(0), rows.size(1)}, rows);
-    Tensor lengths = torch::stable::new_empty(rows, {rows.size(0), 2});
+    Tensor lengths = torch::stable::new_empty(rows, {2, rows.size(0)});
     if (rows.scalar_type() == ScalarType::Double)
         run<double>(out, rows, read, write, least, lengths);
     else

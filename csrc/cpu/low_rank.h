@@ -3,11 +3,11 @@
 #include <cstdint>
 
 template <class Scalar> struct LowRank {
-    const Scalar* rows; // [n][cols]
+    const Scalar* rows; // [count][cols]
     Scalar* out;        // the same, or `rows` themselves
     const Scalar* read; // [directions][width]
     const Scalar* write;
-    Scalar* lengths; // [n][2], before and after
-    int64_t cols, width, directions;
+    Scalar* lengths; // [2][count], before and after
+    int64_t count, cols, width, directions;
     Scalar least; // a row that is no longer than this after the change stays as it was
 };

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from .checks import check_beside, check_floating, check_matrix, require
 
-# y = x + (x read^T) write for every row x; lengths = |x|, |y|; out = y / |y| where |y| > least, else x.
+# y = x + (x read^T) write for every row x; lengths[:, x] = |x|, |y|; out = y / |y| where |y| > least, else x.
 # out may be the memory of rows.
 torch.library.define(
     "fmcompress::low_rank_rows_",
@@ -31,4 +31,4 @@ def check_low_rank_rows_(out: Tensor, rows: Tensor, read: Tensor, write: Tensor,
 @torch.library.register_fake("fmcompress::low_rank_rows_")
 def _(out: Tensor, rows: Tensor, read: Tensor, write: Tensor, least: float) -> Tensor:
     check_low_rank_rows_(out, rows, read, write, least)
-    return rows.new_empty((rows.shape[0], 2))
+    return rows.new_empty((2, rows.shape[0]))

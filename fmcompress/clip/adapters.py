@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ..checkpoint import write_error
 from ..errors import CheckpointError, ConfigError
+from .tensors import borrowed
 from .vectors import Labels, Matrix, as_matrix, normalised
 
 FORMAT = "fmcompress-clip-adapter-1"
@@ -102,7 +103,7 @@ class FittedAdapter:
         rows = as_matrix(embeddings, "embeddings", self.adapter.shape.dim).astype(np.float32, copy=False)
         self.adapter.eval()
         with torch.no_grad():
-            parts = [self.adapter(torch.from_numpy(rows[i : i + chunk_rows])) for i in range(0, len(rows), chunk_rows)]
+            parts = [self.adapter(borrowed(rows[i : i + chunk_rows])) for i in range(0, len(rows), chunk_rows)]
         return normalised(torch.cat(parts).numpy()) if parts else rows
 
     def logits(self, embeddings: Any) -> Matrix:

@@ -15,6 +15,7 @@ from .contrastive_loss import loss_of_cosines
 from .contrastive_pairs import Block, Pairs
 from .groups import group_report
 from .resampling import SCHEDULES
+from .tensors import borrowed
 from .vectors import Labels, Matrix, as_labels, as_matrix
 from .zero_shot import predict
 
@@ -125,7 +126,7 @@ class _Run:
         batch_loss: BatchLoss | None,
     ) -> None:
         self.plan, self.labels = plan, labels
-        self.rows, self.text, self.targets = map(torch.from_numpy, (rows, text, labels))
+        self.rows, self.text, self.targets = map(borrowed, (rows, text, labels))
         self.batch_loss = batch_loss or (lambda logits, targets, _: torch.nn.functional.cross_entropy(logits, targets))
         self.resample, contrast = SCHEDULES[plan.schedule]
         by_correctness = contrast and plan.cells == "correctness"

@@ -1,6 +1,5 @@
 """A change of few directions to many rows, in one pass over memory."""
 
-import warnings
 from typing import Any
 
 import numpy as np
@@ -26,24 +25,23 @@ def low_rank_rows(
     import torch
 
     from .. import ops
+    from .tensors import borrowed
 
     given = np.asarray(rows)
     if given.ndim != 2 or given.shape[1] != read.shape[1] or given.dtype not in (np.float32, np.float64):
         given = as_matrix(given, "embeddings", read.shape[1])  # refuses, or makes float32 of float16
     matrix = np.ascontiguousarray(given)
+    source = borrowed(matrix)
     if out is None:
-        out = torch.empty(matrix.shape, dtype=torch.from_numpy(matrix[:0]).dtype).numpy()  # torch aligns to vectors
+        out = torch.empty(matrix.shape, dtype=source.dtype).numpy()  # torch aligns to vectors
     fits = isinstance(out, np.ndarray) and out.flags.c_contiguous and out.flags.writeable
     if not fits or out.shape != matrix.shape or out.dtype != matrix.dtype:
         raise ConfigError(f"out: expected a contiguous matrix {list(matrix.shape)} of {matrix.dtype}, like embeddings.")
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "The given NumPy array is not writable")  # nor does anything write to it
-        source = torch.from_numpy(matrix)
     factors = (torch.from_numpy(np.ascontiguousarray(some, matrix.dtype)) for some in (read, write))
     least = LOST * float(np.finfo(matrix.dtype).eps)
     lengths = ops.low_rank_rows_(torch.from_numpy(out), source, *factors, least=least).numpy()
-    wrong = ~(abs(lengths[:, 0] - 1) <= UNIT)  # NaN, too; looked at here, so that memory is read only once
-    if wrong.any():
+    before, after = lengths  # looked at only now, so that memory is read once
+    if len(before) and not (before.min() >= 1 - UNIT and before.max() <= 1 + UNIT):  # nor is NaN
         as_matrix(given, "embeddings")
-        raise ConfigError(f"embeddings: expected rows of length 1, in {int(wrong.sum())} of {len(wrong)} rows.")
-    return out, lengths[:, 1] <= least
+        raise ConfigError("embeddings: expected rows of length 1. Normalise them: fmcompress.clip.normalised.")
+    return out, after <= least

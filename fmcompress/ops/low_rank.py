@@ -13,7 +13,7 @@ def low_rank_rows_(out: Tensor, rows: Tensor, read: Tensor, write: Tensor, *, le
     read   [directions, cols] and write [directions, cols], dtype of rows
     least  a row whose length is no larger than this after the change stays as it was
 
-    Returns [n, 2] the length of each row before, and after the change but before it is scaled. Raises ValueError if
+    Returns [2, n] the length of each row before, and after the change but before it is scaled. Raises ValueError if
     shapes or dtypes do not fit. One pass over memory: Adila et al. 2024 change embeddings direction by direction.
     """
     tensors = rows.contiguous(), read.contiguous(), write.contiguous()

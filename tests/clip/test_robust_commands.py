@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers import invoke
 from robust_cases import DIM, waterbirds
 
-from fmcompress.cli import main
 from fmcompress.clip import EmbeddingSet, normalised
 from fmcompress.clip.adapters import FittedAdapter
 from fmcompress.clip.files import read_embeddings, write_embeddings
@@ -43,18 +43,14 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_embeddings(folder / "directions.safetensors", EmbeddingSet(directions, identity={"model": "birds"}))
     pairs = [("reject", *names[:2]), ("accept", *names[2:])]
     (folder / "insights.json").write_text(
-        json.dumps([dict(zip(["kind", "a", "b"], pair, strict=True)) for pair in pairs])
+        json.dumps([dict(zip(("kind", "a", "b"), pair, strict=True)) for pair in pairs])
     )
     return folder
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
-    try:
-        main([str(each) for each in arguments])
-        code = 0
-    except SystemExit as left:
-        code = int(left.code or 0)
-    return code, *capsys.readouterr()
+    done = invoke(capsys, *arguments)
+    return done.code, done.stdout, done.stderr
 
 
 def test_roboshot_raises_the_worst_group(place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,4 +12,4 @@ def low_rank_rows(rows, read, write, least=0.0):
             y = y + (along @ x) * direction
         lengths.append([np.sqrt(x @ x), np.sqrt(y @ y)])
         out.append(y / lengths[-1][1] if lengths[-1][1] > least else x)
-    return np.array(out).reshape(rows.shape), np.array(lengths).reshape(-1, 2)
+    return np.array(out).reshape(rows.shape), np.array(lengths).reshape(-1, 2).T.copy()
