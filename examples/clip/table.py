@@ -33,6 +33,7 @@ from fmcompress.clip.waffle import waffle
 HERE = Path(__file__).parent
 TEMPLATE = "a photo of a {}."
 MOVED = 0.05  # share of usual colours where the habit is turned round
+ITERATIONS = {"text": 10, "image": 5, "multimodal": 5}
 SPLIT_SEED = 500  # of the paper's first split
 RUNS: tuple[Any, ...] = (
     ("text", "ul", "fpl"), ("text", "ul", "ifpl"), ("text", "ul", "grip"), ("text", "ssl", "grip"),
@@ -130,7 +131,7 @@ def pseudolabelled(
             rest = np.setdiff1d(np.arange(len(free)), known)
             tuned = fit(
                 model, pool[rest], DIGITS, paradigm=paradigm, strategy=strategy, epochs=10, warmup_epochs=1,
-                iterations=10 if modality == "text" else 5, batch_size=64, seed=seed,
+                iterations=ITERATIONS[modality], batch_size=64, seed=seed,
                 evaluate=(held, shown.labels), **labelled,
             )  # fmt: skip
             assert tuned.zero_shot
