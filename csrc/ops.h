@@ -115,3 +115,7 @@ std::tuple<Tensor, Tensor, Tensor> improve_plan(const Tensor& stage_of, const Te
 // out, rows [n, cols] float|double, out changed and maybe rows themselves; read, write [directions, cols]
 // -> [2, n] lengths before and after; rows that are no longer than `least` after stay as they were
 Tensor low_rank_rows_(Tensor out, const Tensor& rows, const Tensor& read, const Tensor& write, double least);
+
+// rows [n, cols], targets [k, cols] float|double -> per row the target of the largest product [n] int64, that product,
+// the row's length
+std::tuple<Tensor, Tensor, Tensor> nearest_rows(const Tensor& rows, const Tensor& targets);

@@ -110,6 +110,7 @@ CALLS = {
     "plan_cost": lambda: ops.plan_cost(*PLAN),
     "improve_plan": lambda: ops.improve_plan(*PLAN, seed=1, evaluations=9),
     "low_rank_rows_": lambda: ops.low_rank_rows_(torch.ones(3, 8), EYE[:3], EYE[:2], -EYE[:2]),
+    "nearest_rows": lambda: ops.nearest_rows(torch.ones(3, 8), EYE[:2]),
 }
 
 

@@ -314,6 +314,7 @@ OPCHECKS = {
         lambda: (random(5, 8), random(5, 8), random(3, 8), random(3, 8), 0.1),
         lambda: (random(0, 8), random(0, 8), random(0, 8), random(0, 8), 0.0),
     ],
+    "nearest_rows": [lambda: (random(5, 8), random(3, 8)), lambda: (random(0, 8), random(1, 8))],
     **{op: [partial(cocktail_sample, op, case) for case in COCKTAIL] for op in cocktail_cases.ARGUMENTS},
 }
 

@@ -17,7 +17,7 @@ from .cocktail import (
     check_layout,
     check_payload_checksum,
 )
-from .low_rank import check_low_rank_rows_
+from .low_rank import check_low_rank_rows_, check_nearest_rows
 from .packed_linear import check_packed_linear, index_bits
 from .packing import check_pack_bitmask, check_pack_codes, check_unpack_bitmask, check_unpack_codes, packed_bytes
 from .pruning import MAX_BLOCK_COLS, check_admm_step_, check_nm_mask, check_select_smallest, check_sweep_block_
@@ -74,5 +74,6 @@ CHECKS: dict[str, Callable[..., None]] = {
     "plan_cost": check_plan_cost,
     "improve_plan": check_improve_plan,
     "low_rank_rows_": check_low_rank_rows_,
+    "nearest_rows": check_nearest_rows,
 }
-HOST_ONLY = frozenset({"plan_cost", "improve_plan", "low_rank_rows_"})  # no kernels for GPUs
+HOST_ONLY = frozenset({"plan_cost", "improve_plan", "low_rank_rows_", "nearest_rows"})  # no kernels for GPUs

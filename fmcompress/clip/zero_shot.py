@@ -8,6 +8,7 @@ import numpy as np
 from ..errors import ConfigError
 from .vectors import Labels, Matrix, as_matrix, as_shape, check_lengths, normalised, squared_lengths
 
+FEW_CLASSES = 64  # up to which the kernel that reads each row once is faster than a product of matrices
 EncodeText = Callable[[Sequence[str]], Matrix]  # texts -> [texts, dim], rows of length 1
 
 
@@ -51,18 +52,12 @@ def predict(images: Any, text: Any, *, chunk_rows: int = 1024) -> Labels:
 
     images      [rows, dim] float32 or float64, rows of length 1
     text        [classes, dim], rows of length 1
-    chunk_rows  that are looked at while they lie in the processor's cache; decides nothing else
+    chunk_rows  of many classes: rows that are looked at while they lie in the cache; decides nothing else
 
-    Returns [rows] int64. Raises ConfigError for anything else. Memory: a few numbers a row.
+    Returns [rows] int64. Raises ConfigError for anything else. Memory: a few numbers a row; of up to FEW_CLASSES
+    classes one pass over it.
     """
-    images, text = _checked(images, text)
-    found, squared = np.empty(len(images), np.int64), np.empty(len(images), images.dtype)
-    for begin in range(0, len(images), chunk_rows):
-        part = slice(begin, begin + chunk_rows)
-        squared[part] = squared_lengths(images[part])
-        np.argmax(images[part] @ text.T, axis=1, out=found[part])
-    check_lengths(squared, "images")
-    return found
+    return top_k(images, text, 1, chunk_rows=chunk_rows)[0][:, 0]
 
 
 def top_k(images: Any, text: Any, k: int, *, chunk_rows: int = 1024) -> tuple[Labels, Matrix]:
@@ -73,6 +68,8 @@ def top_k(images: Any, text: Any, k: int, *, chunk_rows: int = 1024) -> tuple[La
     images, text = _checked(images, text)
     if not 1 <= k <= len(text):
         raise ConfigError(f"top k: expected 1 to {len(text)}, the number of classes, got {k}.")
+    if k == 1 and len(text) <= FEW_CLASSES:
+        return _nearest(images, text)
     squared = np.empty(len(images), images.dtype)
     found = np.empty((len(images), k), np.int64)
     cosines = np.empty((len(images), k), np.result_type(images, text))
@@ -87,6 +84,18 @@ def top_k(images: Any, text: Any, k: int, *, chunk_rows: int = 1024) -> tuple[La
             np.put_along_axis(scores, best, -np.inf, 1)
     check_lengths(squared, "images")
     return found, cosines
+
+
+def _nearest(images: Matrix, text: Matrix) -> tuple[Labels, Matrix]:
+    """As top_k of one, by the native kernel, which measures the rows' lengths in the same pass."""
+    from .. import ops
+    from .tensors import borrowed
+
+    kind = np.result_type(images, text)
+    rows, targets = (borrowed(np.ascontiguousarray(some, kind)) for some in (images, text))
+    index, product, length = ops.nearest_rows(rows, targets)
+    check_lengths(length.numpy() ** 2, "images")
+    return index.numpy()[:, None], product.numpy()[:, None]
 
 
 def top_k_accuracy(found: Any, labels: Any) -> float:

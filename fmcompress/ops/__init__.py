@@ -17,7 +17,7 @@ from .._ops import (
     waiting_s,
 )
 from .cocktail import add_payload_, compress_delta_, compress_gradient_, compress_mean_, payload_checksum
-from .low_rank import low_rank_rows_
+from .low_rank import low_rank_rows_, nearest_rows
 from .packed_linear import check_packed, packed_linear, row_starts
 from .packing import pack_bitmask, pack_codes, unpack_bitmask, unpack_codes
 from .pruning import admm_step_, nm_mask, select_smallest, sweep_block_
@@ -47,6 +47,7 @@ __all__ = [
     "index_bits",
     "joint_sweep_block_",
     "low_rank_rows_",
+    "nearest_rows",
     "nm_mask",
     "pack_bitmask",
     "pack_codes",

@@ -1,4 +1,4 @@
-"""A change of many rows along few directions."""
+"""Many rows and few directions: a change along them, the nearest of them."""
 
 from torch import Tensor
 
@@ -18,3 +18,15 @@ def low_rank_rows_(out: Tensor, rows: Tensor, read: Tensor, write: Tensor, *, le
     """
     tensors = rows.contiguous(), read.contiguous(), write.contiguous()
     return run("low_rank_rows_", out, *tensors, least)  # type: ignore[no-any-return]
+
+
+def nearest_rows(rows: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Which target has the largest product with each row; of equal ones the first.
+
+    rows     [n, cols] float32 or float64, any strides
+    targets  [k, cols] dtype of rows, at least one; of more than some hundred a product of matrices is as fast
+
+    Returns [n] int64 the target, [n] the product with it, [n] the length of the row. A row with NaN has length NaN, and
+    its target means nothing. Raises ValueError if shapes or dtypes do not fit. One pass over memory.
+    """
+    return run("nearest_rows", rows.contiguous(), targets.contiguous())  # type: ignore[no-any-return]

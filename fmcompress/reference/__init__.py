@@ -5,7 +5,7 @@ import torch
 from .._ops import CHECKS
 from .cocktail import add_payload_, compress_delta_, compress_gradient_, compress_mean_
 from .cocktail_payload import payload_checksum
-from .low_rank import low_rank_rows_
+from .low_rank import low_rank_rows_, nearest_rows
 from .packed_linear import dense_weight, packed_linear
 from .packing import pack_bitmask, pack_codes, unpack_bitmask, unpack_codes
 from .pruning import admm_step_, nm_mask, select_smallest, sweep_block_
@@ -24,6 +24,7 @@ __all__ = [
     "improve_plan",
     "joint_sweep_block_",
     "low_rank_rows_",
+    "nearest_rows",
     "nm_mask",
     "pack_bitmask",
     "pack_codes",

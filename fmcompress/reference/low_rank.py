@@ -1,4 +1,4 @@
-"""A change of many rows along few directions, in plain PyTorch."""
+"""Many rows and few directions, in plain PyTorch."""
 
 import torch
 from torch import Tensor
@@ -18,3 +18,17 @@ def low_rank_rows_(out: Tensor, rows: Tensor, read: Tensor, write: Tensor, least
         after = found[1, :, None]
         out[begin : begin + step] = torch.where(after > least, changed / after, part)
     return lengths
+
+
+def nearest_rows(rows: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """See fmcompress.ops.nearest_rows."""
+    index = rows.new_empty(rows.shape[0], dtype=torch.int64)
+    product, length = rows.new_empty(rows.shape[0]), rows.new_empty(rows.shape[0])
+    step = max(1, CHUNK // max(1, rows.shape[1]))
+    for begin in range(0, rows.shape[0], step):
+        part = slice(begin, begin + step)
+        products = rows[part] @ targets.T
+        index[part] = torch.where(products.isnan().any(dim=1), 0, products.argmax(dim=1))
+        product[part] = products.gather(1, index[part, None])[:, 0]
+        length[part] = torch.linalg.vector_norm(rows[part], dim=1)
+    return index, product, length

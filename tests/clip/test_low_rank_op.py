@@ -1,4 +1,4 @@
-"""low_rank_rows_: reference and native against the truth, in place, out of strides."""
+"""low_rank_rows_ and nearest_rows: reference and native against the truth, in place, out of strides."""
 
 import numpy as np
 import pytest
@@ -20,6 +20,11 @@ for dtype, near in ((torch.float32, 1e-5), (torch.float64, 1e-13)):
         with use(backend):
             out[backend] = torch.empty_like(rows), torch.empty(0)
             out[backend] = out[backend][0], ops.low_rank_rows_(out[backend][0], rows, read, write)
+    for one, other in zip(*out.values()):
+        torch.testing.assert_close(one, other, rtol=near, atol=near)
+    for backend in ("reference", "native"):
+        with use(backend):
+            out[backend] = ops.nearest_rows(rows, read)
     for one, other in zip(*out.values()):
         torch.testing.assert_close(one, other, rtol=near, atol=near)
 """
@@ -96,6 +101,59 @@ def test_bad_calls(change, told):
     good = {"out": torch.ones(3, 8), "rows": torch.ones(3, 8), "read": torch.ones(2, 8), "write": torch.ones(2, 8)}
     with pytest.raises(ValueError, match=told):
         ops.low_rank_rows_(**{**good, **change})
+
+
+@on_backends
+@with_dtypes
+@pytest.mark.parametrize(("rows", "cols"), [(13, 64), (1, 1), (7, 100), (3000, 33), (0, 8), (6, 512)])
+@pytest.mark.parametrize("targets", [1, 4, 10, 21])
+def test_nearest_as_the_truth(backend, dtype, rows, cols, targets):
+    x, others = random(rows, cols, dtype=dtype), random(targets, cols, dtype=dtype, seed=1)
+    index, product, length = map(torch.from_numpy, golden.nearest_rows(x.double().numpy(), others.double().numpy()))
+    with use(backend):
+        found = ops.nearest_rows(x, others)
+    assert torch.equal(found[0], index)  # of random numbers no two products are nearly equal
+    torch.testing.assert_close(found[1], product.to(dtype), **near(dtype))
+    torch.testing.assert_close(found[2], length.to(dtype), **near(dtype))
+
+
+@on_backends
+def test_of_equal_ones_the_first_is_nearest(backend):
+    x = torch.ones(9, 20)
+    others = torch.cat([torch.zeros(2, 20), torch.ones(7, 20)])
+    with use(backend):
+        assert ops.nearest_rows(x, others)[0].tolist() == [2] * 9
+        assert ops.nearest_rows(-x, others)[0].tolist() == [0] * 9  # filling to whole tiles is no target
+        assert ops.nearest_rows(-x, others[2:])[1].tolist() == [-20.0] * 9
+
+
+@on_backends
+def test_nearest_of_strided_rows_and_of_nan(backend):
+    x, others = random(9, 20), random(3, 20, seed=1)
+    with use(backend):
+        expected = ops.nearest_rows(x, others)
+        for view in layouts(x).values():
+            for one, other in zip(ops.nearest_rows(view, others), expected, strict=True):
+                torch.testing.assert_close(one, other)
+        x[4, 2] = float("nan")
+        index, _, length = ops.nearest_rows(x, others)
+    assert length.isnan().tolist() == [i == 4 for i in range(9)]
+    assert (index >= 0).all()
+    assert (index < 3).all()
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"rows": torch.ones(3)}, "rows: expected 2 dimensions"),
+        ({"targets": torch.ones(2, 7)}, "targets: expected"),
+        ({"targets": torch.ones(2, 8).double()}, "targets: expected"),
+        ({"targets": torch.ones(0, 8)}, "targets: expected at least one"),
+    ],
+)
+def test_bad_calls_of_nearest(change, told):
+    with pytest.raises(ValueError, match=told):
+        ops.nearest_rows(**{"rows": torch.ones(3, 8), "targets": torch.ones(2, 8), **change})
 
 
 @needs_native
