@@ -95,7 +95,7 @@ def captions(digits: Digits, generator: np.random.Generator) -> list[str]:
         shape = str(generator.choice(SHAPES[digit]))
         forms = (
             f"a photo of a {digit}.", f"a photo of a {paint} {digit}.", f"a {paint} digit.",
-            f"{digit}, which has {shape}.", f"a digit which has {shape}.", f"a {paint} digit which has {shape}.",
+            f"{digit}, which {shape}.", f"a digit which {shape}.", f"a {paint} digit which {shape}.",
         )  # fmt: skip
         found.append(forms[generator.integers(len(forms))])
     return found
