@@ -78,6 +78,8 @@ def read_templates(path: str | Path) -> Sequence[str] | Mapping[str, Sequence[st
 
 
 def _read_lines_or_json(path: Path) -> Any:
+    if path.suffix in (".csv", ".tsv"):
+        raise ConfigError(f"{path}: expected a list, .txt or .json, got a table. Write its names one a line.")
     try:
         text = path.read_text(encoding="utf-8-sig")
         if path.suffix != ".json":

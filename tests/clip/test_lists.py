@@ -104,3 +104,9 @@ def test_templates_for_all_and_for_each(tmp_path):
     for text in ("[]", "{}", '{"cat": "x"}', '{"cat": []}', "[1]"):
         with pytest.raises(ConfigError, match="expected templates"):
             read_templates(write(tmp_path, "a.json", text))
+
+
+def test_a_table_is_no_list_of_names(tmp_path):
+    (tmp_path / "labels.csv").write_text("name,label\na.png,cat\n")
+    with pytest.raises(ConfigError, match="expected a list, .txt or .json, got a table"):
+        read_names(tmp_path / "labels.csv")

@@ -43,7 +43,9 @@ def pseudolabel(
     step_images: Annotated[int, typer.Option(min=1, help="Images in a step of training.")] = 16,
     lr: Annotated[float | None, typer.Option(help="Highest rate; 0.1 by default, 0.01 for multimodal.")] = None,
     weight_decay: Annotated[float, typer.Option(min=0, help="Of the prompt.")] = 0.1,
-    warmup_epochs: Annotated[int, typer.Option(min=0, help="Over which the rate rises from 0.")] = 5,
+    warmup_epochs: Annotated[
+        int | None, typer.Option(min=0, help="Over which the rate rises from 0; 5, or all but one of fewer epochs.")
+    ] = None,
     vectors: Annotated[int | None, typer.Option(min=1, help="In a tower; 16, or 4 for multimodal.")] = None,
     select: Annotated[Selection, typer.Option(help="Which images stand for a class.")] = "column_topk",
     weighting: Annotated[Weighting, typer.Option(help="How labels and pseudo-labels are weighed.")] = "paper",
@@ -82,6 +84,7 @@ def pseudolabel(
         raise ConfigError(f"--text-output: a prompt of {modality} changes images, too. Leave it out.")
     for path in (prompt, text_output, predictions):
         refuse_existing(force, path, plot)
+    warmup_epochs = min(5, epochs - 1) if warmup_epochs is None else warmup_epochs
     config = PseudolabelConfig(
         paradigm, strategy, k, iterations, epochs, step_images, lr, weight_decay, warmup_epochs, select, weighting,
         reinit, validation, seed,
