@@ -108,5 +108,5 @@ def test_templates_for_all_and_for_each(tmp_path):
 
 def test_a_table_is_no_list_of_names(tmp_path):
     (tmp_path / "labels.csv").write_text("name,label\na.png,cat\n")
-    with pytest.raises(ConfigError, match="expected a list, .txt or .json, got a table"):
+    with pytest.raises(ConfigError, match=r"expected a list, \.txt or \.json, got a table"):
         read_names(tmp_path / "labels.csv")

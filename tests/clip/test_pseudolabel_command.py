@@ -115,7 +115,7 @@ def test_matrices_suffice_for_a_linear_prompt(tmp_path):
         (["-o", "p.npy"], "ends in .safetensors"),
         (["-o", "p.safetensors", "--modality", "image", "--text-output", "t.safetensors"], "changes images, too"),
         (["-o", "p.safetensors", "--plot", "p.txt"], "ends in .png, .svg or .pdf"),
-        (["-o", "p.safetensors", "--epochs", "2"], "warmup_epochs: expected fewer than 2"),
+        (["-o", "p.safetensors", "--epochs", "2", "--warmup-epochs", "5"], "warmup_epochs: expected fewer than 2"),
         (["-o", "p.safetensors"], "--classes or --text: missing"),
     ],
 )
