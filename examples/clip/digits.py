@@ -44,6 +44,11 @@ class Digits:
         """[rows] numbers of GROUPS."""
         return self.labels * len(COLOURS) + self.colours
 
+    @property
+    def unusual(self) -> NDArray[np.int64]:
+        """[rows] 1 where the colour is not the one that goes with the digit."""
+        return (self.colours != usual_colour(self.labels)).astype(np.int64)
+
 
 GROUPS = tuple(f"{colour} {digit}" for digit in DIGITS for colour in COLOURS)
 

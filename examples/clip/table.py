@@ -2,7 +2,8 @@
 
     python examples/clip/table.py --data ../shared/data/mnist-test --out examples/clip/results.json
 
-Without --data the digits are scikit-learn's. --plot draws accuracies by group, of the first seed.
+Groups are digit x colour. Without --data the digits are scikit-learn's: so few that only two groups are told apart,
+digits in their usual colour and in the other.
 """
 
 import argparse
@@ -31,6 +32,7 @@ from fmcompress.clip.transformers_encoder import TransformersEncoder
 from fmcompress.clip.waffle import waffle
 
 HERE = Path(__file__).parent
+HABIT = ("usual colour", "other colour")
 TEMPLATE = "a photo of a {}."
 MOVED = 0.05  # share of usual colours where the habit is turned round
 ITERATIONS = {"text": 10, "image": 4, "multimodal": 4}
@@ -62,8 +64,11 @@ def measure(data: Path | None, seed: int, steps: int, folder: Path) -> dict[str,
     test, images = splits.test, vectors["test"]
     found: dict[str, GroupReport] = {}
 
+    names = GROUPS if data else HABIT
+    groups = {name: part.groups if data else part.unusual for name, part in parts.items()}
+
     def told(name: str, predicted: NDArray[np.int64]) -> None:
-        found[name] = group_report(test.labels, predicted, test.groups, GROUPS)
+        found[name] = group_report(test.labels, predicted, groups["test"], names)
 
     told("zero-shot", predict(images, text))
     reject, accept = directions(read_insights(HERE / "coloured-digits-insights.json"), encoder.encode_text)
@@ -79,7 +84,7 @@ def measure(data: Path | None, seed: int, steps: int, folder: Path) -> dict[str,
         noise = DescriptionClassifier(waffle(SHAPES, seed=control)).fit(encoder.encode_text)
         told(f"description, random words {control}", noise.predict(images))
 
-    known = {name: Part(vectors[name], part.labels, part.groups) for name, part in parts.items()}
+    known = {name: Part(vectors[name], part.labels, groups[name]) for name, part in parts.items()}
     for name in METHODS[1:]:
         classifier = trained(name, known, text, encoder.logit_scale, seed)
         told(f"trained, {name}", classifier.predict(images))
