@@ -48,7 +48,7 @@ def test_captions_say_what_is_there():
 
 @pytest.mark.slow
 def test_the_table_of_an_encoder_that_has_hardly_learnt(tmp_path, monkeypatch):
-    monkeypatch.setattr(table, "RUNS", (("text", "ul", "grip"), ("text", "trzsl", "fpl"), ("multimodal", "ssl", "fpl")))
+    monkeypatch.setattr(table, "RUNS", (("text", "ul", "grip"), ("text", "trzsl", "fpl"), ("text", "ssl", "fpl")))
     monkeypatch.setattr(table, "ITERATIONS", {"text": 2, "image": 1, "multimodal": 1})
     rows = table.measure(None, 0, 60, tmp_path)
     assert list(rows)[:2] == ["zero-shot", "RoboShot, reject"]
