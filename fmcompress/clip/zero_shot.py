@@ -68,7 +68,8 @@ def top_k(images: Any, text: Any, k: int, *, chunk_rows: int = 1024) -> tuple[La
     images, text = _checked(images, text)
     if not 1 <= k <= len(text):
         raise ConfigError(f"top k: expected 1 to {len(text)}, the number of classes, got {k}.")
-    if k == 1 and len(text) <= FEW_CLASSES:
+    as_it_lies = images.flags.c_contiguous and images.dtype == np.result_type(images, text)  # else it would be copied
+    if k == 1 and len(text) <= FEW_CLASSES and as_it_lies:
         return _nearest(images, text)
     squared = np.empty(len(images), images.dtype)
     found = np.empty((len(images), k), np.int64)
@@ -91,9 +92,8 @@ def _nearest(images: Matrix, text: Matrix) -> tuple[Labels, Matrix]:
     from .. import ops
     from .tensors import borrowed
 
-    kind = np.result_type(images, text)
-    rows, targets = (borrowed(np.ascontiguousarray(some, kind)) for some in (images, text))
-    index, product, length = ops.nearest_rows(rows, targets)
+    targets = borrowed(np.ascontiguousarray(text, images.dtype))
+    index, product, length = ops.nearest_rows(borrowed(images), targets)
     check_lengths(length.numpy() ** 2, "images")
     return index.numpy()[:, None], product.numpy()[:, None]
 

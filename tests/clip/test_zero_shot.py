@@ -4,8 +4,16 @@ import numpy as np
 import pytest
 from clip_cases import HashEncoder, unit_rows
 
-from fmcompress.clip import class_embeddings, expected_calibration_error, normalised, predict, probabilities, top_k
-from fmcompress.clip.zero_shot import fill, top_k_accuracy
+from fmcompress.clip import (
+    class_embeddings,
+    expected_calibration_error,
+    normalised,
+    predict,
+    probabilities,
+    top_k,
+    zero_shot,
+)
+from fmcompress.clip.zero_shot import FEW_CLASSES, _nearest, fill, top_k_accuracy
 from fmcompress.errors import ConfigError
 
 ENCODE = HashEncoder().encode_text
@@ -61,6 +69,38 @@ def test_of_equal_rows_the_first_wins():
     text = np.repeat(unit_rows(1), 3, axis=0)
     assert predict(unit_rows(9, seed=1), text).tolist() == [0] * 9
     assert top_k(unit_rows(2, seed=1), text, 3)[0].tolist() == [[0, 1, 2]] * 2
+
+
+@pytest.mark.parametrize("classes", [1, FEW_CLASSES, FEW_CLASSES + 1])
+@pytest.mark.parametrize("kinds", [(np.float32, np.float32), (np.float32, np.float64), (np.float64, np.float32)])
+def test_few_and_many_classes_in_any_memory_agree(classes, kinds):
+    images, text = unit_rows(50, 16, dtype=kinds[0]), unit_rows(classes, 16, 1, kinds[1])
+    products = images.astype(float) @ text.astype(float).T
+    for rows in (images, np.asfortranarray(images), np.repeat(images, 2, axis=0)[::2]):
+        found, cosines = top_k(rows, text, 1)
+        assert found[:, 0].tolist() == predict(rows, text).tolist() == products.argmax(1).tolist()
+        assert cosines.dtype == np.result_type(*kinds)
+        assert abs(cosines[:, 0] - products.max(1)).max() < 1e-6
+
+
+@pytest.mark.parametrize("kinds", [(np.float32, np.float64), (np.float32, np.float32)])
+def test_only_rows_as_they_lie_go_to_the_kernel(kinds, monkeypatch):
+    """It would need a copy of all others."""
+    images, text = unit_rows(9, dtype=kinds[0]), unit_rows(3, dtype=kinds[1])
+    taken = []
+    monkeypatch.setattr(zero_shot, "_nearest", lambda *both: taken.append(both) or _nearest(*both))
+    predict(images, text)
+    assert len(taken) == (kinds[0] == kinds[1])
+    predict(np.asfortranarray(images), text)
+    assert len(taken) == (kinds[0] == kinds[1])
+
+
+def test_lengths_overflow_in_the_dtype_of_the_images():
+    images = unit_rows(3)
+    images[1] *= 1e30
+    for kind in (np.float32, np.float64):
+        with pytest.raises(ConfigError, match=r"images: expected finite numbers.* in 1 of 3 .*first is 1"):
+            predict(images, unit_rows(2, dtype=kind))
 
 
 def test_no_images_are_no_predictions():
