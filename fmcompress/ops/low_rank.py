@@ -26,7 +26,7 @@ def nearest_rows(rows: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]
     rows     [n, cols] float32 or float64, any strides
     targets  [k, cols] dtype of rows, at least one; of more than some hundred a product of matrices is as fast
 
-    Returns [n] int64 the target, [n] the product with it, [n] the length of the row. A row with NaN has length NaN, and
-    its target means nothing. Raises ValueError if shapes or dtypes do not fit. One pass over memory.
+    Returns [n] int64 the target, [n] the product with it, [n] the length of the row. A row with NaN has length NaN and
+    target 0. Raises ValueError if shapes or dtypes do not fit. One pass over memory.
     """
     return run("nearest_rows", rows.contiguous(), targets.contiguous())  # type: ignore[no-any-return]
