@@ -165,15 +165,16 @@ def table(seeds: list[dict[str, dict[str, float]]]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--data", type=Path, help="folder of MNIST's test files; without it scikit-learn's digits")
-    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--seeds", type=int, default=5, help="how many")
+    parser.add_argument("--first", type=int, default=0, help="seed to begin with")
     parser.add_argument("--steps", type=int, default=STEPS, help="of training the encoder")
     parser.add_argument("--out", type=Path, help="JSON file for every seed's figures")
     given = parser.parse_args()
     seeds, begin = [], time.perf_counter()
-    for seed in range(given.seeds):
+    for seed in range(given.first, given.first + given.seeds):
         with tempfile.TemporaryDirectory() as folder:
             seeds.append(measure(given.data, seed, given.steps, Path(folder)))
-        print(f"seed {seed} of {given.seeds} done after {time.perf_counter() - begin:.0f} s", flush=True)
+        print(f"seed {seed} done after {time.perf_counter() - begin:.0f} s", flush=True)
         if given.out:
             facts = {"colours": list(COLOURS), "steps": given.steps, "seeds": seeds}
             given.out.write_text(json.dumps(facts, indent=1) + "\n")
