@@ -129,7 +129,7 @@ class FittedAdapter:
             "identity": self.identity,
         }
         tensors = {name: tensor.contiguous() for name, tensor in self.adapter.state_dict().items()}
-        tensors["text"] = torch.from_numpy(np.ascontiguousarray(self.text))
+        tensors["text"] = borrowed(np.ascontiguousarray(self.text))
         growing = path.with_name(f"{path.name}.partial")
         try:
             save_file(tensors, growing, {"format": FORMAT, "facts": json.dumps(facts)})

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..errors import ConfigError
 from .embedding_set import EmbeddingSet
-from .groups import GroupReport, group_report
+from .groups import GroupReport, labelled_report
 from .inputs import labels_of
 from .vectors import as_matrix, normalised
 from .zero_shot import predict
@@ -83,12 +83,7 @@ def compare_embeddings(
     found, before = predict(images.vectors, text.vectors), predict(dense[0].vectors, dense[1].vectors)
     labels, groups = labels_of(images, text), None
     if labels is not None and (labels >= 0).any():
-        known = labels >= 0
-        by, names = (labels, text.names) if images.groups is None else (images.groups, images.group_names)
-        known &= by >= 0
-        if not known.any():
-            raise ConfigError("groups: no image has both a label and a group. Give groups for the labelled images.")
-        groups = group_report(labels[known], found[known], by[known], names)
+        groups = labelled_report(labels, found, images.groups, text.names, images.group_names)
     return ComparedModel(
         model,
         None if groups is None else groups.average,

@@ -10,7 +10,7 @@ from ..errors import ConfigError
 from .descriptions import DescriptionClassifier, Explanation
 from .descriptors import Descriptors, match_classes
 from .embedding_set import EmbeddingSet
-from .groups import GroupReport, group_report
+from .groups import GroupReport, labelled_report
 from .inputs import labels_of
 from .known_texts import KnownTexts
 from .vectors import Labels, as_matrix
@@ -105,13 +105,10 @@ def describe_images(
         images.vectors[known], labels[known], classifier, encode_text, controls=kept, seeds=seeds,
         names_template=names_template,
     )  # fmt: skip
-    by, kinds = (labels, classifier.classes) if images.groups is None else (images.groups, images.group_names)
-    grouped = known & (by >= 0)
     found = {"names": predict(images.vectors, names), "descriptors": predicted}
     groups = {
-        name: group_report(labels[grouped], rows[grouped], by[grouped], kinds)
+        name: labelled_report(labels, rows, images.groups, classifier.classes, images.group_names)
         for name, rows in found.items()
-        if grouped.any()
     }
     return DescribedImages(predicted, labels, report, groups, tuple(notes))
 

@@ -71,7 +71,7 @@ def zero_shot_evaluation(
     found = zero_shot_predictions(rows, text, k)
     if found.unlabelled == len(rows):
         return ZeroShotEvaluation(found, None, split, k, None, None, [])
-    counts = count_groups(images)
+    counts = count_groups(images, rows)
     if train_labels is not None:
         counts = read_group_counts(train_labels, images.group_names)
     labels = found.labels

@@ -91,6 +91,27 @@ def group_report(
     )
 
 
+def labelled_report(
+    labels: Any, predicted: Any, groups: Any, classes: tuple[str, ...], group_names: tuple[str, ...], counts: Any = None
+) -> GroupReport:
+    """As group_report, over the rows that have a label (-1: none); by class where no groups are known (None).
+
+    classes      names that labels number, and
+    group_names  names that groups number
+    counts       see train_counts there
+
+    Raises ConfigError if no row has a label, or a row with a label has no group: dropped, it would move the average.
+    """
+    known = np.asarray(labels) >= 0
+    if not known.any():
+        raise ConfigError("labels: no row has one, so that nothing can be counted. Give them with --labels.")
+    by, names = (labels, classes) if groups is None else (groups, group_names)
+    lost = int((by[known] < 0).sum())
+    if lost:
+        raise ConfigError(f"groups: {lost} of {int(known.sum())} rows with a label have none. Name them all.")
+    return group_report(labels[known], predicted[known], by[known], names, train_counts=counts)
+
+
 def wilson(hits: float, rows: float) -> tuple[float, float]:
     """Wilson's 95 % interval of a share (Wilson 1927): it stays inside [0, 1] and is not empty at 0 or 1."""
     share, scale = hits / rows, 1 + Z95**2 / rows

@@ -10,10 +10,10 @@ import numpy as np
 
 from ..errors import ConfigError
 from .embedding_set import EmbeddingSet
-from .groups import GroupReport, group_report
+from .groups import GroupReport, labelled_report
 from .inputs import labels_of
 from .lists import COLUMNS, numbered, read_csv
-from .vectors import Labels, Matrix, as_labels
+from .vectors import Labels, Matrix
 from .zero_shot import top_k
 
 PREDICTED = ("name", "label", "group", "split", "predicted", "cosine")
@@ -51,16 +51,10 @@ class Predictions:
 
         Raises ConfigError if there is no label, or a row with a label has no group.
         """
-        if self.labels is None or not (self.labels >= 0).any():
+        if self.labels is None:
             raise ConfigError("labels: no row has one, so that nothing can be counted. Give them with --labels.")
-        known = self.labels >= 0
-        groups, names = (self.labels, self.classes) if self.groups is None else (self.groups, self.group_names)
-        lost = int((groups[known] < 0).sum())
-        if lost:
-            raise ConfigError(f"groups: {lost} of {int(known.sum())} rows with a label have none. Name them all.")
-        return group_report(
-            self.labels[known], self.predicted[known, 0], groups[known], names, train_counts=train_counts
-        )
+        found = self.predicted[:, 0]
+        return labelled_report(self.labels, found, self.groups, self.classes, self.group_names, train_counts)
 
 
 def zero_shot_predictions(images: EmbeddingSet, text: EmbeddingSet, k: int = 1) -> Predictions:
@@ -129,13 +123,25 @@ def read_predictions(path: Path) -> Predictions:
     )
 
 
-def count_groups(images: EmbeddingSet) -> Labels | None:
-    """[groups] rows of split train, for the adjusted average; None if there are none, or groups are not known."""
+def count_groups(images: EmbeddingSet, measured: EmbeddingSet | None = None) -> Labels | None:
+    """[groups] rows of split train, for the adjusted average; None if there are none, or groups are not known.
+
+    measured  rows that accuracy is counted on; None, too, if a group of training has no row there: it has no accuracy
+
+    Raises ConfigError if a row of training has no group.
+    """
     train = np.array([split == "train" for split in images.splits], bool)
     if images.groups is None or not train.any():
         return None
-    groups = as_labels(images.groups[train], "groups of split train", int(train.sum()), len(images.group_names))
-    return np.bincount(groups, minlength=len(images.group_names))
+    lost = int((images.groups[train] < 0).sum())
+    if lost:
+        raise ConfigError(f"groups: {lost} of {int(train.sum())} rows of split train have none. Name them all.")
+    counts = np.bincount(images.groups[train], minlength=len(images.group_names))
+    if measured is not None and measured.groups is not None:
+        there = np.bincount(measured.groups[measured.groups >= 0], minlength=len(counts))
+        if (counts[there == 0] > 0).any():
+            return None
+    return counts
 
 
 def read_group_counts(path: Path, group_names: Sequence[str]) -> Labels:

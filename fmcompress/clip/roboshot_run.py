@@ -61,7 +61,7 @@ def compare_steps(
 
     def report(vectors: Any) -> GroupReport:
         found = zero_shot_predictions(replace(rows, vectors=vectors), text)
-        return found.report(None if train is None else count_groups(train))
+        return found.report(None if train is None else count_groups(train, rows))
 
     if rows.labels is None or not (rows.labels >= 0).any():
         return {}

@@ -90,6 +90,15 @@ class Tuned:
     zero_shot: Evaluation | None
     history: tuple[Iteration, ...]
 
+    @property
+    def notes(self) -> list[str]:
+        """What was not as one might hope: a prompt that is worth less than none."""
+        last = self.history[-1].evaluation
+        if self.zero_shot is None or last is None or last.score >= self.zero_shot.score:
+            return []
+        shares = f"{100 * last.score:.1f} % instead of {100 * self.zero_shot.score:.1f} %"
+        return [f"the tuned prompt is worse than none: {shares}. Train longer, at a lower rate, or fewer vectors"]
+
     def predict(self, images: Any) -> Labels:
         """[images] int64, of each the likeliest of all classes."""
         return predict(self.model, as_images(self.model, images, "images"))

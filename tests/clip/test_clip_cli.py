@@ -93,7 +93,7 @@ def test_groups_draws_methods_beside_each_other(place, tmp_path, capsys):
     ("arguments", "told"),
     [
         (("embed", "model", "images", "--out", "a.npy"), "expected a name that ends in .safetensors"),
-        (("embed", "model", "absent.txt", "--out", "a.safetensors"), "absent.txt: cannot be read"),
+        (("embed", "model", "absent.txt", "--out", "a.safetensors"), "absent.txt: no such file or folder"),
         (("embed", "model", "images", "--out", "a.safetensors", "--template", "a {}"), "--template is for names"),
         (("embed", "model", "names.txt", "--out", "a.safetensors", "--labels", "labels.csv"), "--labels for images"),
         (("embed", "images", "images", "--out", "a.safetensors"), "holds neither model.safetensors"),

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fmcompress.clip import group_report
-from fmcompress.clip.groups import wilson
+from fmcompress.clip.groups import labelled_report, wilson
 from fmcompress.errors import ConfigError
 
 LABELS = [0, 0, 0, 0, 1, 1, 1, 1, 1, 1]
@@ -69,3 +69,13 @@ def test_order_of_rows_does_not_matter():
     order = np.random.default_rng(0).permutation(10)
     shuffled = (np.array(each)[order] for each in (LABELS, PREDICTED, GROUPS))
     assert group_report(*shuffled) == group_report(LABELS, PREDICTED, GROUPS)
+
+
+def test_a_labelled_row_without_a_group_is_never_dropped():
+    labels, groups = np.array([0, 1, 0, -1]), np.array([0, -1, 1, -1])
+    with pytest.raises(ConfigError, match="groups: 1 of 3 rows with a label have none"):
+        labelled_report(labels, labels, groups, ("a", "b"), ("x", "y"))
+    found = labelled_report(labels, np.array([0, 0, 0, 0]), np.array([0, 0, 1, -1]), ("a", "b"), ("x", "y"))
+    assert [(group.name, group.rows, group.accuracy) for group in found.groups] == [("x", 2, 0.5), ("y", 1, 1.0)]
+    by_class = labelled_report(labels, np.zeros(4, int), None, ("a", "b"), ())
+    assert [(group.name, group.accuracy) for group in by_class.groups] == [("a", 1.0), ("b", 0.0)]

@@ -76,7 +76,7 @@ def test_pictures_that_cannot_be_drawn_are_refused_before_the_search(run, home, 
     args = "plan", "network.yaml", "workload.yaml", "-o", "plan.json", "--plot"
     refused(run(*args, "plan.bmp"), r"plan\.bmp: expected a name that ends in")
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    refused(run(*args, "plan.png"), r"needs matplotlib: pip install 'fmcompress\[schedule\]'")
+    refused(run(*args, "plan.png"), r"needs matplotlib: pip install 'fmcompress\[plots\]'")
     assert files(home) == EVERY_FILE
 
 

@@ -40,6 +40,8 @@ def embed(
     refuse_existing(force, out, None)
     if out.suffix != ".safetensors":
         raise ConfigError(f"{out}: expected a name that ends in .safetensors to write embeddings to.")
+    if not source.exists():
+        raise ConfigError(f"{source}: no such file or folder. Give a folder of images, or a list of classes.")
     if template if source.is_dir() else labels:
         raise ConfigError("--template is for names of classes, --labels for images. Leave one of them out.")
     with opt.embedding(quiet or json) as progress:

@@ -113,7 +113,7 @@ def pseudolabel(
         write_predictions(predictions, found.predictions())
     if plot:
         plot_pseudolabels(found.tuned, plot)
-    opt.say(inputs.notes, quiet)
+    opt.say([*inputs.notes, *found.tuned.notes], quiet)
     if json:
         print_json(facts)
     else:
