@@ -34,7 +34,7 @@ def plot_pseudolabels(tuned: Tuned, path: str | Path, title: str | None = None) 
     plain(axes)
     axes.grid(axis="x", visible=False)
     axes.grid(axis="y", color="#E4E4E4", linewidth=0.7)
-    axes.set(xlabel="iteration", xlim=(0.4, len(numbers) + 0.6), xticks=numbers, ylim=(0, 100))
+    axes.set(xlabel="iteration", xlim=(0.4, len(numbers) + 0.6), xticks=numbers, ylim=(0, 104))
     axes.set_ylabel("%", color=INK)
     config = tuned.config
     heading(figure, title or f"{TRAINED[config.strategy]}, {PARADIGMS[config.paradigm]}")
