@@ -43,9 +43,10 @@ class Adapter(nn.Module):
     def __init__(self, shape: Shape, seed: int = 0) -> None:
         super().__init__()
         self.shape = shape
-        self.down = nn.Linear(shape.dim, shape.hidden, bias=not shape.batch_norm)
+        with torch.random.fork_rng(devices=[]):  # layers draw from the global generator, which is not ours
+            self.down = nn.Linear(shape.dim, shape.hidden, bias=not shape.batch_norm)
+            self.up = nn.Linear(shape.hidden, shape.dim)
         self.norm = nn.BatchNorm1d(shape.hidden) if shape.batch_norm else nn.Identity()
-        self.up = nn.Linear(shape.hidden, shape.dim)
         generator = torch.Generator().manual_seed(seed)
         for layer in (self.down, self.up):  # as nn.Linear starts, from a generator of our own
             bound = layer.in_features**-0.5

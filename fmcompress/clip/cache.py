@@ -92,4 +92,5 @@ def item_key(item: Any, kind: Kind) -> bytes:
         return hashlib.sha256(b"text\0" + str(item).encode("utf-8", "surrogatepass")).digest()
     if isinstance(item, str | Path):
         return hashlib.sha256(b"file\0" + sha256_of(Path(item))).digest()
-    return hashlib.sha256(f"pixels\0{item.mode}{item.size}".encode() + item.tobytes()).digest()
+    seen = item.convert("RGB")  # as the encoder takes it: a palette decides what its pixels are
+    return hashlib.sha256(f"pixels\0{seen.size}".encode() + seen.tobytes()).digest()

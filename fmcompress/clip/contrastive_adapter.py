@@ -1,6 +1,7 @@
 """Training adapters by cross-entropy, contrast, or both in turn; what the worst validation group likes best is kept."""
 
 import copy
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
@@ -9,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import ConfigError
+from ..errors import CalibrationError, ConfigError
 from .adapters import Adapter, Epoch, FittedAdapter, Shape
 from .contrastive_loss import loss_of_cosines
 from .contrastive_pairs import Block, Pairs
@@ -172,7 +173,10 @@ class _Run:
         self.optimizer.zero_grad()
         loss.backward()
         self.optimizer.step()
-        return float(loss.detach())
+        value = float(loss.detach())
+        if not math.isfinite(value):
+            raise CalibrationError(f"training: the loss is {value}. Lower learning_rate.")
+        return value
 
     def _classify(self, some: Labels) -> Tensor:
         adapted = torch.nn.functional.normalize(self.adapter(self.rows[some]), dim=1)

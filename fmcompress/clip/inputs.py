@@ -135,7 +135,8 @@ def find_images(folder: Path) -> tuple[list[Path], tuple[str, ...], Labels | Non
 
     if not folder.is_dir():
         raise ConfigError(f"{folder}: no such folder. Give a folder of images, or embeddings as a file.")
-    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in ENDINGS and path.is_file())
+    every = sorted(path for path in folder.rglob("*") if path.suffix.lower() in ENDINGS and path.is_file())
+    found = [path for path in every if not any(part.startswith(".") for part in path.relative_to(folder).parts)]
     inside = [path.relative_to(folder) for path in found]
     classes = tuple(sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")))
     if not found:

@@ -83,7 +83,7 @@ def _read_lines_or_json(path: Path) -> Any:
     try:
         text = path.read_text(encoding="utf-8-sig")
         if path.suffix != ".json":
-            return [line.strip() for line in text.splitlines() if line.strip()]
+            return [line.strip() for line in text.split("\n") if line.strip()]
         given = json.loads(text, object_pairs_hook=_without_doubles)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror}).") from None

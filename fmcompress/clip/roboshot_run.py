@@ -7,11 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import ConfigError
 from ..language_model import LanguageModel
 from .ask_insights import ask_for_insights
 from .embedding_set import EmbeddingSet
-from .files import read_embeddings
+from .files import read_embeddings, require_same_model
 from .groups import GroupReport
 from .insights import Insight, write_insights
 from .predictions import count_groups, zero_shot_predictions
@@ -32,14 +31,13 @@ def asked_insights(
     return answers.insights, notes
 
 
-def given_directions(path: Path | None, dim: int) -> Any:
-    """Directions of a file of embeddings; their lengths do not matter. None without a file."""
+def given_directions(path: Path | None, images: EmbeddingSet) -> Any:
+    """Directions of a file of embeddings of the images' model; their lengths do not matter. None without a file."""
     if path is None:
         return None
-    vectors = read_embeddings(path, normalise=True).vectors
-    if vectors.shape[1] != dim:
-        raise ConfigError(f"{path}: expected {dim} columns as of the images, got {vectors.shape[1]}.")
-    return vectors
+    found = read_embeddings(path, normalise=True)
+    require_same_model(images, found, ("images", str(path)))
+    return found.vectors
 
 
 def compare_steps(

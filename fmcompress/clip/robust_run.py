@@ -20,7 +20,7 @@ def parts_of(
 
     Where val or test has no groups, each class is one. Raises ConfigError where rows have no label, or there are none.
     """
-    splits = [train.split("train") if "train" in train.splits else train, val, test]
+    splits = [train.split("train") if train.splits else train, val, test]
     for place, name in ((1, "val"), (2, "test")):
         if splits[place] is None:
             if name not in train.splits:

@@ -35,7 +35,7 @@ class AnswerFile:
         self.scores: dict[tuple[str, str], dict[str | None, Score]] = {}  # by model
         try:
             self._whole = path.read_bytes() if path.exists() else b""
-            lines = self._whole.decode("utf-8").splitlines()
+            lines = self._whole.decode("utf-8").split("\n")  # not at U+2028, which may stand in a text
         except (OSError, UnicodeDecodeError) as error:
             raise LanguageModelError(f"{path}: cannot be read as UTF-8 text ({error}).") from None
         for number, line in enumerate(lines, 1):

@@ -111,10 +111,17 @@ class Recorded:
 
 
 def _drop_broken_line(path: Path) -> None:
-    """Cut off what an interrupted run has left of its last line."""
+    """Cut off what an interrupted run has left of its last line; a file that is none of answers stays as it is."""
     whole = path.read_bytes() if path.is_file() else b""
     last = whole.rfind(b"\n") + 1
-    try:
-        json.loads(whole[last:] or b"{}")
-    except ValueError:
+    *before, rest = whole.split(b"\n")
+    if rest.strip() and not _is_json(rest) and rest.startswith(b"{") and all(map(_is_json, filter(None, before))):
         path.write_bytes(whole[:last])
+
+
+def _is_json(line: bytes) -> bool:
+    try:
+        json.loads(line)
+    except (ValueError, RecursionError):
+        return False
+    return True

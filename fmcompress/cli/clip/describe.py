@@ -68,7 +68,11 @@ def describe(
     refuse_existing(force, out_prompts, plot)
     if out_prompts and out_prompts.suffix != ".json":
         raise ConfigError(f"{out_prompts}: expected a name that ends in .json to write texts to.")
-    measured: dict[str, Any] = {"controls": control or ["waffle"], "seeds": seeds, "names_template": names_template}
+    measured: dict[str, Any] = {
+        "controls": [*dict.fromkeys(["waffle", *(control or [])])],
+        "seeds": seeds,
+        "names_template": names_template,
+    }
     with opt.embedding(quiet or json) as progress:
         inputs = Inputs(model, cache, device, dtype, batch_size, normalise, progress)
         if out_prompts and images.is_dir():  # there may be no model yet

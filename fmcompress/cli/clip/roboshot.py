@@ -84,9 +84,11 @@ def roboshot(
     shot = RoboShot.fit(rejected, accepted, order=order, rank_tol=rank_tol)
     learnt: Any = None
     if adapt:
-        unlabelled = every.split("val") if "val" in every.splits else every
+        held = next((name for name in ("val", "train") if name in every.splits), None)
+        unlabelled = every.split(held) if held else every
         learnt = adapt_subspace(shot, unlabelled.vectors, seed=seed)
-        notes.append(f"adapted on {len(unlabelled)} rows without their labels: step {learnt.step} was best")
+        words = f"adapted on {len(unlabelled)} rows of {f'split {held}' if held else 'all'} without their labels"
+        notes.append(f"{words}: step {learnt.step} was best")
         shot = learnt.shot
     applied = shot.apply(every.vectors)
     if len(applied.unchanged):
@@ -150,7 +152,7 @@ def _directions(inputs, images, named, source, insight_text, reject, accept):  #
         raise ConfigError("--out-insights: goes with --language-model. Leave it out.")
     dim = images.vectors.shape[1]
     if spec is None and path is None:
-        given = (given_directions(each, dim) for each in (reject, accept))
+        given = (given_directions(each, images) for each in (reject, accept))
         return *(np.empty((0, dim)) if each is None else each for each in given), []
     if spec is None:
         found = read_insights(path)
