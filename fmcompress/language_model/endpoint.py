@@ -5,6 +5,7 @@ import json
 import os
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -57,6 +58,13 @@ class EndpointLanguageModel:
     ) -> None:
         if not url.startswith(("http://", "https://")) or not model:
             raise ConfigError(f"language model: expected http(s)://HOST/v1#MODEL, got {url!r} and {model!r}.")
+        if not _is_plain(url):
+            raise ConfigError(
+                "language model: expected an address without user, password, query or odd signs, since it is written "
+                f"into files. Give the key in {KEY_VARIABLE}."
+            )
+        if retries < 0:
+            raise ConfigError(f"retries: expected at least 0, got {retries}.")
         base = url.rstrip("/")
         self.chat = base.endswith("/chat/completions") or not base.endswith("/completions")
         self.base = base.removesuffix("/completions").removesuffix("/chat")
@@ -186,3 +194,12 @@ def _retry_after(error: urllib.error.HTTPError, otherwise: float) -> float:
         return min(max(float(error.headers["Retry-After"]), 0.0), LONGEST_PAUSE_S)
     except (TypeError, ValueError):
         return otherwise
+
+
+def _is_plain(url: str) -> bool:
+    """Whether an address names a host and nothing that is secret."""
+    try:
+        parts = urllib.parse.urlsplit(url)
+        return bool(parts.hostname) and url.isascii() and "@" not in parts.netloc and not parts.query
+    except ValueError:
+        return False

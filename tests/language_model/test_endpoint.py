@@ -169,3 +169,13 @@ def test_addresses_and_keys_that_are_none(monkeypatch):
     with pytest.raises(ConfigError, match="FMCOMPRESS_API_KEY: holds characters") as error:
         EndpointLanguageModel("http://127.0.0.1:9/v1", "m").generate(["p"])
     assert "a\nb" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://user:secret@host/v1", "http://host/v1?api-key=secret", "http://[bad/v1", "http://hôte/v1", "http://"],
+)
+def test_an_address_that_holds_a_secret_or_is_none_is_refused(url):
+    with pytest.raises(ConfigError) as told:
+        EndpointLanguageModel(url, "m")
+    assert "secret" not in str(told.value)

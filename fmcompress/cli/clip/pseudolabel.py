@@ -82,7 +82,10 @@ def pseudolabel(
             raise ConfigError(f"{path}: expected a name that ends in .safetensors.")
     if text_output and modality in ("image", "multimodal"):
         raise ConfigError(f"--text-output: a prompt of {modality} changes images, too. Leave it out.")
-    for path in (prompt, text_output, predictions):
+    written = [path for path in (prompt, text_output, predictions) if path]
+    if len(set(written)) < len(written):
+        raise ConfigError("outputs: two are one file. Give each a name of its own.")
+    for path in written:
         refuse_existing(force, path, plot)
     warmup_epochs = min(5, epochs - 1) if warmup_epochs is None else warmup_epochs
     config = PseudolabelConfig(
