@@ -93,8 +93,10 @@ def test_cut_texts_are_counted(folder):
     encoder = load_encoder(folder, device="cpu")
     encoder.encode_text(TEXTS)
     assert encoder.notes == []
-    encoder.encode_text([LONG, "x"])
+    encoder.encode_text([LONG, "another"])
     told = f"1 of 5 texts are longer than the model's {encoder.max_tokens} tokens: their ends were cut"
+    assert encoder.notes == [told]
+    encoder.encode_text([LONG])  # each counts once
     assert encoder.notes == [told]
 
 

@@ -239,3 +239,18 @@ def test_all_27_combinations_change_the_prompt_and_nothing_else(modality, paradi
 def test_a_loss_that_grows_without_end_is_told():
     with pytest.raises(CalibrationError, match=r"the loss is (nan|inf)"):
         run(lr=1e300, epochs=5)
+
+
+def test_the_first_prompt_is_the_seeds():
+    """With a rate too low to move anything, what remains is where training began."""
+    from prompt_cases import clip, made
+
+    images = torch.nn.functional.normalize(torch.randn(8, 12, generator=torch.Generator().manual_seed(0)), dim=1)
+    for seed in (0, 3):
+        model, _ = made("text", clip())
+        fit(model, images.double(), NAMES, strategy="fpl", k=1, seed=seed, lr=1e-12, epochs=2, warmup_epochs=0)
+        left = model.context.detach().clone()
+        model.reset(torch.Generator().manual_seed(seed))
+        assert torch.allclose(left, model.context, rtol=0, atol=1e-9)
+        model.reset(torch.Generator().manual_seed(seed + 1))
+        assert not torch.allclose(left, model.context, rtol=0, atol=1e-3)

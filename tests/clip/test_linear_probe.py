@@ -82,3 +82,8 @@ def test_bad_input_is_told():
         wise_ft(head, head, 1.5)
     with pytest.raises(ConfigError, match="heads: expected two of one shape"):
         wise_ft(head, LinearHead(np.ones((2, 8)), np.zeros(2)), 0.5)
+
+
+def test_of_equally_good_strengths_the_least_is_taken():
+    vectors, labels = blobs(noise=0.01)
+    assert linear_probe(vectors, labels, 3, val=(vectors, labels), sweep=(10.0, 1.0, 0.1)).c == 0.1

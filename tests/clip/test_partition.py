@@ -73,3 +73,11 @@ def test_a_test_row_without_a_label_is_not_measured_on():
 def test_what_a_paradigm_lacks_is_told(labels, splits, paradigm, options, told):
     with pytest.raises(ConfigError, match=told):
         partition(labels, splits, 40, 4, paradigm, **options)
+
+
+def test_what_is_not_known_is_refused_rather_than_left_out():
+    labels = np.array([0, 0, 1, 1, -1, 2])
+    with pytest.raises(ConfigError, match="labels: 1 of 6 images to train on have none"):
+        partition(labels, (), 6, 3, "trzsl", split_seed=0)
+    with pytest.raises(ConfigError, match="shots: goes with ssl, got ul"):
+        partition(labels, (), 6, 3, "ul", shots=2)

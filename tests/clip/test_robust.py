@@ -10,6 +10,7 @@ from robust_cases import TRAIN, waterbirds
 from fmcompress.clip.contrastive_adapter import ContrastiveAdapter
 from fmcompress.clip.embedding_set import EmbeddingSet
 from fmcompress.clip.group_dro import GroupDro
+from fmcompress.clip.groups import group_report
 from fmcompress.clip.logistic import sparse_logistic
 from fmcompress.clip.robust import METHODS, Part, compare_robust, report, train_robust
 from fmcompress.errors import ConfigError
@@ -97,3 +98,71 @@ def test_parts_need_labels() -> None:
     for rows in (EmbeddingSet(vectors), EmbeddingSet(vectors, labels=np.array([0, -1, 0]), classes=("a",))):
         with pytest.raises(ConfigError, match="train: expected a label for every row"):
             Part.of(rows, "train")
+
+
+def test_the_worst_group_selects_and_the_average_only_between_equals(monkeypatch: pytest.MonkeyPatch) -> None:
+    import fmcompress.clip.contrastive_adapter as module
+
+    train, val, _, text = waterbirds(np.random.default_rng(0))
+    real = group_report(val.labels, val.labels, val.groups)
+    scripted = iter([(0.1, 0.9), (0.6, 0.2), (0.6, 0.3), (0.5, 0.8)])  # worst and average after each epoch
+
+    def told(*_: object) -> object:
+        worst, average = next(scripted)
+        return replace(real, worst=worst, average=average)
+
+    monkeypatch.setattr(module, "group_report", told)
+    plan = ContrastiveAdapter(schedule="erm", epochs=4, hidden=4)
+    assert plan.fit(train.vectors, train.labels, text, val=(val.vectors, val.labels, val.groups)).best == 2
+
+
+def test_dfr_is_balanced_by_group_and_judged_on_the_other_half(monkeypatch: pytest.MonkeyPatch) -> None:
+    import fmcompress.clip.robust as module
+
+    train, val, _, text = waterbirds(np.random.default_rng(0))
+    order = np.concatenate([np.flatnonzero(val.groups == g)[:n] for g, n in enumerate((150, 20, 20, 150))])
+    uneven = Part(val.vectors[order], val.labels[order], val.groups[order])
+    fitted: list[Part] = []
+    judged: list[tuple[Part, int]] = []
+    fit, worst = module._fit, module._worst
+
+    def spy_fit(part: Part, *rest: object) -> object:
+        fitted.append(part)
+        return fit(part, *rest)
+
+    def spy_worst(head: object, part: Part) -> object:
+        judged.append((part, len(fitted)))
+        return worst(head, part)
+
+    monkeypatch.setattr(module, "_fit", spy_fit)
+    monkeypatch.setattr(module, "_worst", spy_worst)
+    train_robust("dfr", train, uneven, text)
+    for part in fitted:
+        counts = np.bincount(part.groups, minlength=4)
+        assert counts.min() == counts.max() > 0
+    rows = {vector.tobytes() for vector in fitted[0].vectors}
+    assert len(judged) == len(module.PENALTIES)
+    assert all(not rows & {vector.tobytes() for vector in part.vectors} for part, _ in judged)
+
+
+def test_dfr_is_standardised_by_the_rows_of_training() -> None:
+    train, val, _, text = waterbirds(np.random.default_rng(0))
+    narrow = Part(train.vectors.copy(), train.labels, train.groups)
+    narrow.vectors[:] = train.vectors[0]  # no column varies: weights are of rows as they are
+    one, other = (train_robust("dfr", each, val, text).classifier.weights for each in (train, narrow))
+    assert abs(one - other).max() > 1e-3
+
+
+def test_dfr_needs_rows_of_every_class() -> None:
+    train, val, _, text = waterbirds(np.random.default_rng(0))
+    some = val.labels == 0
+    with pytest.raises(ConfigError, match="val: class 1 has no row"):
+        train_robust("dfr", train, Part(val.vectors[some], val.labels[some], val.groups[some]), text)
+
+
+def test_groupdro_adds_what_small_groups_are_owed() -> None:
+    dro = GroupDro(np.array([0, 0, 0, 0, 1]), step_size=1.0, adjustment=2.0)
+    logits, targets = torch.zeros(2, 2), torch.tensor([0, 0])
+    dro(logits, targets, np.array([0, 4]))
+    grown = np.exp(np.log(2) + np.array([2 / 2, 2 / 1]))  # C / sqrt(rows): 4 and 1
+    np.testing.assert_allclose(dro.weights, grown / grown.sum(), rtol=1e-6)

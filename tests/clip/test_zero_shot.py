@@ -139,6 +139,8 @@ def test_calibration_error_by_hand():
     # confidences 0.9, 0.9 (one right), 0.6 (right), 0.7 (wrong), each in a bin of its own but the first two
     expected = (abs(1 - 1.8) + abs(1 - 0.6) + abs(0 - 0.7)) / 4
     assert expected_calibration_error(shares, [0, 1, 0, 0]) == pytest.approx(expected)
+    edge = np.array([[0.6, 0.4], [0.55, 0.45]])  # of five bins 0.6 is the upper edge of the third
+    assert expected_calibration_error(edge, [0, 1], bins=5) == pytest.approx(abs(1 - 1.15) / 2)
     assert expected_calibration_error(np.eye(3), [0, 1, 2]) == 0
     assert expected_calibration_error(np.eye(3), [1, 2, 0]) == 1
     with pytest.raises(ConfigError, match="probabilities: expected"):
