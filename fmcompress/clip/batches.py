@@ -41,6 +41,25 @@ def in_batches(
     return found
 
 
+class CutTexts:
+    """Of the texts that an encoder was asked for, those that are longer than it takes; each counts once."""
+
+    def __init__(self) -> None:
+        self._cut: dict[str, bool] = {}
+
+    def look_at(self, texts: Sequence[str], is_cut: Callable[[list[str]], Sequence[bool]]) -> None:
+        """is_cut  says of some texts which are too long; asked of new ones alone"""
+        new = [text for text in dict.fromkeys(texts) if text not in self._cut]
+        if new:
+            self._cut.update(zip(new, is_cut(new), strict=True))
+
+    def notes(self, longest: str) -> list[str]:
+        """What a user should know of them. longest  what the model takes, in words"""
+        cut = sum(self._cut.values())
+        told = f"{cut} of {len(self._cut)} texts are longer than the model{longest}"
+        return [f"{told}: their ends were cut"] if cut else []
+
+
 def checked_dtype(dtype: str, batch_size: int) -> torch.dtype:
     """torch's dtype of that name. Raises ConfigError for others, and for a batch of nothing."""
     if dtype not in ("float32", "bfloat16", "float16"):

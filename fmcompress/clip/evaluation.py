@@ -77,7 +77,7 @@ def zero_shot_evaluation(
     labels = found.labels
     assert labels is not None
     known = labels >= 0
-    notes = [f"{found.unlabelled} of {len(rows)} rows have no label: they are not counted"] if not known.all() else []
+    notes = unlabelled_note(rows)
     if images.groups is None:
         notes.append("no groups are known: each class is one")
     report = found.report(counts)
@@ -91,6 +91,12 @@ def rows_of(images: EmbeddingSet, split: str | None) -> tuple[EmbeddingSet, str]
     if split is None:
         split = "test" if "test" in images.splits else "all"
     return images if split == "all" else images.split(split), split
+
+
+def unlabelled_note(rows: EmbeddingSet) -> list[str]:
+    """What to tell of rows without a label, where others have one."""
+    lost = 0 if rows.labels is None else int((rows.labels < 0).sum())
+    return [f"{lost} of {len(rows)} rows have no label: they are not counted"] if 0 < lost < len(rows) else []
 
 
 def reports_of(paths: Sequence[Path], train_labels: Path | None) -> tuple[dict[str, GroupReport], list[str]]:

@@ -98,6 +98,8 @@ class Inputs:
         if self.cache is not None:
             from .cache import EmbeddingCache
 
+            if kind == "text" and hasattr(self.encoder, "look_at"):  # its notes are of texts in the cache, too
+                self.encoder.look_at(items)
             return EmbeddingCache(self.cache).embed(self.encoder, items, kind=kind, progress=self.progress)
         encode: Any = self.encoder.encode_images if kind == "image" else self.encoder.encode_text
         step = max(1, 16 * self.batch_size)

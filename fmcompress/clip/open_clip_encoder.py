@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..devices import pick_device
 from ..errors import CheckpointError, ConfigError, in_one_line
-from .batches import as_image, checked_dtype, in_batches, revision
+from .batches import CutTexts, as_image, checked_dtype, in_batches, revision
 from .vectors import Matrix
 
 CONFIG = "open_clip_config.json"
@@ -37,7 +37,7 @@ class OpenClipEncoder:
         except ImportError:
             raise ConfigError("models of open_clip need it: pip install 'fmcompress[open-clip]'.") from None
         self.folder, self.batch_size = Path(folder), batch_size
-        self._read_texts = self._cut_texts = 0
+        self._cut = CutTexts()
         self.device, self.dtype = pick_device(device), checked_dtype(dtype, batch_size)
         self.dim = _checked_config(self.folder)
         name = f"local-dir:{self.folder}"
@@ -63,16 +63,18 @@ class OpenClipEncoder:
     @property
     def notes(self) -> list[str]:
         """What a user should know of the texts so far."""
-        if not self._cut_texts:
-            return []
-        return [f"{self._cut_texts} of {self._read_texts} texts are longer than the model takes: their ends were cut"]
+        return self._cut.notes(" takes")
+
+    def look_at(self, texts: Sequence[str]) -> None:
+        """Note which texts are cut, whether they are embedded now or were before."""
+        encode = getattr(self.tokenizer, "encode", None)  # of open_clip's own; with a token before and one behind
+        if encode is not None:
+            longest = self.tokenizer.context_length
+            self._cut.look_at(texts, lambda new: [len(encode(text)) + 2 > longest for text in new])
 
     def encode_text(self, texts: Sequence[str]) -> Matrix:
         """[texts, dim]; the same, to rounding, whatever batch a text is in. Raises ConfigError as in_batches."""
-        encode = getattr(self.tokenizer, "encode", None)  # of open_clip's own; with a token before and one behind
-        if encode is not None:
-            self._read_texts += len(texts)
-            self._cut_texts += sum(len(encode(text)) + 2 > self.tokenizer.context_length for text in texts)
+        self.look_at(texts)
 
         def compute(part: list[str]) -> Tensor:
             return self.model.encode_text(self.tokenizer(part).to(self.device))

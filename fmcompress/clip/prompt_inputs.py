@@ -121,6 +121,8 @@ def partition(
     training, test = np.flatnonzero(place == "train"), np.flatnonzero((place == "test") & (known >= 0))
     if not len(training):
         raise ConfigError("images: none is to train on. Name some in the column split of the labels: train.")
+    if shots is not None and paradigm != "ssl":
+        raise ConfigError(f"shots: goes with ssl, got {paradigm}. Leave it out.")
     if paradigm == "ul":
         return Parts(training, training[:0], test)
     has = training[known[training] >= 0]
@@ -136,6 +138,12 @@ def partition(
         seen = tuple(int(number) for number in np.unique(known[has]))
         rest = np.setdiff1d(training, has)
     else:
+        unknown = len(training) - len(has)
+        if unknown:
+            raise ConfigError(
+                f"labels: {unknown} of {len(training)} images to train on have none, so that nobody knows whether a "
+                "split seed hides their class. Label them, or leave them out."
+            )
         seen = seen_unseen_split(classes, split_seed)[0]
         rest = np.setdiff1d(has, has[np.isin(known[has], seen)])
     if not len(rest):

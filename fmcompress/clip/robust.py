@@ -148,6 +148,9 @@ def _worst(head: LinearHead, part: Part) -> tuple[float, float]:
 
 def _dfr(train: Part, val: Part, classes: int, seed: int, refits: int = 20) -> LinearHead:
     """The penalty is chosen by one half of val for the other; then all of val is refitted on, `refits` times."""
+    absent = np.flatnonzero(np.bincount(val.labels, minlength=classes) == 0)
+    if len(absent):
+        raise ConfigError(f"val: class {absent[0]} has no row, and DFR learns from val alone. Add some.")
     draw = np.random.default_rng(seed)
     order = draw.permutation(len(val.vectors))
     halves = [_rows(val, order[: len(order) // 2]), _rows(val, order[len(order) // 2 :])]

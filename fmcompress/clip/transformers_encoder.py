@@ -15,7 +15,7 @@ from ..calibration.text import load_tokenizer
 from ..devices import pick_device
 from ..errors import CheckpointError, ConfigError, in_one_line
 from ..formats import open_checkpoint
-from .batches import as_image, checked_dtype, in_batches, revision
+from .batches import CutTexts, as_image, checked_dtype, in_batches, revision
 from .siglip_text import SIGLIP, SIGLIP_TOKENS, canonicalised
 from .vectors import Matrix
 
@@ -40,7 +40,7 @@ class TransformersEncoder:
         from ..runtime import load
 
         self.folder, self.batch_size = Path(folder), batch_size
-        self._read_texts = self._cut_texts = 0
+        self._cut = CutTexts()
         self.dtype = checked_dtype(dtype, batch_size)
         self.family = _family(self.folder)
         self.device = pick_device(device)
@@ -75,22 +75,31 @@ class TransformersEncoder:
     @property
     def notes(self) -> list[str]:
         """What a user should know of the texts so far."""
-        if not self._cut_texts:
-            return []
-        told = f"{self._cut_texts} of {self._read_texts} texts are longer than the model's {self.max_tokens} tokens"
-        return [f"{told}: their ends were cut"]
+        return self._cut.notes(f"'s {self.max_tokens} tokens")
+
+    def look_at(self, texts: Sequence[str]) -> None:
+        """Note which texts are cut, whether they are embedded now or were before.
+
+        Raises ConfigError for a text that is none, or of which the model reads nothing.
+        """
+        wrong = next((text for text in texts if not isinstance(text, str) or not self._as_read(text)), None)
+        if wrong is not None:
+            raise ConfigError(f"texts: expected texts that are not empty, as the model reads them, got {wrong!r}.")
+
+        def is_cut(new: list[str]) -> list[bool]:
+            found = self.tokenizer([self._as_read(text) for text in new], verbose=False)["input_ids"]
+            return [len(tokens) > self.max_tokens for tokens in found]
+
+        self._cut.look_at(texts, is_cut)
 
     def encode_text(self, texts: Sequence[str]) -> Matrix:
         """[texts, dim]; the same, to rounding, whatever batch a text is in. Notes how many texts were cut.
 
         Raises ConfigError for a text that is none or empty, or of which nothing finite comes.
         """
-        wrong = next((text for text in texts if not isinstance(text, str) or not text.strip()), None)
-        if wrong is not None:
-            raise ConfigError(f"texts: expected texts that are not empty, got {wrong!r}.")
-        texts = [canonicalised(text) for text in texts] if self.family in SIGLIP else list(texts)
-        self._count_cut(texts)
-        return self._encode(texts, self._tokens, self.model.get_text_features, "texts")
+        self.look_at(texts)
+        read = [self._as_read(text) for text in texts]
+        return self._encode(read, self._tokens, self.model.get_text_features, "texts")
 
     def encode_images(self, images: Sequence[Path | Any]) -> Matrix:
         """[images, dim] of files or of Pillow's images.
@@ -104,6 +113,12 @@ class TransformersEncoder:
             return features_of(features(**prepare(part)))
 
         return in_batches(items, compute, self.batch_size, self.dim, f"{self.folder}: {what}")
+
+    def _as_read(self, text: str) -> str:
+        """What of a text the model is given; "" if that is nothing."""
+        if self.family in SIGLIP:
+            return canonicalised(text)
+        return text if text.strip() else ""
 
     def _tokens(self, texts: list[str]) -> dict[str, Tensor]:
         siglip = self.family in SIGLIP
@@ -122,11 +137,6 @@ class TransformersEncoder:
         given = self.processor(images=[as_image(image) for image in images], return_tensors="pt")
         moved = {key: value.to(self.device) for key, value in given.items() if isinstance(value, Tensor)}
         return {key: value.to(self.dtype) if value.is_floating_point() else value for key, value in moved.items()}
-
-    def _count_cut(self, texts: list[str]) -> None:
-        lengths = [len(tokens) for tokens in self.tokenizer(texts, verbose=False)["input_ids"]] if texts else []
-        self._read_texts += len(texts)
-        self._cut_texts += sum(length > self.max_tokens for length in lengths)
 
 
 def features_of(output: Any) -> Tensor:

@@ -34,7 +34,7 @@ def compare(
 ) -> None:
     """What compression costs a model of images and text: accuracy, worst group, drift of its embeddings, size."""
     from ...clip.compression import compare_models
-    from ...clip.evaluation import rows_of
+    from ...clip.evaluation import rows_of, unlabelled_note
     from ...clip.inputs import Inputs
     from ...clip.pictures import COLOURS, plot_groups
     from ...clip_tables import compression_table
@@ -54,6 +54,8 @@ def compare(
             inputs = Inputs(folder, cache, device, dtype, batch_size, progress=progress)
             found = rows_of(inputs.images(images, labels), split)[0], inputs.text(None, classes, template or ())
             notes.extend(f"{folder}: {note}" for note in inputs.notes)
+            if folder == models[0]:
+                notes.extend(unlabelled_note(found[0]))
             return found
 
         compared = compare_models(models, embed)
