@@ -45,6 +45,8 @@ Verify = Annotated[bool, typer.Option("--verify/--no-verify", help="Check all pa
 ConfigFile = Annotated[Path | None, typer.Option("--config", help="YAML file with options of the method; flags win.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace OUT, forget an interrupted run.")]
+Plot = Annotated[Path | None, typer.Option(help="Picture to draw: .png, .svg or .pdf.")]
+Replace = Annotated[bool, typer.Option("--force", help="Replace files that are there.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")]
 Json = Annotated[bool, typer.Option("--json", help="As JSON on standard output.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress.")]

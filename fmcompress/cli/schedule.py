@@ -25,8 +25,6 @@ Seed = Annotated[int, typer.Option(min=0, help="Of the search.")]
 Budget = Annotated[float, typer.Option(min=0, help="Seconds for the search.")]
 Gradients = Annotated[float | None, typer.Option(help="Times fewer bytes of gradients than WORKLOAD says.")]
 Activations = Annotated[float | None, typer.Option(help="Times fewer bytes of activations than WORKLOAD says.")]
-Plot = Annotated[Path | None, typer.Option(help="Picture to draw: .png, .svg or .pdf.")]
-Force = Annotated[bool, typer.Option("--force", help="Replace files that are there.")]
 
 
 @schedule_app.callback()
@@ -41,14 +39,14 @@ def plan(
     network: NetworkFile,
     workload: WorkloadFile,
     output: Annotated[Path, typer.Option("--output", "-o", help="Plan to write, as JSON.")],
-    plot: Plot = None,
+    plot: opt.Plot = None,
     model: Model = "paper",
     seed: Seed = 0,
     budget: Annotated[float | None, typer.Option(min=0, help="Seconds: 5 by default, 60 with --exact.")] = None,
     exact: Annotated[bool, typer.Option("--exact", help="Prove it with OR-tools: at most 16 devices.")] = False,
     gradient_compression: Gradients = None,
     activation_compression: Activations = None,
-    force: Force = False,
+    force: opt.Replace = False,
     json: opt.Json = False,
     quiet: opt.Quiet = False,
 ) -> None:
@@ -75,8 +73,8 @@ def replan(
     before: Annotated[Path, typer.Argument(help="Plan to change.", metavar="PLAN")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Plan to write, as JSON.")],
     without: Annotated[list[str], typer.Option(help="Device that has left, by name or number; repeat it.")],
-    plot: Plot = None,
-    force: Force = False,
+    plot: opt.Plot = None,
+    force: opt.Replace = False,
     json: opt.Json = False,
 ) -> None:
     """Go on without devices that have left: all others keep their stage, and so their weights."""
@@ -106,13 +104,13 @@ def compare(
     network: NetworkFile,
     workload: WorkloadFile,
     random: Annotated[int, typer.Option(min=1, help="Plans to draw at random.")] = 10,
-    plot: Plot = None,
+    plot: opt.Plot = None,
     model: Model = "paper",
     seed: Seed = 0,
     budget: Budget = 5.0,
     gradient_compression: Gradients = None,
     activation_compression: Activations = None,
-    force: Force = False,
+    force: opt.Replace = False,
     json: opt.Json = False,
     quiet: opt.Quiet = False,
 ) -> None:
@@ -139,13 +137,13 @@ def compare(
 def simulate(
     network: NetworkFile,
     plan: Annotated[Path, typer.Argument(help="Plan of fmcompress schedule plan.")],
-    plot: Plot = None,
+    plot: opt.Plot = None,
     delays: Annotated[
         Literal["pipelined", "blocking"],
         typer.Option(help="Whether the next message may follow before one has arrived."),
     ] = "pipelined",
     model: Model = "extended",
-    force: Force = False,
+    force: opt.Replace = False,
     json: opt.Json = False,
 ) -> None:
     """Play a step of a plan event by event, and set it beside what the formula counts."""
@@ -176,7 +174,7 @@ def probe(
     repeats: Annotated[int, typer.Option(min=1, help="Of each measurement; the fastest counts.")] = 5,
     region: Annotated[str | None, typer.Option(help="Of this rank, else FMCOMPRESS_REGION, else its host.")] = None,
     device: Annotated[str, typer.Option(help="cpu (gloo) or cuda (nccl).")] = "cpu",
-    force: Force = False,
+    force: opt.Replace = False,
 ) -> None:
     """Measure delay and bandwidth between the ranks that torchrun started, one on each device."""
     from ..files import refuse_existing, write_json

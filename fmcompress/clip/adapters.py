@@ -1,7 +1,6 @@
 """Adapters: a small bottleneck after a frozen encoder, and files of them."""
 
 import json
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -11,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..checkpoint import write_error
-from ..errors import CheckpointError, ConfigError
+from ..errors import CheckpointError, ConfigError, in_one_line
 from .tensors import borrowed
 from .vectors import Labels, Matrix, as_matrix, normalised
 
@@ -154,16 +153,9 @@ class FittedAdapter:
             text = tensors.pop("text").numpy()
             adapter.load_state_dict(tensors)
             history = tuple(Epoch(**epoch) for epoch in facts["history"])
+            best, notes, classes = int(facts["best"]), tuple(facts["notes"]), tuple(facts["classes"])
+            scale, identity = float(facts["logit_scale"]), dict(facts["identity"])
+            as_matrix(text, "text", adapter.shape.dim)
         except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise CheckpointError(f"{path}: cannot be read as an adapter: {error}") from None
-        names: Sequence[str] = facts["classes"]
-        return cls(
-            adapter,
-            text,
-            facts["logit_scale"],
-            history,
-            facts["best"],
-            tuple(facts["notes"]),
-            tuple(names),
-            facts["identity"],
-        )
+            raise CheckpointError(f"{path}: cannot be read as an adapter: {in_one_line(error)}") from None
+        return cls(adapter, text, scale, history, best, notes, classes, identity)

@@ -44,6 +44,9 @@ class EmbeddingSet:
         for what, given in (("names", self.names), ("splits", self.splits)):
             if given and len(given) != rows:
                 raise ConfigError(f"{what}: expected {rows}, one for each embedding, got {len(given)}.")
+        for what, texts in (("names", self.names), ("classes", self.classes), ("group_names", self.group_names)):
+            if not all(isinstance(text, str) for text in texts) or (what != "names" and len(set(texts)) < len(texts)):
+                raise ConfigError(f"{what}: expected texts{'' if what == 'names' else ' that differ'}, got others.")
         wrong = sorted(set(self.splits) - set(SPLITS))
         if wrong:
             raise ConfigError(f"split: expected one of {', '.join(SPLITS)}, got {wrong[0]!r}.")
@@ -52,7 +55,8 @@ class EmbeddingSet:
         ):  # fmt: skip
             if numbers is not None:
                 known = np.asarray(numbers)
-                as_labels(np.where(known == -1, 0, known), what, rows, max(1, len(kinds)))
+                count = len(kinds) if (known >= 0).any() else 1  # where all are unknown there need not be a name
+                as_labels(np.where(known == -1, 0, known), what, rows, count)
 
     def __len__(self) -> int:
         return len(self.vectors)

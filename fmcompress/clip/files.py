@@ -109,7 +109,10 @@ def _read_safetensors(path: Path) -> tuple[Matrix, dict[str, Any]]:
             )
         return map_tensor(path, matrices[0]), {}
     try:
-        rest = {key: json.loads(metadata[key]) for key in ("identity", "logit_scale", "logit_bias")}
+        rest: dict[str, Any] = {"identity": dict(json.loads(metadata["identity"]))}
+        for key in ("logit_scale", "logit_bias"):
+            number = json.loads(metadata[key])
+            rest[key] = None if number is None else float(number)
         rest |= {key: tuple(json.loads(metadata[key])) for key in ("classes", "group_names")}
         vectors = map_tensor(path, entries["embeddings"])
         for key in ("labels", "groups"):
@@ -126,7 +129,7 @@ def _read_safetensors(path: Path) -> tuple[Matrix, dict[str, Any]]:
 def _arrays(found: EmbeddingSet) -> dict[str, Matrix]:
     arrays: dict[str, Matrix] = {"embeddings": found.vectors}
     if found.names:
-        arrays["names"] = np.frombuffer(json.dumps(found.names, ensure_ascii=False).encode(errors="replace"), np.uint8)
+        arrays["names"] = np.frombuffer(json.dumps(found.names).encode(), np.uint8)
     if found.splits:
         arrays["splits"] = np.array([SPLITS.index(split) for split in found.splits], np.uint8)
     for key, numbers in (("labels", found.labels), ("groups", found.groups)):

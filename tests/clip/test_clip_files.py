@@ -133,3 +133,26 @@ def test_sets_of_two_models_do_not_mix():
         require_same_model(one, replace(one, identity={"model": "n", "version": 1}))
     with pytest.raises(ConfigError, match="but revision is abc, not None"):
         require_same_model(one, replace(one, identity={**one.identity, "revision": "abc"}))
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"classes": "[1, 2]"}, {"classes": '["a", "a"]'}, {"classes": "[]"}, {"logit_scale": '"x"'}, {"identity": "[1]"}],
+)
+def test_what_a_stranger_wrote_beside_the_embeddings_is_checked(tmp_path, changed):
+    from safetensors import safe_open
+    from safetensors.numpy import save_file
+
+    path = tmp_path / "e.safetensors"
+    write_embeddings(path, EmbeddingSet(np.eye(2), labels=np.array([0, 1]), classes=("a", "b"), logit_scale=2.0))
+    with safe_open(str(path), "np") as file:
+        tensors, metadata = {name: file.get_tensor(name) for name in file.keys()}, file.metadata()  # noqa: SIM118
+    save_file(tensors, path, {**metadata, **changed})
+    with pytest.raises((ConfigError, CheckpointError), match=r"e\.safetensors"):
+        read_embeddings(path)
+
+
+def test_names_of_files_that_are_no_utf8_stay_apart(tmp_path):
+    names = ("\udcff.png", "\udcfe.png")
+    write_embeddings(tmp_path / "e.safetensors", EmbeddingSet(np.eye(2), names=names))
+    assert read_embeddings(tmp_path / "e.safetensors").names == names

@@ -47,11 +47,11 @@ def adapter(
     seed: Annotated[int, typer.Option(min=0, help="Of everything that is drawn.")] = 0,
     normalise: opt.Normalise = False,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Adapter to write, as .safetensors.")] = None,
-    plot: opt.Plot = None,
+    plot: shared.Plot = None,
     batch_size: opt.BatchSize = 64,
     device: shared.Device = "auto",
     dtype: opt.Dtype = "float32",
-    force: opt.Force = False,
+    force: shared.Replace = False,
     json: shared.Json = False,
     quiet: shared.Quiet = False,
 ) -> None:

@@ -24,9 +24,7 @@ TrainLabels = Annotated[
 Normalise = Annotated[bool, typer.Option("--normalise", help="Give rows of embeddings length 1.")]
 BatchSize = Annotated[int, typer.Option(min=1, help="Images or texts that the model computes at once.")]
 Dtype = Annotated[Literal["float32", "bfloat16", "float16"], typer.Option(help="To compute in.")]
-Plot = Annotated[Path | None, typer.Option(help="Picture to draw: .png, .svg or .pdf.")]
 Out = Annotated[Path | None, typer.Option("--out", "-o", help="Predictions to write, as CSV.")]
-Force = Annotated[bool, typer.Option("--force", help="Replace files that are there.")]
 Split = Annotated[
     Literal["train", "val", "test", "all"] | None,
     typer.Option(help="Rows to measure on; test where the labels have splits, all where they have none."),

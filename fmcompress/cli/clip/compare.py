@@ -24,11 +24,11 @@ def compare(
     labels: opt.Labels = None,
     split: opt.Split = None,
     cache: opt.Cache = None,
-    plot: opt.Plot = None,
+    plot: shared.Plot = None,
     batch_size: opt.BatchSize = 64,
     device: shared.Device = "auto",
     dtype: opt.Dtype = "float32",
-    force: opt.Force = False,
+    force: shared.Replace = False,
     json: shared.Json = False,
     quiet: shared.Quiet = False,
 ) -> None:

@@ -44,11 +44,11 @@ def describe(
         Path | None, typer.Option(help="Write all texts that must be embedded, as .json, and stop.")
     ] = None,
     normalise: opt.Normalise = False,
-    plot: opt.Plot = None,
+    plot: shared.Plot = None,
     batch_size: opt.BatchSize = 64,
     device: shared.Device = "auto",
     dtype: opt.Dtype = "float32",
-    force: opt.Force = False,
+    force: shared.Replace = False,
     json: shared.Json = False,
     quiet: shared.Quiet = False,
 ) -> None:

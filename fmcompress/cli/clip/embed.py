@@ -24,7 +24,7 @@ def embed(
     batch_size: opt.BatchSize = 64,
     device: shared.Device = "auto",
     dtype: opt.Dtype = "float32",
-    force: opt.Force = False,
+    force: shared.Replace = False,
     json: shared.Json = False,
     quiet: shared.Quiet = False,
 ) -> None:

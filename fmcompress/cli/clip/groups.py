@@ -19,8 +19,8 @@ def groups(
         ),
     ],
     train_labels: opt.TrainLabels = None,
-    plot: opt.Plot = None,
-    force: opt.Force = False,
+    plot: shared.Plot = None,
+    force: shared.Replace = False,
     json: shared.Json = False,
 ) -> None:
     """Accuracy on average, adjusted and by group, of one method's predictions or of several beside each other."""

@@ -60,7 +60,7 @@ def pseudolabel(
     plot: Annotated[Path | None, typer.Option(help="Curve over the iterations: .png, .svg or .pdf.")] = None,
     batch_size: opt.BatchSize = 64,
     device: shared.Device = "auto",
-    force: opt.Force = False,
+    force: shared.Replace = False,
     json: shared.Json = False,
     quiet: shared.Quiet = False,
 ) -> None:

@@ -46,11 +46,11 @@ def roboshot(
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="All images' embeddings after it, as .safetensors.")
     ] = None,
-    plot: opt.Plot = None,
+    plot: shared.Plot = None,
     batch_size: opt.BatchSize = 64,
     device: shared.Device = "auto",
     dtype: opt.Dtype = "float32",
-    force: opt.Force = False,
+    force: shared.Replace = False,
     json: shared.Json = False,
     quiet: shared.Quiet = False,
 ) -> None:

@@ -23,11 +23,11 @@ def zeroshot(
     top_k: Annotated[int, typer.Option(min=1, help="Classes to name for each image.")] = 1,
     normalise: opt.Normalise = False,
     out: opt.Out = None,
-    plot: opt.Plot = None,
+    plot: shared.Plot = None,
     batch_size: opt.BatchSize = 64,
     device: shared.Device = "auto",
     dtype: opt.Dtype = "float32",
-    force: opt.Force = False,
+    force: shared.Replace = False,
     json: shared.Json = False,
     quiet: shared.Quiet = False,
 ) -> None:
