@@ -1,0 +1,1 @@
+"""Models and pipelines that describe what is seen: Visual Clues (BEST) and OmniVL."""

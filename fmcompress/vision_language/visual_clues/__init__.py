@@ -1,0 +1,5 @@
+"""Paragraphs about images from visual clues, a language model and a check by the image itself (BEST, Xie et al. 2022)."""
+
+from .clues import Clue, DetectedObject, VisualClues
+
+__all__ = ["Clue", "DetectedObject", "VisualClues"]
