@@ -1,4 +1,4 @@
-"""Paragraphs about images from visual clues, a language model and a check by the image itself (BEST, Xie et al. 2022)."""
+"""Paragraphs about images from visual clues, a language model and a check by the image (BEST, Xie et al. 2022)."""
 
 from .clues import Clue, DetectedObject, VisualClues
 
