@@ -66,6 +66,7 @@ def test_long_texts_are_cut_and_counted(tmp_path):
     assert ids.shape == (3, 16)
     assert mask.sum(dim=1).tolist() == [16, 3, 16]
     assert ids[0, -1] == ids[2, -1] == inputs.config.text_config.sep_token_id
+    inputs.tokens(["a " * 40])  # again
     assert inputs.cut == 2
     assert inputs.notes == ["2 texts were longer than 16 tokens and lost their end."]
 
