@@ -1,6 +1,7 @@
 """The curves of a training: each loss over the steps, and where images ended and videos began."""
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +27,7 @@ def plot_losses(records: Sequence[Mapping[str, Any]], path: str | Path, title: s
     high = 1.3 + 1.5 * len(names)
     figure = new_figure(path, 8, high)
     last = max(record["step"] for record in records)
-    borders = [
-        later["step"] - 0.5
-        for record, later in zip(records, records[1:], strict=False)
-        if record["stage"] != later["stage"]
-    ]
+    borders = [later["step"] - 0.5 for record, later in pairwise(records) if record["stage"] != later["stage"]]
     for place, name in enumerate(names):
         axes = figure.add_axes((0.1, (0.6 + 1.5 * (len(names) - 1 - place)) / high, 0.87, 1.2 / high))
         for videos, style in ((False, "-"), (True, "--")):

@@ -1,4 +1,4 @@
-"""Training of OmniVL: AdamW, a warm-up and a cosine in each stage; the same numbers whether or not it was interrupted."""
+"""Training of OmniVL, by AdamW: interrupted or not, it comes to the same numbers."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -157,8 +157,8 @@ class Trainer:
     def _diverged(self, values: dict[str, float], rate: float) -> CalibrationError:
         told = ", ".join(f"{name} {value:g}" for name, value in values.items())
         return CalibrationError(
-            f"step {self.step + 1} of {self.steps}: no finite number any more ({told}) at a learning rate of {rate:.2g}. "
-            "Start anew with a lower --learning-rate."
+            f"step {self.step + 1} of {self.steps}: no finite number any more ({told}) at a learning rate of "
+            f"{rate:.2g}. Start anew with a lower --learning-rate."
         )
 
     def _groups(self) -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from ...checkpoint import sync, write_error
+from ...checkpoint import copy_file, sync, write_error
 from ...errors import CheckpointError, ConfigError
 from ...files import write_json
 from ...journal import check_same_run
@@ -148,7 +148,7 @@ class TrainingFolder:
 
     def publish(self, facts: Record) -> None:
         """Let OUT appear: the model's folder with the log and the facts in it."""
-        os.replace(self.log, self.model / LOG)
+        copy_file(self.log, self.model / LOG)
         write_json(self.model / FACTS, facts)
         for path in self.model.iterdir():
             sync(path)
