@@ -12,6 +12,7 @@ from transformers.models.blip.modeling_blip_text import BlipTextLMHeadModel, Bli
 from transformers.utils.generic import ModelOutput
 
 from .configuration import OmniVLConfig
+from .cross_attention import heed_masks_
 from .visual_encoder import OmniVLVisualEncoder
 
 TEMPERATURE = 0.07  # at the start, and
@@ -66,6 +67,8 @@ class OmniVLModel(PreTrainedModel):  # type: ignore[misc]
         self.text_encoder = BlipTextModel(_text_config(text, cross_attention=False), add_pooling_layer=False)
         self.alignment_decoder = BlipTextModel(_text_config(text, cross_attention=True), add_pooling_layer=False)
         self.generation_decoder = BlipTextLMHeadModel(_text_config(text, cross_attention=True))
+        heed_masks_(self.alignment_decoder)
+        heed_masks_(self.generation_decoder.bert)
         self.visual_projection = nn.Linear(vision.hidden_size, config.projection_dim)
         self.text_projection = nn.Linear(text.hidden_size, config.projection_dim)
         self.matching_head = nn.Linear(text.hidden_size, 2)

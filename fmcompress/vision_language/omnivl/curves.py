@@ -24,12 +24,12 @@ def plot_losses(records: Sequence[Mapping[str, Any]], path: str | Path, title: s
     if not records:
         raise ConfigError("records: none to draw.")
     names = [name for name in LOSSES if any(name in record for record in records)]
-    high = 1.3 + 1.5 * len(names)
+    high = 1.2 + 1.6 * len(names)
     figure = new_figure(path, 8, high)
     last = max(record["step"] for record in records)
     borders = [later["step"] - 0.5 for record, later in pairwise(records) if record["stage"] != later["stage"]]
     for place, name in enumerate(names):
-        axes = figure.add_axes((0.1, (0.6 + 1.5 * (len(names) - 1 - place)) / high, 0.87, 1.2 / high))
+        axes = figure.add_axes((0.1, (0.6 + 1.6 * (len(names) - 1 - place)) / high, 0.87, 1.2 / high))
         for videos, style in ((False, "-"), (True, "--")):
             found = [(r["step"], r[name]) for r in records if name in r and r["videos"] == videos]
             if found:
@@ -39,9 +39,9 @@ def plot_losses(records: Sequence[Mapping[str, Any]], path: str | Path, title: s
         for border in borders:
             axes.axvline(border, color=FAINT, linewidth=0.8)
         plain(axes)
-        axes.set(xlim=(0, last + 0.5), ylim=(0, None))
+        axes.set(xlim=(0, last + 0.5), ylim=(0, 1.05 * axes.get_ylim()[1]))
         axes.set_ylabel(name, color=INK)
-        axes.legend(loc="upper right", frameon=False, fontsize=9)
+        axes.legend(loc="lower right", bbox_to_anchor=(1.01, 0.95), ncols=2, frameon=False, fontsize=9)
         if place < len(names) - 1:
             axes.set_xticklabels([])
         else:
