@@ -48,3 +48,7 @@ class LanguageModelError(FmcompressError, RuntimeError):
 
 class RankFailed(FmcompressError):
     """An error of input that another rank of the run has met and told of."""
+
+
+class Interrupted(FmcompressError):
+    """A run that Ctrl-C stopped between two steps, and that can go on; its message says how."""

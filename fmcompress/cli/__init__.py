@@ -5,7 +5,7 @@ import sys
 
 import typer
 
-from ..errors import CommunicationError, FmcompressError, in_one_line
+from ..errors import CommunicationError, FmcompressError, Interrupted, in_one_line
 
 RESUMED = ("prune", "quantize")  # runs that go on where they were interrupted
 SHARED = (*RESUMED, "schedule")  # what several processes of torchrun do together
@@ -28,6 +28,7 @@ from . import (  # noqa: E402  each adds its command
     gradients,  # noqa: F401
     inspect,  # noqa: F401
     lm_eval,  # noqa: F401
+    omnivl,  # noqa: F401
     prune,  # noqa: F401
     quantize,  # noqa: F401
     report,  # noqa: F401
@@ -65,6 +66,8 @@ def main() -> None:
         sys.argv = [sys.argv[0], "--debug", *(arg for arg in sys.argv[1:] if arg != "--debug")]
     try:
         app()
+    except Interrupted as error:
+        _fail(error, 130, debug)
     except FmcompressError as error:
         _fail(error, 1 if isinstance(error, CommunicationError) else 2, debug)
     except SystemExit as error:

@@ -1,33 +1,12 @@
 import numpy as np
 import pytest
 import torch
-from omnivl_cases import LAYERS
 from PIL import Image
+from training_cases import TEXTS, made
 from transformers import BertConfig
 
 from fmcompress.errors import CalibrationError, CheckpointError
-from fmcompress.models.omnivl import OmniVLConfig, OmniVLInputs, make_inputs
-
-TEXTS = ["a red seven moves left", "a blue one at the top"]
-
-
-def made(folder, *, image_size=28, longest=16):
-    """Inputs of a model that is not there."""
-    tokenizer = make_inputs(folder, TEXTS, image_size=28)
-    count = len(tokenizer)
-    text = {
-        "vocab_size": count,
-        "max_position_embeddings": longest,
-        "sep_token_id": tokenizer.sep_token_id,
-        "bos_token_id": count - 2,
-    }
-    OmniVLConfig(
-        vision_config={**LAYERS, "image_size": image_size, "patch_size": 7, "num_frames": 4},
-        text_config={**LAYERS, **text, "pad_token_id": tokenizer.pad_token_id},
-        dec_token_id=count - 2,
-        enc_token_id=count - 1,
-    ).save_pretrained(folder)
-    return OmniVLInputs(folder)
+from fmcompress.models.omnivl import OmniVLInputs, make_inputs
 
 
 def test_texts_become_tokens_and_texts_again(tmp_path):
@@ -66,6 +45,7 @@ def test_long_texts_are_cut_and_counted(tmp_path):
     assert ids.shape == (3, 16)
     assert mask.sum(dim=1).tolist() == [16, 3, 16]
     assert ids[0, -1] == ids[2, -1] == inputs.config.text_config.sep_token_id
+    inputs.tokens(["a " * 40])  # again
     assert inputs.cut == 2
     assert inputs.notes == ["2 texts were longer than 16 tokens and lost their end."]
 

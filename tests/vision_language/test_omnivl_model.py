@@ -129,6 +129,22 @@ def test_padding_changes_nothing():
     torch.testing.assert_close(padded.logits[:, :3], whole.logits[:, :3])
 
 
+def test_padding_of_a_question_changes_no_answer():
+    model = tiny_omnivl(trained=True)
+    ids, mask = texts(1)
+    longer = torch.nn.functional.pad(ids, (0, 5), value=PAD)
+    seen = model.visual_encoder(pixels(1)).last_hidden_state
+    answer, found = texts(1, seed=4)[0], []
+    for question, its_mask in ((ids, mask), (longer, (longer != PAD).long())):
+        fused = model.fuse(question, its_mask, seen)
+        written = model.generate(
+            pixels(1), question_ids=question, question_mask=its_mask, num_beams=2, max_new_tokens=6
+        )
+        found.append((model.predict_tokens(answer, None, fused, its_mask), written))
+    torch.testing.assert_close(found[1][0], found[0][0])
+    assert torch.equal(found[1][1], found[0][1])
+
+
 def test_generate_writes_what_the_logits_say():
     model = tiny_omnivl(trained=True)
     images = pixels(2)

@@ -20,7 +20,7 @@ VOCABULARY = 2000  # of a new tokenizer at the most
 class OmniVLInputs:
     """The tokenizer and the image processor of a checkpoint's folder, and its config.
 
-    cut  texts so far that were longer than the model takes, and lost their end
+    cut  number of different texts so far that were longer than the model takes, and lost their end
 
     Raises CheckpointError if one of the three does not load.
     """
@@ -28,13 +28,19 @@ class OmniVLInputs:
     def __init__(self, folder: str | Path) -> None:
         folder = Path(folder)
         self.config = _config(folder)
-        self.tokenizer, self.processor, self.cut = load_tokenizer(folder), load_processor(folder), 0
+        self.tokenizer, self.processor = load_tokenizer(folder), load_processor(folder)
+        self._cut: set[str] = set()
         text = self.config.text_config
         if (self.tokenizer.sep_token_id, self.tokenizer.pad_token_id) != (text.sep_token_id, text.pad_token_id):
             raise CheckpointError(
                 f"{folder}: expected a tokenizer whose {SEP} and {PAD} are {text.sep_token_id} and {text.pad_token_id} "
                 f"as config.json says, got {self.tokenizer.sep_token_id} and {self.tokenizer.pad_token_id}."
             )
+
+    @property
+    def cut(self) -> int:
+        """See the class."""
+        return len(self._cut)
 
     @property
     def notes(self) -> list[str]:
@@ -95,7 +101,7 @@ class OmniVLInputs:
             raise ConfigError("texts: expected one at least, got none.")
         longest = self.config.text_config.max_position_embeddings
         ids = self.tokenizer(list(texts), split_special_tokens=True, verbose=False)["input_ids"]
-        self.cut += sum(len(row) > longest for row in ids)
+        self._cut.update(text for text, row in zip(texts, ids, strict=True) if len(row) > longest)
         end, pad = self.config.text_config.sep_token_id, self.config.text_config.pad_token_id
         ids = [row if len(row) <= longest else [*row[: longest - 1], end] for row in ids]
         lengths = torch.tensor([len(row) for row in ids])

@@ -12,6 +12,7 @@ from transformers.models.blip.modeling_blip_text import BlipTextLMHeadModel, Bli
 from transformers.utils.generic import ModelOutput
 
 from .configuration import OmniVLConfig
+from .cross_attention import heed_masks_
 from .visual_encoder import OmniVLVisualEncoder
 
 TEMPERATURE = 0.07  # at the start, and
@@ -66,6 +67,8 @@ class OmniVLModel(PreTrainedModel):  # type: ignore[misc]
         self.text_encoder = BlipTextModel(_text_config(text, cross_attention=False), add_pooling_layer=False)
         self.alignment_decoder = BlipTextModel(_text_config(text, cross_attention=True), add_pooling_layer=False)
         self.generation_decoder = BlipTextLMHeadModel(_text_config(text, cross_attention=True))
+        heed_masks_(self.alignment_decoder)
+        heed_masks_(self.generation_decoder.bert)
         self.visual_projection = nn.Linear(vision.hidden_size, config.projection_dim)
         self.text_projection = nn.Linear(text.hidden_size, config.projection_dim)
         self.matching_head = nn.Linear(text.hidden_size, 2)
@@ -87,7 +90,7 @@ class OmniVLModel(PreTrainedModel):  # type: ignore[misc]
 
     def get_image_features(self, pixel_values: Tensor) -> Tensor:
         """[items, projection_dim], rows of length 1, of images or videos; see OmniVLVisualEncoder."""
-        return self._visual_embedding(self.visual_encoder(pixel_values).pooler_output)
+        return self.visual_embedding(self.visual_encoder(pixel_values).pooler_output)
 
     def get_text_features(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
         """[texts, projection_dim], rows of length 1.
@@ -140,7 +143,7 @@ class OmniVLModel(PreTrainedModel):  # type: ignore[misc]
         visual = self.visual_encoder(pixel_values)
         text = self.get_text_features(input_ids, attention_mask)
         return OmniVLOutput(
-            image_embeds=self._visual_embedding(visual.pooler_output),
+            image_embeds=self.visual_embedding(visual.pooler_output),
             text_embeds=text,
             matching_logits=self.match(input_ids, attention_mask, visual.last_hidden_state),
             logits=self.predict_tokens(input_ids, attention_mask, visual.last_hidden_state),
@@ -172,7 +175,8 @@ class OmniVLModel(PreTrainedModel):  # type: ignore[misc]
             **{"eos_token_id": text.sep_token_id, "pad_token_id": text.pad_token_id, **settings},
         )  # fmt: skip
 
-    def _visual_embedding(self, pooled: Tensor) -> Tensor:
+    def visual_embedding(self, pooled: Tensor) -> Tensor:
+        """[items, projection_dim], rows of length 1, of the visual encoder's pooler_output."""
         return nn.functional.normalize(self.visual_projection(pooled), dim=-1)
 
     @staticmethod

@@ -1,0 +1,12 @@
+"""fmcompress omnivl: one file a command."""
+
+import typer
+
+from .. import app
+
+omnivl_app = typer.Typer(help="OmniVL: one model of images, videos and texts. Train and use it.", no_args_is_help=True)
+app.add_typer(omnivl_app, name="omnivl")
+
+from . import (  # noqa: E402  each adds its command
+    train,  # noqa: F401
+)
