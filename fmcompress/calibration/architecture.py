@@ -184,9 +184,18 @@ def materialise_buffers(model: Any, device: torch.device) -> None:
             empty = torch.empty_like(module._buffers[key], device=device)
             module._buffers[key] = empty.fill_(torch.nan) if empty.is_floating_point() else empty.fill_(0)
         if keys:
-            model._init_weights(module)
+            _initialising(model, path)._init_weights(module)
         for key in keys:
             if module._buffers[key].is_floating_point() and module._buffers[key].isnan().any():
                 raise CheckpointError(
                     f"unknown architecture: buffer {path}.{key} cannot be computed without its weights."
                 )
+
+
+def _initialising(model: Any, path: str) -> Any:
+    """The innermost model around a module: transformers lets each initialise what is its own, as BLIP's towers do."""
+    from transformers import PreTrainedModel
+
+    names = path.split(".")
+    around = (model.get_submodule(".".join(names[:depth])) for depth in reversed(range(1, len(names) + 1)))
+    return next((module for module in around if isinstance(module, PreTrainedModel)), model)

@@ -14,6 +14,7 @@ from .architecture import find_stacks, is_causal_lm, own_tensors
 from .batch import Batch, Call, Handed
 from .lazy_model import LazyModel, Reader
 from .places import Place, places, transposed_experts
+from .settings import keep_no_past, run_experts_one_by_one, shifted
 
 INPUTS = {"text": "input_ids", "images": "pixel_values"}
 FORMS = (None, 0, 1, 2)  # what blocks return: the hidden states, or a tuple of them and so many other things
@@ -40,7 +41,8 @@ class StreamedModel(LazyModel):
         self, checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype, *, pairs: bool = False
     ) -> None:
         super().__init__(checkpoint, device, dtype)
-        _run_experts_one_by_one(self.model)
+        run_experts_one_by_one(self.model)
+        keep_no_past(self.model)
         self.stacks = find_stacks(self.model, checkpoint, pairs=pairs)
         self.blocks = [block for stack in self.stacks for block in stack.blocks]
         self._stack_of = [number for number, stack in enumerate(self.stacks) for _ in stack.blocks]
@@ -206,7 +208,8 @@ class StreamedModel(LazyModel):
             return self._forward(self.model, "text", input_ids, None).logits  # type: ignore[no-any-return]
 
     def _forward(self, runner: Any, kind: str, inputs: Tensor | Mapping[str, Tensor], mask: Tensor | None) -> Any:
-        self.load_own(runner.get_input_embeddings())  # some models send the ids to where its weight is
+        with contextlib.suppress(NotImplementedError):  # of a model of two towers as a whole
+            self.load_own(runner.get_input_embeddings())  # some models send the ids to where its weight is
         named = {INPUTS[kind]: inputs} if isinstance(inputs, Tensor) else inputs
         given: dict[str, Any] = {
             name: tensor.to(self.device, self.dtype if tensor.is_floating_point() else tensor.dtype)
@@ -218,7 +221,7 @@ class StreamedModel(LazyModel):
         if "use_cache" in known:
             given["use_cache"] = False
         if "decoder_input_ids" in known:
-            given["decoder_input_ids"] = _shifted(given["input_ids"], runner.config)
+            given["decoder_input_ids"] = shifted(given["input_ids"], runner)
         with torch.no_grad():
             return runner(**given)
 
@@ -233,20 +236,6 @@ class StreamedModel(LazyModel):
         finally:
             for _, block in self.blocks:
                 del block.forward
-
-
-def _shifted(ids: Tensor, config: Any) -> Tensor:
-    """What a decoder is given that says what its encoder was told: the start token, then all tokens but the last."""
-    starts = (getattr(config, name, None) for name in ("decoder_start_token_id", "pad_token_id", "bos_token_id"))
-    start = next((token for token in starts if token is not None), 0)
-    return torch.cat([torch.full_like(ids[:, :1], start), ids[:, :-1]], dim=1)
-
-
-def _run_experts_one_by_one(model: nn.Module) -> None:
-    """So that each expert's own tokens can be seen; transformers otherwise multiplies all experts in one kernel."""
-    for module in model.modules():
-        if transposed_experts(module) is not None and hasattr(module, "config"):
-            module.config._experts_implementation = "eager"  # type: ignore[union-attr]
 
 
 def _stand_in(run: Any, index: int) -> Any:
