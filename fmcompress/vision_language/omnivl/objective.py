@@ -65,6 +65,8 @@ class Objective:
             y = pairs.labels if self.contrast == "univlc" else pairs.own
             own = Keys(self.model.visual_embedding(pooled[paired]), self._texts(self.model, pairs), y)
             found["contrastive"] = self._contrastive(own, batch.pixels[paired], pairs)
+            if not bool(found["contrastive"].isfinite()):
+                return found  # whoever trains stops here: no negatives can be drawn
             matching = matching_loss(self.model, own, pairs, shown, generator)
             if matching is not None:
                 found["matching"] = matching
