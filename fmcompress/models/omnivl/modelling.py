@@ -35,7 +35,7 @@ class OmniVLOutput(ModelOutput):  # type: ignore[misc]
 
 
 class OmniVLModel(PreTrainedModel):  # type: ignore[misc]
-    """The whole model (Wang et al. 2022, section 3.1), from the paper: no official code exists.
+    """The whole model (Wang et al. 2022), from the paper: no official code exists.
 
     visual_encoder       images and videos -> hidden states, and an embedding by visual_projection
     text_encoder         BERT -> an embedding by text_projection
@@ -87,7 +87,7 @@ class OmniVLModel(PreTrainedModel):  # type: ignore[misc]
 
     def get_image_features(self, pixel_values: Tensor) -> Tensor:
         """[items, projection_dim], rows of length 1, of images or videos; see OmniVLVisualEncoder."""
-        return self._visual_embedding(self.visual_encoder(pixel_values).pooler_output)
+        return self.visual_embedding(self.visual_encoder(pixel_values).pooler_output)
 
     def get_text_features(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
         """[texts, projection_dim], rows of length 1.
@@ -140,7 +140,7 @@ class OmniVLModel(PreTrainedModel):  # type: ignore[misc]
         visual = self.visual_encoder(pixel_values)
         text = self.get_text_features(input_ids, attention_mask)
         return OmniVLOutput(
-            image_embeds=self._visual_embedding(visual.pooler_output),
+            image_embeds=self.visual_embedding(visual.pooler_output),
             text_embeds=text,
             matching_logits=self.match(input_ids, attention_mask, visual.last_hidden_state),
             logits=self.predict_tokens(input_ids, attention_mask, visual.last_hidden_state),
@@ -172,7 +172,8 @@ class OmniVLModel(PreTrainedModel):  # type: ignore[misc]
             **{"eos_token_id": text.sep_token_id, "pad_token_id": text.pad_token_id, **settings},
         )  # fmt: skip
 
-    def _visual_embedding(self, pooled: Tensor) -> Tensor:
+    def visual_embedding(self, pooled: Tensor) -> Tensor:
+        """[items, projection_dim], rows of length 1, of the visual encoder's pooler_output [items, width]."""
         return nn.functional.normalize(self.visual_projection(pooled), dim=-1)
 
     @staticmethod
