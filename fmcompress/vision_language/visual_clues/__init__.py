@@ -12,10 +12,10 @@ _LAZY = {
     "Description": ".description",
     "Extractor": ".extract",
     "ObjectDetector": ".detect",
-    "Settings": ".describe",
+    "Settings": ".synthesis",
     "Vocabulary": ".tags",
-    "describe": ".describe",
-    "describe_all": ".describe",
+    "describe": ".synthesis",
+    "describe_all": ".synthesis",
     "filter_sentences": ".selection",
     "read_prompt": ".prompt",
     "retrieve_tags": ".tags",
@@ -32,7 +32,5 @@ def __dir__() -> list[str]:
 
 def __getattr__(name: str) -> Any:
     if name in _LAZY:
-        found = getattr(importlib.import_module(_LAZY[name], __name__), name)
-        globals()[name] = found  # also in the place of a module of that name, such as describe
-        return found
+        return getattr(importlib.import_module(_LAZY[name], __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
