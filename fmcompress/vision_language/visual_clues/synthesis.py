@@ -104,8 +104,9 @@ def describe(
     vector = encoder.encode_images([image])[0]
     parts = [[part for part in split_sentences(text) if _says_something(part)] for text in texts]
     vectors = _by_text(encoder, texts, parts, settings)
-    rows = [vectors[text] for text in texts]
-    if settings.score == "sentences":
+    if settings.score == "paragraph":
+        rows = [vectors[text] for text in texts]
+    else:
         rows = [np.mean([vectors[sentence] for sentence in some], axis=0) for some in parts]
     found = select(vector, np.stack(rows))
     sentences, threshold, more = _filtered(vector, parts, found.index, vectors, settings)
