@@ -97,7 +97,7 @@ def test_the_default_threshold_is_of_all_candidates_sentences():
     sentences = ["A red wall.", "It is green.", "It is blue."]
     encoder = Encoder()
     cosines = encoder.encode_text(sentences) @ encoder.encode_images([picture()])[0]
-    assert found.threshold == pytest.approx(cosines.mean() - cosines.std(), abs=1e-6)
+    assert found.threshold == pytest.approx(cosines.mean() - cosines.std(), abs=1e-4)
     assert found.paragraph == "A red wall. It is blue."
 
 
@@ -117,7 +117,7 @@ def test_scores_of_paragraphs_and_of_sentences_differ():
 
 def test_what_is_cut_is_told():
     assert run(["red."])[0].notes == ()
-    assert run(["red red red red red red red red red."])[0].notes == ("a text was cut",)
+    assert run(["red red red red red red red red red."])[0].notes == ("so far, a text was cut",)
 
 
 def test_nothing_written_is_an_error():
