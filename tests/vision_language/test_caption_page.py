@@ -28,7 +28,7 @@ def test_all_intermediates_are_on_the_page():
     text = page_of([FOUND], [picture()])
     page = Page(text)
     for words in (
-        printable(HOSTILE), "two colours", "(red), medium, lower left: a red thing", "Line one", "0.250", "0.750", "is like it",
+        printable(HOSTILE), "two colours", "(red), large, lower left: a red thing", "Line one", "0.250", "0.750", "is like it",
         "writer <1>", "a note & more", "3 candidates, from 0.300 to -0.100", "Kept from a cosine of 0.200 on.",
     ):  # fmt: skip
         assert words in page.text
