@@ -28,6 +28,9 @@ def test_tags_come_by_falling_score():
     assert retrieve_tags(np.array([1, 0]), vectors, "abcd", 9) == found
     assert retrieve_tags(np.array([1, 0]), vectors, "abcd", 3) == found[:3]
     assert retrieve_tags(np.array([1, 0]), vectors, "abcd", 4, 0.5) == found[:3]
+    words = [str(number) for number in range(60)]
+    same = retrieve_tags(np.ones(2), np.ones((60, 2)), words, 60)
+    assert [clue.text for clue in same] == words
     assert retrieve_tags(np.array([-1, 0]), vectors, "abcd", 4, 0.5) == ()
 
 
@@ -87,6 +90,7 @@ def test_all_sources_of_an_image():
     given = VisualClues((Clue("RED"), Clue("night")), (RED_LEFT,), (Clue("by hand"),))
     found = whole.clues(picture(), encoder, given)
     assert [clue.text for clue in found.tags] == ["RED", "night", "blue"]  # red is there already
+    assert [one.name.text for one in found.objects] == ["thing", "thing"]
     assert detector.words == ["red", "blue"]
     assert [[clue.text for clue in one.attributes] for one in found.objects] == [["red"], ["blue"]]
     assert [clue.text for clue in found.captions] == ["by hand", "40 pixels wide"]

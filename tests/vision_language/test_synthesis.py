@@ -117,7 +117,9 @@ def test_scores_of_paragraphs_and_of_sentences_differ():
 
 def test_what_is_cut_is_told():
     assert run(["red."])[0].notes == ()
-    assert run(["red red red red red red red red red."])[0].notes == ("so far, a text was cut",)
+    encoder, text = Encoder(), "red red red red red red red red red."
+    assert run([text], encoder)[0].notes == ("so far, a text was cut",)
+    assert run([text], encoder)[0].notes == ()  # told already
 
 
 def test_nothing_written_is_an_error():
