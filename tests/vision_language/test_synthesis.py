@@ -115,6 +115,12 @@ def test_scores_of_paragraphs_and_of_sentences_differ():
     assert abs(parts.candidates[0].score - whole.candidates[0].score) > 0.01
 
 
+def test_a_story_begins_with_the_words_it_goes_on_from():
+    found, model = run([" it is red.", " "], style="story")
+    assert model.calls[0].texts[0].endswith("In the picture,")
+    assert [one.text for one in found.candidates] == ["In the picture, it is red."]
+
+
 def test_what_is_cut_is_told():
     assert run(["red."])[0].notes == ()
     encoder, text = Encoder(), "red red red red red red red red red."

@@ -13,6 +13,7 @@ INSTRUCTION = "Describe this image in detail in one paragraph, from the clues al
 HEAD, ASKED, TELL = "Clues of an image", "Task: ", "Description:"
 STOP = ("\n\n", f"\n{HEAD}")  # where a description ends: a model that goes on would make up the next image
 STYLES = ("best", "story")
+STORY = "In the picture,"  # how a description of style story begins
 Example = tuple[VisualClues, str]  # clues, and the paragraph that somebody wrote about them
 
 _WORDS = r'(?:"(?:[^"\\]|\\.)*"|[^",;:()\\]+)'  # a text: quoted as JSON where it could be taken for something else
@@ -144,7 +145,7 @@ def _story(one: Told) -> str:
     parts += [f"In it is a {what}{where}." for what, where in zip(seen, places, strict=True)]
     captions = [*one.captions, *(text for o in one.objects for text in o.captions)]
     parts += [_line(text).rstrip(".") + "." for text in captions]
-    return " ".join([*parts, "In the picture,"])
+    return " ".join([*parts, STORY])
 
 
 def _quoted(text: str) -> str:

@@ -13,7 +13,7 @@ from ...errors import ConfigError, LanguageModelError
 from ...language_model import LanguageModel
 from .clues import VisualClues
 from .description import Candidate, Description
-from .prompt import INSTRUCTION, STOP, Example, to_prompt
+from .prompt import INSTRUCTION, STOP, STORY, Example, to_prompt
 from .selection import Sentence, cosines, filter_sentences, select, split_sentences
 
 SCORES = ("paragraph", "sentences")
@@ -96,7 +96,7 @@ def describe(
     prompt = settings.prompt(clues)
     answers = language_model.generate([prompt], **settings.generation)[0]
     name = str(image) if name is None else name
-    texts, notes = different(answers)
+    texts, notes = different(answers, STORY if settings.style == "story" else "")
     if not texts:
         raise LanguageModelError(
             f"{language_model.name}: wrote {len(answers)} empty candidates for {name}. Take another model, give it "
@@ -156,10 +156,13 @@ def describe_all(
     return found
 
 
-def different(answers: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Answers without empty ones and repetitions, their white space made one space; and notes of what went."""
+def different(answers: Sequence[str], lead: str = "") -> tuple[list[str], list[str]]:
+    """Answers without empty ones and repetitions, their white space made one space; and notes of what went.
+
+    lead  words of the prompt that an answer goes on from, put before each
+    """
     texts = [" ".join(answer.split()) for answer in answers]
-    written = [text for text in texts if _says_something(text)]
+    written = [f"{lead} {text}".strip() for text in texts if _says_something(text)]
     kept = list(dict.fromkeys(written))
     empty, same = len(texts) - len(written), len(written) - len(kept)
     notes = [f"{empty} of {len(texts)} candidates were empty"] if empty else []
