@@ -14,9 +14,7 @@ def spipe(
     predicted: Annotated[
         Path, typer.Argument(help="JSON: image -> text or scene graph, such as descriptions.json of caption.")
     ],
-    gold: Annotated[
-        Path, typer.Argument(help="JSON: image -> human scene graph, or Visual Genome's scene_graphs.json.")
-    ],
+    gold: Annotated[Path, typer.Argument(help="JSON: image -> human graph, or Visual Genome's scene_graphs.json.")],
     synonyms: Annotated[Path | None, typer.Option(help="JSON: lists of words that mean the same.")] = None,
     factual: Annotated[
         bool, typer.Option("--factual", help="Parse texts with the package FactualSceneGraph, not with our rules.")

@@ -7,8 +7,8 @@ def _words(text: str) -> frozenset[str]:
 
 BE = _words("is are was were be being been isn't aren't wasn't weren't 's")
 DETERMINERS = _words(
-    "a an the some any each every another both all several many few my your his her its our their this that these those "
-    "one two three four five six seven eight nine "
+    "a an the some any each every another both all several many few my your his her its our their this that these "
+    "those one two three four five six seven eight nine "
     "ten no"
 )
 # they may also stand alone: "this is a cup", "behind her", "both are red"
@@ -41,9 +41,9 @@ PREPOSITIONS = frozenset(tuple(words.split("_")) for words in _SINGLE | _SEVERAL
 LONGEST = max(map(len, PREPOSITIONS))
 ADJECTIVES = _words(
     "red orange yellow green blue purple pink brown black white grey gray silver golden gold beige tan dark light "
-    "bright pale colourful colorful big large huge small little tiny tall short long wide narrow thick thin high low deep "
-    "round oval square flat curved straight sharp pointed smooth rough soft hard shiny dull clean dirty wet dry hot cold "
-    "warm old new young modern empty full open closed heavy fine dense sparse wooden metal metallic plastic leather "
+    "bright pale colourful colorful big large huge small little tiny tall short long wide narrow thick thin high low "
+    "deep round oval square flat curved straight sharp pointed smooth rough soft hard shiny dull clean dirty wet dry "
+    "hot cold warm old new young modern empty full open closed heavy fine dense sparse wooden metal metallic plastic leather "
     "glass steel ceramic stone concrete woollen cotton american french british handwritten blurry clear sunny cloudy "
     "happy sad calm busy quiet furry fluffy hairy bald blond blonde main single double different similar same other "
     "left right upper lower top bottom front rear nice beautiful pretty good bad human typical central circular lit "
