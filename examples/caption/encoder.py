@@ -139,7 +139,9 @@ def train(
         optimizer.step()
         schedule.step()
         if step % 100 == 0:
-            print(f"encoder {seed}, step {step}: loss {loss.item():.3f}, {time.perf_counter() - begin:.0f} s", flush=True)
+            print(
+                f"encoder {seed}, step {step}: loss {loss.item():.3f}, {time.perf_counter() - begin:.0f} s", flush=True
+            )
     model.eval().save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     CLIPImageProcessorPil(

@@ -35,8 +35,8 @@ def made_up(words: Any, generator: np.random.Generator) -> tuple[VisualClues, st
     chosen = [names[at] for at in generator.permutation(len(names))[: int(generator.integers(2, 6))]]
     things = []
     for name in chosen:
-        left, top = generator.uniform(0, 0.7, 2)
-        width, height = generator.uniform(0.1, 1, 2)
+        left, top = generator.uniform(0, 0.7, 2).tolist()
+        width, height = generator.uniform(0.1, 1, 2).tolist()
         box = (left, top, min(left + width, 1), min(top + height, 1))
         own = [attributes[at] for at in generator.permutation(len(attributes))[: int(generator.integers(1, 4))]]
         things.append(Thing(name, tuple(own), box))
@@ -46,7 +46,10 @@ def made_up(words: Any, generator: np.random.Generator) -> tuple[VisualClues, st
     told = [thing for thing in things if generator.random() > 0.25] or things[:1]
     sentences = []
     for thing in told:
-        own = [attributes[generator.integers(len(attributes))] if generator.random() < 0.12 else w for w in thing.attributes]
+        own = [
+            attributes[generator.integers(len(attributes))] if generator.random() < 0.12 else w
+            for w in thing.attributes
+        ]
         place = position_of(thing.box) if kind == "+ positions" and thing.box else None
         sentences.append(sentence(thing.name, own if kind in KINDS[2:] else own[:1], place, generator))
     if kind != "tags" and generator.random() > 0.25:

@@ -7,9 +7,8 @@ def _words(text: str) -> frozenset[str]:
 
 BE = _words("is are was were be being been isn't aren't wasn't weren't 's")
 DETERMINERS = _words(
-    "a an the some any each every another both all several many few my your his her its our their this that these "
-    "those one two three four five six seven eight nine "
-    "ten no"
+    "a an the some any each every another both all several many few my your his her its our their this that "
+    "these those one two three four five six seven eight nine ten no"
 )
 # they may also stand alone: "this is a cup", "behind her", "both are red"
 ALONE = _words("his her this that these those one two three both all many some each")
@@ -40,17 +39,19 @@ _SEVERAL = _words(
 PREPOSITIONS = frozenset(tuple(words.split("_")) for words in _SINGLE | _SEVERAL)
 LONGEST = max(map(len, PREPOSITIONS))
 ADJECTIVES = _words(
-    "red orange yellow green blue purple pink brown black white grey gray silver golden gold beige tan dark light "
-    "bright pale colourful colorful big large huge small little tiny tall short long wide narrow thick thin high low "
-    "deep round oval square flat curved straight sharp pointed smooth rough soft hard shiny dull clean dirty wet dry "
-    "hot cold warm old new young modern empty full open closed heavy fine dense sparse wooden metal metallic plastic leather "
-    "glass steel ceramic stone concrete woollen cotton american french british handwritten blurry clear sunny cloudy "
-    "happy sad calm busy quiet furry fluffy hairy bald blond blonde main single double different similar same other "
-    "left right upper lower top bottom front rear nice beautiful pretty good bad human typical central circular lit "
-    "grassy rocky sandy snowy dusty foggy hazy rainy stormy muddy rusty glossy transparent upright vertical horizontal "
-    "parallel black-and-white blurred tabby mechanical electric natural artificial visible bare fresh loose tight "
-    "angular"
+    "red orange yellow green blue purple pink brown black white grey gray silver golden gold beige tan dark "
+    "light bright pale colourful colorful big large huge small little tiny tall short long wide narrow thick "
+    "thin high low deep round oval square flat curved straight sharp pointed smooth rough soft hard shiny dull "
+    "clean dirty wet dry hot cold warm old new young modern empty full open closed heavy fine dense sparse "
+    "wooden metal metallic plastic leather glass steel ceramic stone concrete woollen cotton american french "
+    "british handwritten blurry clear sunny cloudy happy sad calm busy quiet furry fluffy hairy bald blond "
+    "blonde main single double different similar same other left right upper lower top bottom front rear nice "
+    "beautiful pretty good bad human typical central circular lit grassy rocky sandy snowy dusty foggy hazy "
+    "rainy stormy muddy rusty glossy transparent upright vertical horizontal parallel black-and-white blurred "
+    "tabby mechanical electric natural artificial visible bare fresh loose tight angular"
 )
+# the last word of a phrase that says where in the picture: "in the upper left of the image"
+PLACES = _words("left right centre center middle corner")
 # nouns that end as adjectives do
 NOUNS = _words(
     "table cable vegetable stable fish dish radish goldfish jellyfish starfish finish handful mouthful speed hundred "

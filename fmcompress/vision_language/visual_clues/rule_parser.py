@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from .chunks import Chunk, Chunker
-from .grammar import ADJECTIVES, CONTAINERS
+from .grammar import ADJECTIVES, CONTAINERS, PLACES
 from .scene_graph import SceneGraph
 from .sentences import split_sentences
 
@@ -20,7 +20,7 @@ class RuleParser:
     stands before them and is known as an adjective is its attribute. "is red and round" are attributes. Prepositions
     and known verbs between two noun phrases are relations, to each of a list; "it" stands for the subject of the
     sentence before, "which" for the noun before. A verb without an object is an attribute ("the woman smiles"), and
-    "a photo of a cat" is a cat. What is negated is left out.
+    "a photo of a cat" is a cat; "in the upper left" is no object. What is negated is left out.
 
     What it does not do: see adjectives or verbs that it does not know (they become part of a name), count, choose among
     several things that "it" may be, or know what a phrase at the end belongs to: it takes the clause's subject, but
@@ -35,7 +35,7 @@ class RuleParser:
         """See SceneGraphParser.parse: every sentence in turn; all words in small letters, objects in the singular."""
         reading = _Reading()
         for sentence in split_sentences(text):
-            reading.sentence(_without_containers(self._chunker.cut(sentence)))
+            reading.sentence(_of_the_scene(self._chunker.cut(sentence)))
         return SceneGraph(
             tuple(dict.fromkeys(reading.objects)),
             tuple(dict.fromkeys(reading.attributes)),
@@ -43,12 +43,15 @@ class RuleParser:
         )
 
 
-def _without_containers(chunks: list[Chunk]) -> list[Chunk]:
-    """The chunks without "a photo of" and the like."""
+def _of_the_scene(chunks: list[Chunk]) -> list[Chunk]:
+    """The chunks without what tells of the picture: "a photo of", "in the upper left", "of the image"."""
     found: list[Chunk] = []
     for chunk in chunks:
         last = found[-1] if found else Chunk("")
-        if chunk == Chunk("preposition", "of") and last.kind == "noun" and last.text in CONTAINERS:
+        place = chunk.kind == "noun" and (chunk.text.split()[-1] in PLACES or chunk.text in CONTAINERS)
+        if (chunk == Chunk("preposition", "of") and last.kind == "noun" and last.text in CONTAINERS) or (
+            place and last.kind == "preposition" and last.text in ("in", "at", "on", "of")
+        ):
             found.pop()
         else:
             found.append(chunk)

@@ -15,11 +15,12 @@ _UNCHANGED = (
 )
 SAME_IN_PLURAL = frozenset(_UNCHANGED.split())
 _BASES = (
-    "stand sit lie lay hold wear carry look watch face ride walk run fly swim jump play eat drink hang rest lean "
-    "surround cover contain show display fill touch cross follow pull push drive park grow float sleep smile stare "
-    "gaze point reach rise shine glow reflect hide cast block support use operate film photograph enter leave climb throw "
-    "catch kick hit cut cook serve pour attach mount decorate illuminate overlook lead stretch "
-    "spread scatter stack pile write draw print paint read have bend crouch kneel appear hover spin include feature"
+    "stand sit lie lay hold wear carry look watch face ride walk run fly swim jump play eat drink hang rest "
+    "lean surround cover contain show display fill touch cross follow pull push drive park grow float sleep "
+    "smile stare gaze point reach rise shine glow reflect hide cast block support use operate film photograph "
+    "enter leave climb throw catch kick hit cut cook serve pour attach mount decorate illuminate overlook lead "
+    "stretch spread scatter stack pile write draw print paint read have bend crouch kneel appear hover spin "
+    "include feature"
 )
 _PAST = {
     "stood": "stand", "sat": "sit", "lay": "lie", "lain": "lie", "laid": "lay", "held": "hold", "wore": "wear",
