@@ -165,7 +165,7 @@ def _loss(logits: Tensor, which: Tensor) -> Tensor:
 
 
 def measure(encoder: Any, pictures: dict[str, Image.Image], scenes: dict[str, Scene], seed: int) -> dict[str, float]:
-    """On mirrored crops: how often the right picture's true text is nearest of all, and a true text nearer than a false."""
+    """Shares of mirrored crops: the nearest true text is of the picture; a true text is nearer than a false one."""
     generator, words, count = np.random.default_rng(seed), vocabulary(scenes), 8
     shown, texts, which = [], [], []
     for number, (name, scene) in enumerate(scenes.items()):

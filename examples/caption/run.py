@@ -167,7 +167,7 @@ def run(
             seeds[:1],
             ["story"],
         )
-    found: dict[str, Any] = {"encoders on mirrored crops": knows, "clues": {n: c for n, c in _told(clues).items()}}
+    found: dict[str, Any] = {"encoders on mirrored crops": knows, "tags": _told(clues)}
     for model, (asked, samples, own_seeds, kinds) in models.items():
         for kind in kinds:
             some = {

@@ -8,6 +8,7 @@ from .scene_graph import SceneGraph
 from .sentences import split_sentences
 
 _OF_THE_NEAREST = ("of", "with", "made of", "full of")
+_AT = [Chunk("preposition", word) for word in ("in", "at", "on", "of")]
 
 
 class RuleParser:
@@ -48,10 +49,9 @@ def _of_the_scene(chunks: list[Chunk]) -> list[Chunk]:
     found: list[Chunk] = []
     for chunk in chunks:
         last = found[-1] if found else Chunk("")
+        photo = chunk == Chunk("preposition", "of") and last.kind == "noun" and last.text in CONTAINERS
         place = chunk.kind == "noun" and (chunk.text.split()[-1] in PLACES or chunk.text in CONTAINERS)
-        if (chunk == Chunk("preposition", "of") and last.kind == "noun" and last.text in CONTAINERS) or (
-            place and last.kind == "preposition" and last.text in ("in", "at", "on", "of")
-        ):
+        if photo or (place and last in _AT):
             found.pop()
         else:
             found.append(chunk)
