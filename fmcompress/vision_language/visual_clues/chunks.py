@@ -79,6 +79,8 @@ class Chunker:
             word = tokens[at]
             if word in grammar.DETERMINERS and not words and word not in grammar.NEGATIONS:
                 determined = True
+            elif word == "," and self._goes_on(tokens, at, words):
+                pass
             elif self._ends(tokens, at, words, determined):
                 break
             elif word not in grammar.ADVERBS:
@@ -95,6 +97,12 @@ class Chunker:
             owner = self._noun([*words[: owned - 1], words[owned - 1][:-2]])
             chunks = [owner, Chunk("preposition", "have"), *chunks]
         return chunks, at - begin
+
+    def _goes_on(self, tokens: list[str], at: int, words: list[str]) -> bool:
+        """Whether a comma stands between adjectives: "an old, rusty car"."""
+        following = tokens[at + 1] if at + 1 < len(tokens) else ","
+        more = not self._is_function(following) and following not in grammar.DETERMINERS
+        return bool(words) and all(map(self._is_adjective, words)) and more and not _preposition(tokens, at + 1)
 
     def _ends(self, tokens: list[str], at: int, words: list[str], determined: bool) -> bool:
         """Whether a noun phrase ends before a token."""

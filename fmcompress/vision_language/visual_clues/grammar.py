@@ -32,8 +32,8 @@ _SINGLE = _words(
     "inside outside within beneath underneath atop toward towards from into onto upon off past for about"
 )
 _SEVERAL = _words(
-    "next_to in_front_of on_top_of close_to to_the_left_of to_the_right_of on_the_left_of on_the_right_of left_of "
-    "right_of out_of made_of full_of attached_to at_the_top_of at_the_bottom_of on_both_sides_of on_the_side_of "
+    "next_to in_front_of on_top_of close_to to_the_left_of to_the_right_of on_the_left_of on_the_right_of "
+    "out_of made_of full_of attached_to at_the_top_of at_the_bottom_of on_both_sides_of on_the_side_of "
     "in_the_middle_of in_the_center_of in_the_centre_of adjacent_to surrounded_by because_of"
 )
 PREPOSITIONS = frozenset(tuple(words.split("_")) for words in _SINGLE | _SEVERAL)
