@@ -19,8 +19,12 @@ from PIL import Image
 from scenes import Scene, clues_of, read_scenes, vocabulary
 
 from fmcompress.clip.encoders import load_encoder
+from fmcompress.errors import LanguageModelError
+from fmcompress.language_model import ScriptedLanguageModel
 from fmcompress.vision_language.visual_clues import (
+    Clue,
     SceneGraph,
+    VisualClues,
     filter_sentences,
     parse_graph,
     select,
@@ -28,6 +32,7 @@ from fmcompress.vision_language.visual_clues import (
     split_sentences,
 )  # fmt: skip
 from fmcompress.vision_language.visual_clues.prompt import to_prompt
+from fmcompress.vision_language.visual_clues.synthesis import Settings, describe
 
 TABLE_SEEDS, OTHER_SEED = (1, 2, 3), 100  # the threshold is chosen on the other
 THRESHOLDS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
@@ -54,7 +59,8 @@ class Judge:
     """Two encoders' view of one picture, and its human graph."""
 
     def __init__(self, encoders: Sequence[Any], picture: Image.Image, gold: SceneGraph) -> None:
-        self.encoders, self.gold = encoders, gold
+        self.encoders, self.picture, self.gold = encoders, picture, gold
+        self.clues = VisualClues(tags=(Clue("picture"),))  # of a prompt that nobody reads: the candidates are there
         self.vectors = [encoder.encode_images([picture])[0] for encoder in encoders]
 
     def look(self, candidates: Sequence[str]) -> list[dict[str, Any]]:
@@ -79,6 +85,16 @@ class Judge:
         kept = sum(sentence.kept for sentence in found.sentences) / len(found.sentences)
         return {**self.spipe(found.paragraph), "kept": kept}
 
+    def described(self, texts: Sequence[str]) -> Scores:
+        """SPIPE of what `describe` makes of candidates, by its own choice of a threshold."""
+        settings = Settings(candidates=len(texts))
+        try:
+            found = describe(self.picture, self.clues, self.encoders[0], ScriptedLanguageModel(texts), settings)
+        except LanguageModelError:  # all are empty
+            return {**self.spipe(""), "kept": 0.0}
+        kept = sum(sentence.kept for sentence in found.sentences) / len(found.sentences)
+        return {**self.spipe(found.paragraph), "kept": kept}
+
 
 def row_of(judge: Judge, looked: Sequence[dict[str, Any]], threshold: float) -> dict[str, Scores]:
     """A picture's line: the ways to end up with one paragraph of the candidates, each with its figures."""
@@ -95,6 +111,7 @@ def row_of(judge: Judge, looked: Sequence[dict[str, Any]], threshold: float) -> 
         "random candidate, filtered": {f: float(np.mean([one[f] for one in every])) for f in every[0]},
         "chosen": {field: chosen[field] for field in fields},
         "chosen, filtered": judge.filtered(chosen, threshold),
+        "chosen, filtered by describe": judge.described([one["text"] for one in looked]),
         "oracle": {field: by_f1[-1][field] for field in fields},
     }
 
@@ -140,6 +157,7 @@ def measure(
 def run(
     data: Path, work: Path, *, encoder_steps: int, writer_steps: int, count: int, seeds: Sequence[int] = TABLE_SEEDS,
     layers: int = 4, pretrained: Path | None = None, only: Sequence[str] | None = None,
+    max_tokens: int = MAX_TOKENS,
 ) -> dict[str, Any]:  # fmt: skip
     """Train, sample and measure. only  so many pictures, by name"""
     from fmcompress.language_model import language_model
@@ -175,7 +193,7 @@ def run(
             }
 
             def generate(seed: int, asked: Any = asked, some: Any = some, samples: int = samples) -> Any:
-                return candidates_of(asked, some, seed, samples)
+                return candidates_of(asked, some, seed, samples, max_tokens=max_tokens)
 
             first = generate(OTHER_SEED)
             threshold, tried = best_threshold(judges, {n: j.look(first[n]) for n, j in judges.items()})

@@ -178,6 +178,14 @@ def test_other_files_are_refused_in_a_line(tmp_path, predicted, gold, told):
     assert told in str(found.exception)
 
 
+def test_what_caption_writes_is_read(tmp_path):
+    predicted = {"descriptions": [{"image": "a.png", "paragraph": "A red cup.", "chosen": 3}], "notes": []}
+    found = command(tmp_path, predicted, {"a.png": GOLD.as_dict()}, "--json")
+    assert json.loads(found.stdout)["images"]["a.png"]["precision"] == 1
+    wrong = command(tmp_path, {"descriptions": [{"image": "a.png"}]}, {"a.png": GOLD.as_dict()})
+    assert "expected descriptions with image and paragraph" in str(wrong.exception)
+
+
 def test_a_list_is_read_as_visual_genomes(tmp_path):
     (tmp_path / "vg.json").write_text(json.dumps(VG))
     assert list(read_graphs(tmp_path / "vg.json")) == ["7"]

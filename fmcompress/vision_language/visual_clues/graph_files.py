@@ -18,12 +18,14 @@ def read_graphs(path: str | Path, parser: SceneGraphParser | None = None, *, tex
     path    an object image -> graph {"objects": …, "attributes": …, "relations": …}, or the list of Visual Genome's
             scene_graphs.json, whose images go by their image_id
     parser  of texts; default our rules
-    texts   whether an image may also have a text in the place of a graph, or an object with the text as "paragraph", as
-            fmcompress caption writes them
+    texts   whether an image may also have a text in the place of a graph, or an object with the text as "paragraph";
+            then the file may also be what fmcompress caption --out writes
 
     Raises ConfigError for anything else, naming the image.
     """
     value = _json(path)
+    if texts and isinstance(value, Mapping) and isinstance(value.get("descriptions"), list):
+        value = _paragraphs(value["descriptions"], path)
     if isinstance(value, list):
         return visual_genome(value, str(path))
     if not isinstance(value, Mapping) or not value:
@@ -36,6 +38,14 @@ def read_graphs(path: str | Path, parser: SceneGraphParser | None = None, *, tex
         else:
             found[image] = SceneGraph.from_dict(told, f"{path}, {image}")
     return found
+
+
+def _paragraphs(descriptions: list[Any], path: str | Path) -> dict[str, Any]:
+    """image -> paragraph, of what fmcompress caption wrote."""
+    try:
+        return {_words(one["image"]): _words(one["paragraph"]) for one in descriptions}
+    except (KeyError, TypeError):
+        raise ConfigError(f"{path}: expected descriptions with image and paragraph, as caption writes them.") from None
 
 
 def visual_genome(images: list[Any], what: str = "scene_graphs.json") -> Graphs:

@@ -167,8 +167,8 @@ def _read_list(words: str) -> tuple[str, ...]:
 
 
 def _read_object(found: re.Match[str]) -> ToldObject:
-    lists = (_read_list(found[part] or "") for part in ("attributes", "captions"))
-    return ToldObject(_read(found["name"]), *lists, found["size"], found["position"])
+    attributes, captions = (_read_list(found[part] or "") for part in ("attributes", "captions"))
+    return ToldObject(_read(found["name"]), attributes, captions, found["size"], found["position"])
 
 
 def _line(text: str) -> str:
