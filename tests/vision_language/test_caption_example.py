@@ -58,7 +58,15 @@ def test_made_up_scenes_have_prompts_of_their_kind_and_some_mistakes():
 def test_the_run_shortened(tmp_path, shared_data):
     names = ["coffee.png", "horse.png"]
     found = run.run(
-        shared_data / "images-skimage", tmp_path, encoder_steps=2, writer_steps=2, count=4, seeds=(1, 2), layers=1, only=names, max_tokens=20
+        shared_data / "images-skimage",
+        tmp_path,
+        encoder_steps=2,
+        writer_steps=2,
+        count=4,
+        seeds=(1, 2),
+        layers=1,
+        only=names,
+        max_tokens=20,
     )
     for kind in writer.KINDS:
         part = found[f"writer, {kind}"]
