@@ -19,8 +19,8 @@ JOINING = _words("and or , nor but as-well-as")
 STOPS = _words("; : ( ) — while where when because although though if then than so")
 ADVERBS = _words(
     "very quite rather really also just only almost slightly clearly partly mostly fully too still here now always "
-    "often together directly straight softly brightly firmly away out up down back well maybe perhaps most more less "
-    "somewhat extremely nearly away apart forward upright can could may might will would must should does do did to as"
+    "often together directly softly brightly firmly away out up down back well maybe perhaps most more less "
+    "somewhat extremely nearly away apart forward can could may might will would must should does do did to as"
 )
 # whose "of" is no relation: a photo of a cat shows a cat
 CONTAINERS = _words(
@@ -41,7 +41,7 @@ LONGEST = max(map(len, PREPOSITIONS))
 ADJECTIVES = _words(
     "red orange yellow green blue purple pink brown black white grey gray silver golden gold beige tan dark "
     "light bright pale colourful colorful big large huge small little tiny tall short long wide narrow thick "
-    "thin high low deep round oval square flat curved straight sharp pointed smooth rough soft hard shiny dull "
+    "thin high low deep round oval square flat curved sharp pointed smooth rough soft hard shiny dull "
     "clean dirty wet dry hot cold warm old new young modern empty full open closed heavy fine dense sparse "
     "wooden metal metallic plastic leather glass steel ceramic stone concrete woollen cotton american french "
     "british handwritten blurry clear sunny cloudy happy sad calm busy quiet furry fluffy hairy bald blond "
