@@ -88,8 +88,9 @@ class Chunker:
             at += 1
         if not words:
             return [], max(at - begin, 1)
-        told = [chunk.kind for chunk in before if chunk.kind not in ("joining", "not")][-1:]
-        if told in (["be"], ["adjectives"]) and not determined and all(map(self._is_adjective, words)):
+        told = [chunk.kind for chunk in before if chunk.kind not in ("joining", "not")]
+        listed = told[-2:] == ["be", "verb"] and before[-1].kind == "joining"  # "is standing and black"
+        if (listed or told[-1:] in (["be"], ["adjectives"])) and not determined and all(map(self._is_adjective, words)):
             return [Chunk("adjectives", attributes=tuple(words))], at - begin
         owned = next((place for place, word in enumerate(words[:-1], 1) if word.endswith("'s")), 0)
         chunks = [self._noun(words[owned:])]

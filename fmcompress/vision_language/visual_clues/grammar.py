@@ -48,7 +48,7 @@ ADJECTIVES = _words(
     "blonde main single double different similar same other left right upper lower top bottom front rear nice "
     "beautiful pretty good bad human typical central circular lit grassy rocky sandy snowy dusty foggy hazy "
     "rainy stormy muddy rusty glossy transparent upright vertical horizontal parallel black-and-white blurred "
-    "tabby mechanical electric natural artificial visible bare fresh loose tight angular"
+    "tabby mechanical electric natural artificial visible bare fresh loose tight straight angular"
 )
 # the last word of a phrase that says where in the picture: "in the upper left of the image"
 PLACES = _words("left right centre center middle corner")
