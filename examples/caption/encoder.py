@@ -10,6 +10,8 @@ from PIL import Image
 from scenes import Scene, Thing, related, sentence, vocabulary
 from torch import Tensor
 
+from fmcompress.vision_language.visual_clues.words import lemma_of_object
+
 SIZE, TOKENS, STEPS, BATCH = 48, 96, 500, 48
 NEGATIVES = 2  # false texts beside every true one (Yuksekgonul et al. 2023 take hard negatives of words, too)
 
@@ -76,12 +78,12 @@ def texts_of(scene: Scene, box: Any, words: Any, generator: np.random.Generator)
     for number in range(NEGATIVES):
         at = int(generator.integers(len(true)))
         thing, false = told[at], list(true)
-        own = {each.name for each in scene.things}
+        own = {lemma_of_object(each.name) for each in scene.things}
         if number % 2:  # a wrong attribute
             wrong = [w for w in attributes if w not in thing.attributes]
             false[at] = sentence(thing.name, [wrong[generator.integers(len(wrong))]], None, generator)
         else:  # something that is not there, in another's place or beside it
-            wrong = [name for name in names if name not in own]
+            wrong = [name for name in names if lemma_of_object(name) not in own]
             more = sentence(wrong[generator.integers(len(wrong))], _some(attributes, generator, 2), None, generator)
             false[at] = f"{false[at]} {more}" if generator.random() < 0.5 else more
         found.append(" ".join([*false, *joined]))

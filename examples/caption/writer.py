@@ -62,6 +62,12 @@ def made_up(words: Any, generator: np.random.Generator) -> tuple[VisualClues, st
     return clues, kind, " ".join(sentences)
 
 
+def repeated(words: Any, generator: np.random.Generator) -> str:
+    """A list of words, three times."""
+    every = [*words[0], *words[1]]
+    return 3 * "".join(f" {every[at]}" for at in generator.permutation(len(every))[: int(generator.integers(4, 13))])
+
+
 def train(scenes: dict[str, Scene], folder: Path, *, seed: int, steps: int = STEPS, layers: int = 4) -> None:
     """Train and save the writer."""
     from transformers import LlamaConfig, LlamaForCausalLM
@@ -87,8 +93,11 @@ def train(scenes: dict[str, Scene], folder: Path, *, seed: int, steps: int = STE
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=steps, pct_start=0.1)
     begin = time.perf_counter()
     for step in range(1, steps + 1):
-        texts = ("".join(drawn()) for _ in range(BATCH))
-        # the clues are learnt, too: that names come again there teaches copying long before the paragraphs alone do
+        # first lists of words that come again and again: to copy is what is hard to learn, and here there is little else
+        copying = step <= steps // 3
+        texts = [
+            repeated(words, generator) if copying else "".join(drawn()) for _ in range(2 * BATCH if copying else BATCH)
+        ]
         rows = [tokenizer(text)["input_ids"][:LONGEST] for text in texts]
         width = max(map(len, rows))
         ids = torch.tensor([row + [end] * (width - len(row)) for row in rows])
