@@ -55,6 +55,26 @@ def all_clues(scenes: dict[str, Scene], vectors: Any, encoder: Any) -> dict[str,
     }
 
 
+class Remembering:
+    """An encoder that embeds every text once: candidates share most of their sentences."""
+
+    def __init__(self, encoder: Any) -> None:
+        self.encoder, self.dim, self.identity = encoder, encoder.dim, encoder.identity
+        self.logit_scale, self.logit_bias = encoder.logit_scale, encoder.logit_bias
+        self.known: dict[str, Any] = {}
+
+    def encode_text(self, texts: Sequence[str]) -> Any:
+        """As the encoder does."""
+        new = [text for text in dict.fromkeys(texts) if text not in self.known]
+        if new:
+            self.known.update(zip(new, self.encoder.encode_text(new), strict=True))
+        return np.stack([self.known[text] for text in texts])
+
+    def encode_images(self, images: Sequence[Any]) -> Any:
+        """As the encoder does."""
+        return self.encoder.encode_images(images)
+
+
 class Judge:
     """Two encoders' view of one picture, and its human graph."""
 
@@ -170,7 +190,7 @@ def run(
     for seed in (0, 1):
         if not (work / f"encoder{seed}").exists():
             small_encoder.train(pictures, scenes, work / f"encoder{seed}", seed=seed, steps=encoder_steps)
-        encoders.append(load_encoder(work / f"encoder{seed}", device="cpu"))
+        encoders.append(Remembering(load_encoder(work / f"encoder{seed}", device="cpu")))
     knows = [small_encoder.measure(each, pictures, scenes, 9) for each in encoders]
     if not (work / "writer").exists():
         writer.train(scenes, work / "writer", seed=0, steps=writer_steps, layers=layers)

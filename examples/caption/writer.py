@@ -93,11 +93,11 @@ def train(scenes: dict[str, Scene], folder: Path, *, seed: int, steps: int = STE
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=steps, pct_start=0.1)
     begin = time.perf_counter()
     for step in range(1, steps + 1):
-        # first lists of words that come again and again: to copy is what is hard to learn, and here there is little else
-        copying = step <= steps // 3
-        texts = [
-            repeated(words, generator) if copying else "".join(drawn()) for _ in range(2 * BATCH if copying else BATCH)
-        ]
+        # first lists of words that come again: to copy is what is hard to learn, and here there is little else
+        if step <= steps // 3:
+            texts = [repeated(words, generator) for _ in range(2 * BATCH)]
+        else:
+            texts = ["".join(drawn()) for _ in range(BATCH)]
         rows = [tokenizer(text)["input_ids"][:LONGEST] for text in texts]
         width = max(map(len, rows))
         ids = torch.tensor([row + [end] * (width - len(row)) for row in rows])
