@@ -15,29 +15,16 @@ import encoder as small_encoder
 import numpy as np
 import torch
 import writer
+from judge import Judge, Remembering, Scores
 from PIL import Image
 from scenes import Scene, clues_of, read_scenes, vocabulary
 
 from fmcompress.clip.encoders import load_encoder
-from fmcompress.errors import LanguageModelError
-from fmcompress.language_model import ScriptedLanguageModel
-from fmcompress.vision_language.visual_clues import (
-    Clue,
-    SceneGraph,
-    VisualClues,
-    filter_sentences,
-    parse_graph,
-    select,
-    spipe,
-    split_sentences,
-)  # fmt: skip
 from fmcompress.vision_language.visual_clues.prompt import to_prompt
-from fmcompress.vision_language.visual_clues.synthesis import Settings, describe
 
 TABLE_SEEDS, OTHER_SEED = (1, 2, 3), 100  # the threshold is chosen on the other
 THRESHOLDS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
-CANDIDATES, MAX_TOKENS, TEMPERATURE, TAGS = 16, 90, 0.8, 6
-Scores = dict[str, float]
+CANDIDATES, MAX_TOKENS, TEMPERATURE, TAGS = 12, 90, 0.8, 6
 
 
 def tags_of(vector: Any, encoder: Any, names: Sequence[str]) -> list[str]:
@@ -53,67 +40,6 @@ def all_clues(scenes: dict[str, Scene], vectors: Any, encoder: Any) -> dict[str,
         name: clues_of(scene.things, [scene.caption], tags_of(vector, encoder, names))
         for (name, scene), vector in zip(scenes.items(), vectors, strict=True)
     }
-
-
-class Remembering:
-    """An encoder that embeds every text once: candidates share most of their sentences."""
-
-    def __init__(self, encoder: Any) -> None:
-        self.encoder, self.dim, self.identity = encoder, encoder.dim, encoder.identity
-        self.logit_scale, self.logit_bias = encoder.logit_scale, encoder.logit_bias
-        self.known: dict[str, Any] = {}
-
-    def encode_text(self, texts: Sequence[str]) -> Any:
-        """As the encoder does."""
-        new = [text for text in dict.fromkeys(texts) if text not in self.known]
-        if new:
-            self.known.update(zip(new, self.encoder.encode_text(new), strict=True))
-        return np.stack([self.known[text] for text in texts])
-
-    def encode_images(self, images: Sequence[Any]) -> Any:
-        """As the encoder does."""
-        return self.encoder.encode_images(images)
-
-
-class Judge:
-    """Two encoders' view of one picture, and its human graph."""
-
-    def __init__(self, encoders: Sequence[Any], picture: Image.Image, gold: SceneGraph) -> None:
-        self.encoders, self.picture, self.gold = encoders, picture, gold
-        self.clues = VisualClues(tags=(Clue("picture"),))  # of a prompt that nobody reads: the candidates are there
-        self.vectors = [encoder.encode_images([picture])[0] for encoder in encoders]
-
-    def look(self, candidates: Sequence[str]) -> list[dict[str, Any]]:
-        """Of each candidate its cosines under both encoders, its sentences with their vectors, and SPIPE."""
-        scores = [select(v, e.encode_text(candidates)).scores for v, e in zip(self.vectors, self.encoders, strict=True)]
-        sentences = [split_sentences(text) for text in candidates]
-        flat = [one for some in sentences for one in some]
-        rows = np.split(self.encoders[0].encode_text(flat), np.cumsum([len(some) for some in sentences])[:-1])
-        return [
-            {"text": text, "own": float(a), "other": float(b), "sentences": some, "vectors": v, **self.spipe(text)}
-            for text, a, b, some, v in zip(candidates, *scores, sentences, rows, strict=True)
-        ]
-
-    def spipe(self, text: str) -> Scores:
-        """F1, precision and recall against the human graph."""
-        found = spipe(parse_graph(text), self.gold)
-        return {"f1": found.f1, "precision": found.precision, "recall": found.recall}
-
-    def filtered(self, one: dict[str, Any], threshold: float) -> Scores:
-        """SPIPE of a candidate's sentences that the first encoder lets pass, and how many these are."""
-        found = filter_sentences(self.vectors[0], one["sentences"], one["vectors"], threshold)
-        kept = sum(sentence.kept for sentence in found.sentences) / len(found.sentences)
-        return {**self.spipe(found.paragraph), "kept": kept}
-
-    def described(self, texts: Sequence[str]) -> Scores:
-        """SPIPE of what `describe` makes of candidates, by its own choice of a threshold."""
-        settings = Settings(candidates=len(texts))
-        try:
-            found = describe(self.picture, self.clues, self.encoders[0], ScriptedLanguageModel(texts), settings)
-        except LanguageModelError:  # all are empty
-            return {**self.spipe(""), "kept": 0.0}
-        kept = sum(sentence.kept for sentence in found.sentences) / len(found.sentences)
-        return {**self.spipe(found.paragraph), "kept": kept}
 
 
 def row_of(judge: Judge, looked: Sequence[dict[str, Any]], threshold: float) -> dict[str, Scores]:
@@ -177,7 +103,7 @@ def measure(
 def run(
     data: Path, work: Path, *, encoder_steps: int, writer_steps: int, count: int, seeds: Sequence[int] = TABLE_SEEDS,
     layers: int = 4, pretrained: Path | None = None, only: Sequence[str] | None = None,
-    max_tokens: int = MAX_TOKENS,
+    max_tokens: int = MAX_TOKENS, save: Callable[[dict[str, Any]], None] = lambda found: None,
 ) -> dict[str, Any]:  # fmt: skip
     """Train, sample and measure. only  so many pictures, by name"""
     from fmcompress.language_model import language_model
@@ -201,7 +127,7 @@ def run(
     if pretrained:
         models["pretrained"] = (
             language_model(str(pretrained), device="cpu", dtype="float32"),
-            count // 2,
+            count // 3,
             seeds[:1],
             ["story"],
         )
@@ -223,6 +149,8 @@ def run(
             }  # fmt: skip
             print(f"{model}, {kind}: {time.perf_counter() - begin:.0f} s", flush=True)
             show(found[f"{model}, {kind}"])
+            found["cpu_s of this process"] = round(time.process_time())
+            save(found)
     return found
 
 
@@ -245,13 +173,15 @@ def main() -> None:
     parser.add_argument("--work", type=Path, help="folder to keep the models in, and to take them from")
     parser.add_argument("--pretrained", type=Path, help="folder of a causal language model to ask, too")
     given = parser.parse_args()
+
+    def save(found: dict[str, Any]) -> None:
+        given.out.write_text(json.dumps(_rounded(found), indent=1) + "\n", encoding="utf-8")
+
     with tempfile.TemporaryDirectory() as folder:
-        found = run(
+        run(
             given.data, given.work or Path(folder), encoder_steps=small_encoder.STEPS, writer_steps=writer.STEPS,
-            count=CANDIDATES, pretrained=given.pretrained,
+            count=CANDIDATES, pretrained=given.pretrained, save=save,
         )  # fmt: skip
-    found["cpu_s"] = round(time.process_time())
-    given.out.write_text(json.dumps(_rounded(found), indent=1) + "\n", encoding="utf-8")
 
 
 def _rounded(value: Any) -> Any:
