@@ -39,6 +39,12 @@ def test_the_figures_of_a_graph_worked_by_hand():
     assert found.matched == ((("cup",),) * 2, (("table",),) * 2, (("cup", "red"),) * 2)
 
 
+def test_all_words_match_in_their_base_forms():
+    told = SceneGraph(("Women", "chair"), (("Women", "smiling"),), (("Women", "is sitting on", "chair"),))
+    gold = SceneGraph(("woman", "chair"), (("woman", "smiles"),), (("woman", "sat on", "chair"),))
+    assert spipe(told, gold).f1 == 1
+
+
 @given(graphs(), graphs())
 def test_f1_is_1_for_the_same_tuples_and_no_others_and_swapping_swaps(one, other):
     there, back = spipe(one, other), spipe(other, one)
