@@ -24,6 +24,9 @@ def build_on_meta(checkpoint: Checkpoint, dtype: torch.dtype) -> Any:
     """
     import transformers
 
+    from ..models import register
+
+    register()
     _ = checkpoint.config  # its errors are clearer than those of transformers
     try:
         config = transformers.AutoConfig.from_pretrained(

@@ -25,6 +25,7 @@ def caption(
     ] = None,
     tags: Annotated[int, typer.Option(min=1, help="Of an image, at most.")] = 10,
     tag_threshold: Annotated[float | None, typer.Option(help="The lowest cosine of tags and attributes.")] = None,
+    objects: Annotated[int, typer.Option(min=1, help="Of an image that the detector finds, at most.")] = 20,
     detector_threshold: Annotated[
         float | None, typer.Option(help="The lowest score of an object; 0.5, of a detector of words 0.1.")
     ] = None,
@@ -66,8 +67,8 @@ def caption(
     if no_filter and threshold is not None:
         raise ConfigError("--no-filter, --threshold: one leaves out what the other is for. Give one of them.")
     sources = Sources(
-        clues, vocabulary, attributes, detector, captioner, tags, tag_threshold, detector_threshold, caption_objects,
-        name_objects,
+        clues, vocabulary, attributes, detector, captioner, tags, tag_threshold, objects, detector_threshold,
+        caption_objects, name_objects,
     )  # fmt: skip
     settings = Settings(
         candidates=candidates, temperature=temperature, top_p=top_p, max_tokens=max_tokens, seed=seed, style=style,

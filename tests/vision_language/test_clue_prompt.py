@@ -86,6 +86,7 @@ words = st.text(max_size=12) | st.sampled_from(
         "",
         "\u2028",
         "a; b",
+        '"x"',
         "\ud800",
     ]
 )
@@ -104,6 +105,7 @@ def test_a_prompt_reads_back(clues, locate, examples, other):
         return
     prompt = to_prompt(clues, locate=locate, examples=[(one, other) for one in examples], instruction=other)
     assert read_prompt(prompt) == told(clues, locate)
+    assert all(map(str.isprintable, prompt.split("\n")))
 
 
 @given(any_clues)

@@ -30,6 +30,7 @@ class Sources:
     captioner: Path | None = None
     tags: int = 10
     threshold: float | None = None
+    objects: int = 20
     detector_threshold: float | None = None
     captioned_objects: int = 0
     name_objects: bool = False
@@ -52,7 +53,7 @@ class Sources:
         def words(path: Path | None, *template: str) -> Vocabulary | None:
             return None if path is None else Vocabulary.embedded(path, encoder.encode_text, *template)
 
-        detector = self.detector and ObjectDetector(self.detector, device, self.detector_threshold)
+        detector = self.detector and ObjectDetector(self.detector, device, self.detector_threshold, self.objects)
         return Extractor(
             words(self.vocabulary), words(self.attributes, ATTRIBUTE_TEMPLATE), detector or None,
             Captioner(self.captioner, device) if self.captioner else None, self.tags, threshold=self.threshold,

@@ -1,5 +1,6 @@
 """Stages 2 and 3 of BEST: candidates from a language model, the one most like the image, and its fitting sentences."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -104,8 +105,9 @@ def describe(
     vector = encoder.encode_images([image])[0]
     parts = [[part for part in split_sentences(text) if _says_something(part)] for text in texts]
     vectors = _by_text(encoder, texts, parts, settings)
-    rows = [vectors[text] for text in texts]
-    if settings.score == "sentences":
+    if settings.score == "paragraph":
+        rows = [vectors[text] for text in texts]
+    else:
         rows = [np.mean([vectors[sentence] for sentence in some], axis=0) for some in parts]
     found = select(vector, np.stack(rows))
     sentences, threshold, more = _filtered(vector, parts, found.index, vectors, settings)
@@ -120,7 +122,7 @@ def describe(
         paragraph=" ".join(one.text for one in sentences if one.kept),
         threshold=threshold,
         settings={**settings.as_dict(), "language_model": language_model.name, "encoder": encoder.identity},
-        notes=(*notes, *more, *(after if after != before else ())),
+        notes=(*notes, *more, *(f"so far, {note}" for note in after if note not in before)),
     )
 
 
@@ -189,7 +191,7 @@ def _filtered(
     if threshold is None:
         every = dict.fromkeys(sentence for some in parts for sentence in some)
         scores = cosines(image, np.stack([vectors[sentence] for sentence in every]), "sentences")
-        threshold = float(scores.mean() - scores.std())
+        threshold = math.floor(1e4 * (scores.mean() - scores.std())) / 1e4  # down: one sentence alone stays
     found = filter_sentences(image, own, rows, threshold)
     notes = [f"no sentence reaches the threshold {threshold:.3f}: the best one stands alone"] if found.fell_back else []
     *before, last = found.sentences
