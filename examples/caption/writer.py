@@ -96,7 +96,7 @@ def train(scenes: dict[str, Scene], folder: Path, *, seed: int, steps: int = STE
     begin = time.perf_counter()
     for step in range(1, steps + 1):
         # first lists of words that come again: to copy is what is hard to learn, and here there is little else
-        if step <= COPYING:
+        if step <= min(COPYING, steps // 3):
             texts = [repeated(words, generator) for _ in range(2 * BATCH)]
         else:
             texts = ["".join(drawn()) for _ in range(BATCH)]
