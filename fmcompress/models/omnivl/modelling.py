@@ -1,5 +1,6 @@
 """OmniVL: a visual encoder, a text encoder, and two decoders that look at images: one matches, one writes."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +14,8 @@ from transformers.utils.generic import ModelOutput
 from .configuration import OmniVLConfig
 from .visual_encoder import OmniVLVisualEncoder
 
-TEMPERATURE = 0.07  # at the start, as ALBEF has it
+TEMPERATURE = 0.07  # at the start, and
+LIMITS = (0.001, 0.5)  # between which it stays, as ALBEF has them
 WORDS = "generation_decoder.bert.embeddings.word_embeddings.weight"
 
 
@@ -67,7 +69,7 @@ class OmniVLModel(PreTrainedModel):  # type: ignore[misc]
         self.visual_projection = nn.Linear(vision.hidden_size, config.projection_dim)
         self.text_projection = nn.Linear(text.hidden_size, config.projection_dim)
         self.matching_head = nn.Linear(text.hidden_size, 2)
-        self.temperature = nn.Parameter(torch.tensor(TEMPERATURE))
+        self.logit_scale = nn.Parameter(torch.tensor(-math.log(TEMPERATURE)))
         self.post_init()
 
     def get_input_embeddings(self) -> nn.Module:
@@ -77,6 +79,11 @@ class OmniVLModel(PreTrainedModel):  # type: ignore[misc]
     def set_input_embeddings(self, value: nn.Module) -> None:
         """Of the text encoder; the decoders have their own."""
         self.text_encoder.set_input_embeddings(value)
+
+    @property
+    def temperature(self) -> Tensor:
+        """What cosines are divided by: learned as its negative logarithm, as CLIP does, so that no step overshoots."""
+        return (-self.logit_scale).exp().clamp(*LIMITS)
 
     def get_image_features(self, pixel_values: Tensor) -> Tensor:
         """[items, projection_dim], rows of length 1, of images or videos; see OmniVLVisualEncoder."""
@@ -176,7 +183,7 @@ class OmniVLModel(PreTrainedModel):  # type: ignore[misc]
     def _init_weights(self, module: nn.Module) -> None:
         super()._init_weights(module)
         if isinstance(module, OmniVLModel):
-            init.constant_(module.temperature, TEMPERATURE)
+            init.constant_(module.logit_scale, -math.log(TEMPERATURE))
         elif hasattr(module, "position_ids"):  # BLIP's, a buffer that no checkpoint has
             self.text_encoder._init_weights(module)
 
