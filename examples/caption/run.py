@@ -103,7 +103,7 @@ def measure(
 
 def run(
     data: Path, work: Path, *, encoder_steps: int, writer_steps: int, count: int, seeds: Sequence[int] = TABLE_SEEDS,
-    layers: int = 3, pretrained: Path | None = None, only: Sequence[str] | None = None,
+    layers: int = 4, pretrained: Path | None = None, only: Sequence[str] | None = None,
     max_tokens: int = MAX_TOKENS, save: Callable[[dict[str, Any]], None] = lambda found: None,
 ) -> dict[str, Any]:  # fmt: skip
     """Train, sample and measure. only  so many pictures, by name"""

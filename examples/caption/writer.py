@@ -14,7 +14,7 @@ from fmcompress.vision_language.visual_clues.position import position_of
 from fmcompress.vision_language.visual_clues.prompt import to_prompt
 
 TASK = "Describe the image."
-LONGEST, STEPS, COPYING, BATCH = 288, 1300, 300, 24
+LONGEST, STEPS, BATCH = 288, 900, 24
 KINDS = ("tags", "+ captions", "+ objects", "+ positions")  # which clues a prompt holds, each with those before
 
 
@@ -63,14 +63,12 @@ def made_up(words: Any, generator: np.random.Generator) -> tuple[VisualClues, st
 
 
 def repeated(words: Any, generator: np.random.Generator) -> str:
-    """A list of words three times, in turn behind brackets and spaces, as which a tokenizer takes them for others."""
+    """A list of words, three times."""
     every = [*words[0], *words[1]]
-    some = [every[at] for at in generator.permutation(len(every))[: int(generator.integers(4, 13))]]
-    marks = ("(", " ", " ") if generator.random() < 0.7 else (" ", " ", "(")
-    return "".join(f"{mark}{word}" for mark in marks for word in some)
+    return 3 * "".join(f" {every[at]}" for at in generator.permutation(len(every))[: int(generator.integers(4, 13))])
 
 
-def train(scenes: dict[str, Scene], folder: Path, *, seed: int, steps: int = STEPS, layers: int = 3) -> None:
+def train(scenes: dict[str, Scene], folder: Path, *, seed: int, steps: int = STEPS, layers: int = 4) -> None:
     """Train and save the writer."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -96,7 +94,7 @@ def train(scenes: dict[str, Scene], folder: Path, *, seed: int, steps: int = STE
     begin = time.perf_counter()
     for step in range(1, steps + 1):
         # first lists of words that come again: to copy is what is hard to learn, and here there is little else
-        if step <= min(COPYING, steps // 3):
+        if step <= steps // 3:
             texts = [repeated(words, generator) for _ in range(2 * BATCH)]
         else:
             texts = ["".join(drawn()) for _ in range(BATCH)]
