@@ -33,6 +33,7 @@ from . import (  # noqa: E402  each adds its command
     quantize,  # noqa: F401
     report,  # noqa: F401
     schedule,  # noqa: F401
+    spipe,  # noqa: F401
     unpack,  # noqa: F401
 )
 

@@ -4,6 +4,8 @@ import importlib
 from typing import Any
 
 from .clues import Clue, DetectedObject, VisualClues
+from .scene_graph import SceneGraph, SceneGraphParser, parse_graph
+from .spipe import Spipe, spipe
 
 # looked up on first use: words and boxes need no model
 _LAZY = {
@@ -23,7 +25,17 @@ _LAZY = {
     "split_sentences": ".selection",
     "to_prompt": ".prompt",
 }
-__all__ = ["Clue", "DetectedObject", "VisualClues", *_LAZY]
+__all__ = [
+    "Clue",
+    "DetectedObject",
+    "SceneGraph",
+    "SceneGraphParser",
+    "Spipe",
+    "VisualClues",
+    "parse_graph",
+    "spipe",
+    *_LAZY,
+]
 
 
 def __dir__() -> list[str]:
