@@ -3,7 +3,6 @@
 from .memory_bank import MemoryBank
 from .momentum import MomentumModel
 from .negatives import hard_negatives
-from .objective import Batch, Objective
 from .univlc import Keys, univlc_loss
 
-__all__ = ["Batch", "Keys", "MemoryBank", "MomentumModel", "Objective", "hard_negatives", "univlc_loss"]
+__all__ = ["Keys", "MemoryBank", "MomentumModel", "hard_negatives", "univlc_loss"]
