@@ -60,7 +60,7 @@ class Workspace:
     def _check_partial(self) -> None:
         if not self.partial.is_dir() or {path.name for path in self.partial.iterdir()} - OURS:
             raise ConfigError(f"OUT: {self.partial} is in the way, and not of an interrupted run. Move it.")
-        with _locked(self.partial):  # whether a run is alive comes before what to do about one that is not
+        with locked(self.partial):  # whether a run is alive comes before what to do about one that is not
             pass
         if not (self.resume or self.force):
             raise ConfigError(
@@ -93,7 +93,7 @@ class Workspace:
             self.partial.mkdir(exist_ok=True)
         except OSError as error:
             raise write_error(self.partial, error) from None
-        with _locked(self.partial):
+        with locked(self.partial):
             journal = Journal(self.partial) if self.resume else None
             if journal is None or journal.fingerprint is None:
                 journal = self._start(fingerprint, output)
@@ -136,8 +136,8 @@ class Workspace:
 
 
 @contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Hold a folder for this process. Raises ConfigError if another one has it."""
+def locked(folder: Path) -> Iterator[None]:
+    """Hold a folder for this process; others wait in vain. Raises ConfigError if another one has it."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         try:
