@@ -39,7 +39,12 @@ def train(
     momentum: Annotated[
         float | None, typer.Option(help="Of the second model that embeddings are compared to; 0.995. 0: none.")
     ] = None,
-    bank: Annotated[int | None, typer.Option(help="Embeddings kept of steps before; default 1024.")] = None,
+    bank: Annotated[
+        int | None, typer.Option(help="Embeddings kept of steps before; 1024, or 0 without a second model.")
+    ] = None,
+    decoder_rows: Annotated[
+        int | None, typer.Option(help="Items of a step that decoders learn from, to save time; all by default.")
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Of a new model and of the order; default 0.")] = None,
     save_every: Annotated[int | None, typer.Option(help="Steps between checkpoints; default 200.")] = None,
     plot: Annotated[Path | None, typer.Option(help="Losses as a picture, drawn anew at each checkpoint: .png.")] = None,
@@ -57,7 +62,7 @@ def train(
     from ...report import print_json
     from ...vision_language.omnivl.options import TrainOptions
     from ...vision_language.omnivl.run import run_training
-    from .watch import TrainingProgress, summary
+    from .watch import TrainingProgress, quiet_transformers, summary
 
     if plot:
         new_figure(plot, 1, 1)  # before hours of work
@@ -65,8 +70,10 @@ def train(
         TrainOptions, config, size=size, vision_init=_name(vision_init), text_init=_name(text_init),
         image_steps=image_steps, joint_steps=joint_steps, video_share=video_share, frames=frames,
         batch_size=batch_size, learning_rate=learning_rate, contrast=contrast, momentum=momentum, bank=bank, seed=seed,
+        decoder_rows=decoder_rows,
         save_every=save_every, **{"from": _name(start)},
     )  # fmt: skip
+    quiet_transformers()
     with TrainingProgress(quiet) as progress:
         facts = run_training(pairs, out, options, progress, device=device, plot=plot, resume=resume, force=force)
     print_json(facts) if json else console.print(summary(facts), soft_wrap=True, markup=False)

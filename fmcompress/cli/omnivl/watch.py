@@ -49,6 +49,14 @@ class TrainingProgress:
         return self.stopping
 
 
+def quiet_transformers() -> None:
+    """No bars and tables of transformers' own: what they would tell is checked and told in a line of ours."""
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+
+
 def summary(facts: dict[str, Any]) -> str:
     """A line on a finished training."""
     if facts.get("finished_before"):
