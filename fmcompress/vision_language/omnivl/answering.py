@@ -84,3 +84,13 @@ def notes_of(model: OmniVL) -> list[str]:
     if kinds is None or "questions" in kinds:
         return []
     return [f"the model was trained on {', '.join(kinds)}, and never on questions: its answers mean little"]
+
+
+def right_answers(given: Sequence[Answer], wanted: Sequence[str | None]) -> float | None:
+    """The share of answers that are those wanted, in any case and spacing; None if none is."""
+
+    def plain(text: str) -> str:
+        return " ".join(text.lower().split())
+
+    known = [plain(one.text) == plain(want) for one, want in zip(given, wanted, strict=False) if want is not None]
+    return sum(known) / len(known) if known else None

@@ -106,3 +106,16 @@ def recall(scores: Matrix, right: Any, at: Sequence[int] = AT) -> Recall:
     best = np.where(right, scores, -np.inf).max(axis=1, keepdims=True)
     ranks = 1 + ((scores >= best) & ~right).sum(axis=1)
     return Recall(len(ranks), {k: float((ranks <= k).mean()) for k in at}, float(np.median(ranks)))
+
+
+def both_recalls(scores: Scores, right: Any, at: Sequence[int] = AT) -> dict[str, Recall]:
+    """Of both directions, by name; with re-ranking also without it. right [texts, media] bool, see recall()."""
+    right = np.asarray(right, bool)
+    found = {
+        "text to media": recall(scores.cosines, right, at),
+        "media to text": recall(scores.cosines.T, right.T, at),
+    }
+    if scores.text_to_media is not scores.cosines:
+        found["text to media, re-ranked"] = recall(scores.text_to_media, right, at)
+        found["media to text, re-ranked"] = recall(scores.media_to_text, right.T, at)
+    return found
