@@ -21,6 +21,7 @@ app = typer.Typer(
 from . import (  # noqa: E402  each adds its command
     allocate,  # noqa: F401
     bench,  # noqa: F401
+    caption,  # noqa: F401
     clip,  # noqa: F401
     env,  # noqa: F401
     evaluate,  # noqa: F401
@@ -33,6 +34,7 @@ from . import (  # noqa: E402  each adds its command
     quantize,  # noqa: F401
     report,  # noqa: F401
     schedule,  # noqa: F401
+    spipe,  # noqa: F401
     unpack,  # noqa: F401
 )
 

@@ -81,6 +81,30 @@ class EmbeddingCache:
         return Store(self.folder / key[:32], key, identity, dim)
 
 
+class CachedEncoder:
+    """An encoder that computes what a cache does not have yet. See Encoder."""
+
+    def __init__(self, encoder: Encoder, cache: EmbeddingCache) -> None:
+        self.encoder, self.cache = encoder, cache
+        self.dim, self.identity = encoder.dim, encoder.identity
+        self.logit_scale, self.logit_bias = encoder.logit_scale, encoder.logit_bias
+
+    @property
+    def notes(self) -> list[str]:
+        """The encoder's."""
+        return list(getattr(self.encoder, "notes", ()))
+
+    def encode_text(self, texts: Sequence[str]) -> Matrix:
+        """[texts, dim]; which texts are cut is noted of those in the cache, too."""
+        if hasattr(self.encoder, "look_at"):
+            self.encoder.look_at(texts)
+        return self.cache.embed(self.encoder, texts, "text")
+
+    def encode_images(self, images: Sequence[Path | Any]) -> Matrix:
+        """[images, dim]"""
+        return self.cache.embed(self.encoder, images, "image")
+
+
 def identity_key(identity: dict[str, Any]) -> str:
     """sha256 of an encoder's identity, in hexadecimal digits."""
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()

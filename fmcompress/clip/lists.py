@@ -80,18 +80,30 @@ def read_templates(path: str | Path) -> Sequence[str] | Mapping[str, Sequence[st
 def _read_lines_or_json(path: Path) -> Any:
     if path.suffix in (".csv", ".tsv"):
         raise ConfigError(f"{path}: expected a list, .txt or .json, got a table. Write its names one a line.")
+    if path.suffix == ".json":
+        return read_json(path)
+    return [line.strip() for line in _read_text(path).split("\n") if line.strip()]
+
+
+def read_json(path: Path) -> Any:
+    """A JSON list or object; no key of an object stands there twice. Raises ConfigError for anything else."""
+    text = _read_text(path)
     try:
-        text = path.read_text(encoding="utf-8-sig")
-        if path.suffix != ".json":
-            return [line.strip() for line in text.split("\n") if line.strip()]
         given = json.loads(text, object_pairs_hook=_without_doubles)
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({error.strerror}).") from None
     except (ValueError, RecursionError) as error:
         raise ConfigError(f"{path}: not UTF-8 text or valid JSON ({in_one_line(error)}).") from None
     if not isinstance(given, list | dict):
         raise ConfigError(f"{path}: expected a JSON list or object, got {type(given).__name__}.")
     return given
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror}).") from None
+    except ValueError as error:
+        raise ConfigError(f"{path}: not UTF-8 text or valid JSON ({in_one_line(error)}).") from None
 
 
 def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

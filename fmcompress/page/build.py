@@ -1,7 +1,5 @@
 """One self-contained HTML page about runs: no script, style, font or picture comes from elsewhere."""
 
-import base64
-import hashlib
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -10,7 +8,7 @@ from .. import __version__
 from ..divergence import Comparison
 from ..report import human_bytes
 from .chart import short
-from .markup import Markup, joined, tag
+from .markup import Markup, joined, policy_source, tag
 from .plots import block_plots, error_plot, memory_plot, quality_plots, sparsity_plot, time_plot
 from .run import Run
 from .tables import comparison_table, errors_of, layer_table, method_of, runs_table, warnings
@@ -24,7 +22,7 @@ def page_of(runs: Sequence[Run], comparison: Comparison | None = None) -> str:
     comparison  what the perplexity plot is drawn from; None: a sentence says how to get it
     """
     style, script = (Markup(files(__package__).joinpath(name).read_text("utf-8")) for name in ("page.css", "page.js"))
-    sources = f"style-src {_source(style)}; script-src {_source(script)}"
+    sources = f"style-src {policy_source(style)}; script-src {policy_source(script)}"
     policy = f"default-src 'none'; {sources}; base-uri 'none'; form-action 'none'"
     title = f"{', '.join(run.name for run in runs)} · fmcompress"
     head = tag(
@@ -44,10 +42,6 @@ def is_page(file: Path) -> bool:
     """Whether a file was written by this module, so that a new page may replace it."""
     with file.open("rb") as opened:
         return f'name="generator" content="{GENERATOR}"'.encode() in opened.read(4096)
-
-
-def _source(text: str) -> str:
-    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
 def _content(runs: Sequence[Run], comparison: Comparison | None) -> list[Markup]:

@@ -1,5 +1,7 @@
 """HTML and SVG elements from Python values: whatever is not markup already is escaped."""
 
+import base64
+import hashlib
 from collections.abc import Iterable
 from html import escape
 
@@ -28,6 +30,11 @@ def tag(name: str, /, *children: object, **attributes: object) -> Markup:
 def joined(parts: Iterable[object], between: str = "") -> Markup:
     """Several pieces of markup or text after each other."""
     return Markup(between.join(_escaped(part) for part in parts if part is not None))
+
+
+def policy_source(text: str) -> str:
+    """How a Content-Security-Policy allows one style sheet or script: by its hash."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
 def _escaped(part: object) -> str:

@@ -10,6 +10,7 @@ from safetensors.numpy import load_file, save_file
 
 from fmcompress.clip import EmbeddingCache
 from fmcompress.clip import cache_store as store
+from fmcompress.clip.cache import CachedEncoder
 from fmcompress.errors import CheckpointError, ConfigError, DiskError
 
 TEXTS = [f"text {number}" for number in range(10)]
@@ -197,3 +198,17 @@ def test_nothing_asked_is_nothing_done(tmp_path):
     assert EmbeddingCache(tmp_path / "c").embed(HashEncoder(), [], "text").shape == (0, 8)
     assert not (tmp_path / "c").exists()
     assert EmbeddingCache(tmp_path / "c").verify() == 0
+
+
+def test_a_cached_encoder_asks_once(tmp_path):
+    encoder = HashEncoder()
+    cached = CachedEncoder(encoder, EmbeddingCache(tmp_path / "cache"))
+    texts = ["a", "b", "a"]
+    first = cached.encode_text(texts)
+    assert np.array_equal(first, HashEncoder().encode_text(texts))
+    assert np.array_equal(cached.encode_text(["b"]), first[1:2])
+    assert len(encoder.asked) == 2
+    assert (cached.dim, cached.identity, cached.logit_scale) == (encoder.dim, encoder.identity, 100.0)
+    assert cached.notes == []
+    encoder.notes = ["cut"]
+    assert cached.notes == ["cut"]

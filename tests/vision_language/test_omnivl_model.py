@@ -48,6 +48,18 @@ def test_video_that_stands_still_is_its_frame_at_first():
     torch.testing.assert_close(encoder(still).pooler_output, encoder(images).pooler_output, atol=5e-6, rtol=1e-5)
 
 
+def test_videos_begin_as_their_frames_whatever_images_taught():
+    encoder = tiny_omnivl(trained=True).visual_encoder
+    images = pixels(2)
+    still = images[:, None].expand(-1, 8, -1, -1, -1)
+    before = encoder(images).last_hidden_state
+    assert not torch.allclose(encoder(still).pooler_output, before[:, 0], atol=1e-2)
+    encoder.begin_videos_()
+    torch.testing.assert_close(encoder(still).pooler_output, before[:, 0], atol=5e-6, rtol=1e-5)
+    assert torch.equal(encoder(images).last_hidden_state, before)
+    assert torch.equal(encoder.layers[1].temporal_attention.q_proj.weight, encoder.layers[1].attention.q_proj.weight)
+
+
 def test_attention_over_space_sees_no_other_tube_and_over_time_no_other_place():
     encoder = tiny_omnivl(trained=True).visual_encoder
     layer, hidden = encoder.layers[0], encoder.embed(pixels(1, 8))

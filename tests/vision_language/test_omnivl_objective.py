@@ -81,6 +81,14 @@ def test_equal_texts_are_no_negatives_of_each_other(monkeypatch):
     assert [one.tolist() for pair in given for one in pair] == [[0, 0, 2]] * 4
 
 
+def test_decoders_may_learn_from_the_first_items_alone():
+    batch, first = images(6), images(6).said.take(torch.arange(2))
+    few, alone = losses(batch, decoder_rows=2), losses(Batch(batch.pixels[:2], first))
+    assert torch.equal(few["contrastive"], losses(batch)["contrastive"])
+    for name in ("matching", "captions"):
+        torch.testing.assert_close(few[name], alone[name])
+
+
 def test_groups_spread_by_label_and_by_text():
     ids = torch.tensor([[1, 1], [2, 2], [3, 3], [2, 2], [4, 4], [5, 5]])
     assert same_groups(torch.tensor([7, 7, 8, 9, 9, 1]), ids).tolist() == [0, 0, 2, 0, 0, 5]

@@ -42,6 +42,9 @@ def train(
     bank: Annotated[
         int | None, typer.Option(help="Embeddings kept of steps before; 1024, or 0 without a second model.")
     ] = None,
+    decoder_rows: Annotated[
+        int | None, typer.Option(help="Items of a step that decoders learn from, to save time; all by default.")
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Of a new model and of the order; default 0.")] = None,
     save_every: Annotated[int | None, typer.Option(help="Steps between checkpoints; default 200.")] = None,
     plot: Annotated[Path | None, typer.Option(help="Losses as a picture, drawn anew at each checkpoint: .png.")] = None,
@@ -66,7 +69,7 @@ def train(
     options = resolve(
         TrainOptions, config, size=size, vision_init=_name(vision_init), text_init=_name(text_init),
         image_steps=image_steps, joint_steps=joint_steps, video_share=video_share, frames=frames,
-        batch_size=batch_size, learning_rate=learning_rate, contrast=contrast, momentum=momentum, bank=bank, seed=seed,
+        batch_size=batch_size, learning_rate=learning_rate, contrast=contrast, momentum=momentum, bank=bank, seed=seed, decoder_rows=decoder_rows,
         save_every=save_every, **{"from": _name(start)},
     )  # fmt: skip
     quiet_transformers()

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from ...errors import CheckpointError, ConfigError, in_one_line
 from .configuration import OmniVLConfig, OmniVLVisionConfig
 from .modelling import OmniVLModel
-from .visual_encoder import OmniVLVisualEncoder, SpaceTimeLayer
+from .visual_encoder import OmniVLVisualEncoder
 
 
 @torch.no_grad()
@@ -33,16 +33,9 @@ def from_vit_(encoder: OmniVLVisualEncoder, vit: Any) -> None:
     _check("patch_embeddings", patches.image_projection.weight.shape, projection.weight)
     encoder.load_state_dict(state, strict=False)
     patches.image_projection.load_state_dict(projection.state_dict())
-    patches.video_projection.weight.copy_(patches.inflated())
-    patches.video_projection.bias.copy_(projection.bias)  # type: ignore[union-attr]
     encoder.cls_token.copy_(embeddings.cls_token)
     encoder.position_embeddings.copy_(_as_many(embeddings.position_embeddings, encoder.position_embeddings.shape[1]))
-    for layer in encoder.layers:
-        if (
-            isinstance(layer, SpaceTimeLayer) and layer.divided
-        ):  # begins as what attends over space, the projection behind it as zero (TimeSformer)
-            layer.temporal_attention.load_state_dict(layer.attention.state_dict())
-            layer.temporal_layernorm.load_state_dict(layer.layernorm_before.state_dict())
+    encoder.begin_videos_()
 
 
 @torch.no_grad()

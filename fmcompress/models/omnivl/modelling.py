@@ -36,7 +36,7 @@ class OmniVLOutput(ModelOutput):  # type: ignore[misc]
 
 
 class OmniVLModel(PreTrainedModel):  # type: ignore[misc]
-    """The whole model (Wang et al. 2022, section 3.1), from the paper: no official code exists.
+    """The whole model (Wang et al. 2022), from the paper: no official code exists.
 
     visual_encoder       images and videos -> hidden states, and an embedding by visual_projection
     text_encoder         BERT -> an embedding by text_projection
@@ -176,7 +176,7 @@ class OmniVLModel(PreTrainedModel):  # type: ignore[misc]
         )  # fmt: skip
 
     def visual_embedding(self, pooled: Tensor) -> Tensor:
-        """[items, projection_dim], rows of length 1, of the visual encoder's pooler_output."""
+        """[items, projection_dim], rows of length 1, of the visual encoder's pooler_output [items, width]."""
         return nn.functional.normalize(self.visual_projection(pooled), dim=-1)
 
     @staticmethod

@@ -13,7 +13,7 @@ from .configuration import OmniVLVisionConfig
 
 
 class UnifiedPatchEmbeddings(nn.Module):
-    """Patches of images by a convolution over two axes, of videos by one over three (Wang et al. 2022, section 3.1)."""
+    """Patches of images by a convolution over two axes, of videos by one over three (Wang et al. 2022)."""
 
     def __init__(self, config: OmniVLVisionConfig) -> None:
         super().__init__()
@@ -57,7 +57,7 @@ class UnifiedPatchEmbeddings(nn.Module):
 
 class SpaceTimeLayer(ViTLayer):  # type: ignore[misc]
     """A layer of a ViT that attends over time before it attends over space (divided space-time attention, Bertasius et
-    al. 2021, section 3). With one frame, or joint attention, it is the ViT's layer, bit for bit."""
+    al. 2021). With one frame, or joint attention, it is the ViT's layer, bit for bit."""
 
     def __init__(self, config: OmniVLVisionConfig) -> None:
         super().__init__(config)
@@ -125,6 +125,24 @@ class OmniVLVisualEncoder(PreTrainedModel):  # type: ignore[misc]
     def get_input_embeddings(self) -> nn.Module:
         """What turns pixels into patches."""
         return self.patch_embeddings
+
+    @torch.no_grad()
+    def begin_videos_(self) -> None:
+        """After training on images alone: overwrite what only videos use, so that a video is what its frames are.
+
+        Its kernel becomes the images', an equal share for each frame; attention over time becomes that over space, and
+        the projection behind it zero (as TimeSformer begins).
+        """
+        patches = self.patch_embeddings
+        patches.video_projection.weight.copy_(patches.inflated())
+        patches.video_projection.bias.copy_(patches.image_projection.bias)  # type: ignore[union-attr,arg-type]
+        self.time_embeddings.zero_()
+        for layer in self.layers:
+            if isinstance(layer, SpaceTimeLayer) and layer.divided:
+                layer.temporal_attention.load_state_dict(layer.attention.state_dict())
+                layer.temporal_layernorm.load_state_dict(layer.layernorm_before.state_dict())
+                layer.temporal_projection.weight.zero_()
+                layer.temporal_projection.bias.zero_()
 
     def forward(self, pixel_values: Tensor, **kwargs: Any) -> BaseModelOutputWithPooling:
         """Hidden states [items, 1 + tubes * patches, width], and the class token's as pooler_output.

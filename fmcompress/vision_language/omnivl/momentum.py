@@ -22,7 +22,7 @@ class MomentumModel:
             raise ValueError(f"momentum: expected a number in [0, 1], got {momentum}.")
         self.momentum = momentum
         memo: dict[int, Any] = {id(getattr(model, name)): None for name in without}
-        self.model = copy.deepcopy(model, memo).requires_grad_(False).eval()
+        self.model: Any = copy.deepcopy(model, memo).requires_grad_(False).eval()
 
     @torch.no_grad()
     def update(self, model: nn.Module) -> None:

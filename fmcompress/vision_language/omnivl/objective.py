@@ -34,17 +34,19 @@ class Objective:
     momentum   of the model whose embeddings are compared to; 0: the model's own, without a second model
     bank       embeddings that are kept of batches before
     reduction  see univlc_losses()
+    decoder_rows  items of a batch that each decoder learns from at most, the first; None: all. Decoders cost most of a
+                  step, and need fewer items than contrast does
     """
 
     def __init__(
         self, model: OmniVLModel, *, contrast: Literal["univlc", "plain"] = "univlc", momentum: float = 0.995,
-        bank: int = 1024, reduction: Literal["mean_pos", "sum_pos"] = "mean_pos",
+        bank: int = 1024, reduction: Literal["mean_pos", "sum_pos"] = "mean_pos", decoder_rows: int | None = None,
     ) -> None:  # fmt: skip
         if contrast not in ("univlc", "plain"):
             raise ConfigError(f"contrast: expected univlc or plain, got {contrast!r}.")
         if not 0 <= momentum <= 1 or bank < 0:
             raise ConfigError(f"momentum, bank: expected a number in [0, 1] and one from 0 on, got {momentum}, {bank}.")
-        self.model, self.contrast, self.reduction = model, contrast, reduction
+        self.model, self.contrast, self.reduction, self.decoder_rows = model, contrast, reduction, decoder_rows
         self.momentum = MomentumModel(model, momentum, without=DECODERS) if momentum else None
         self.bank = MemoryBank(model.config.projection_dim, bank).to(model.device)
 
@@ -67,13 +69,15 @@ class Objective:
             found["contrastive"] = self._contrastive(own, batch.pixels[paired], pairs)
             if not bool(found["contrastive"].isfinite()):
                 return found  # whoever trains stops here: no negatives can be drawn
-            matching = matching_loss(self.model, own, pairs, shown, generator)
+            first = torch.arange(len(paired), device=seen.device)[: self.decoder_rows]
+            few = Keys(*(one[first] for one in own))
+            matching = matching_loss(self.model, few, pairs.take(first), shown[first], generator)
             if matching is not None:
                 found["matching"] = matching
-        captions = (said.kinds == CAPTION).nonzero()[:, 0]
+        captions = (said.kinds == CAPTION).nonzero()[: self.decoder_rows, 0]
         if len(captions):
             found["captions"] = captions_loss(self.model, said.take(captions), seen[captions])
-        questions = (said.kinds == QUESTION).nonzero()[:, 0]
+        questions = (said.kinds == QUESTION).nonzero()[: self.decoder_rows, 0]
         if len(questions):
             found["answers"] = answers_loss(self.model, said.take(questions), seen[questions])
         return found

@@ -58,6 +58,7 @@ class TrainOptions(BaseModel):
     reduction: Literal["mean_pos", "sum_pos"] = "mean_pos"
     momentum: float = Field(0.995, ge=0, le=1)
     bank: int | None = Field(None, ge=0)
+    decoder_rows: int | None = Field(None, ge=1)
     seed: int = Field(0, ge=0)
     save_every: int = Field(200, ge=1)
 

@@ -142,7 +142,12 @@ def _trainer(
         raise ConfigError(f"--frames: expected a multiple of {span}, the frames of a patch, got {options.frames}.")
     dataset = ManifestPairs(pairs, inputs, frames=options.frames)
     objective = Objective(
-        model, contrast=options.contrast, momentum=options.momentum, bank=options.kept, reduction=options.reduction
+        model,
+        contrast=options.contrast,
+        momentum=options.momentum,
+        bank=options.kept,
+        reduction=options.reduction,
+        decoder_rows=options.decoder_rows,
     )
     rate = options.learning_rate or SIZES[options.size].learning_rate
     schedule = Schedule(

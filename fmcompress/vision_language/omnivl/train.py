@@ -130,15 +130,13 @@ class Trainer:
 
     @torch.no_grad()
     def _begin_videos(self) -> None:
-        """Give videos the kernel that images have learned, where no video was learned from yet: at first a video is
-        what its frames are (our formulation; the paper is silent)."""
+        """Let a video be what its frames are, where no video was learned from yet: our formulation, the paper does not
+        say how weights over time begin."""
         followed = self.objective.momentum
         for model in [self.model, *([] if followed is None else [followed.model])]:
             encoder: Any = model.visual_encoder
             if not encoder.time_embeddings.any():  # zeros at first
-                patches = encoder.patch_embeddings
-                patches.video_projection.weight.copy_(patches.inflated())
-                patches.video_projection.bias.copy_(patches.image_projection.bias)
+                encoder.begin_videos_()
 
     def _losses(self, now: Turn) -> dict[str, Tensor]:
         seed, device = self.schedule.seed, self.model.device

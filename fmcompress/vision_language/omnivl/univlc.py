@@ -1,4 +1,4 @@
-"""UniVLC: one contrastive loss of captioned and of labelled images and videos (Wang et al. 2022, section 3.2)."""
+"""UniVLC: one contrastive loss of captioned and of labelled images and videos (Wang et al. 2022)."""
 
 from typing import Literal, NamedTuple
 
