@@ -122,12 +122,14 @@ def _units(job: Job, layers: dict[str, Layer], groups: list[Group]) -> list[Unit
     """
     least = job.config.min_tokens
     tokens = {name: group.tokens for group in groups for name in group.layers}
+    seen = job.images is not None or job.pairs is not None
+    videos = ", videos if it looks over time" if seen else ""
     for name, layer in layers.items() if job.config.few_tokens == "error" else ():
         if tokens.get(name, 0) < least:
             way_out = "magnitude" if isinstance(job.config, PruneConfig) else "rtn"
             raise CalibrationError(
                 f"{layer.tensor}: {tokens.get(name, 0)} calibration tokens reached it, expected at least {least}. Give "
-                f"more of them, add --exclude, or --few-tokens {way_out} to solve it without data."
+                f"more of them{videos}, add --exclude, or --few-tokens {way_out} to solve it without data."
             )
     units: list[Unit] = [(group.layers, group if group.tokens >= least else None, group.tokens) for group in groups]
     return units + [([name], None, 0) for name in layers if name not in tokens]

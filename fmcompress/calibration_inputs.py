@@ -1,4 +1,4 @@
-"""What a run is calibrated with: windows of text, images, or both, as the chosen layers look at them."""
+"""What a run is calibrated with: windows of text, images, or pairs of both, as the chosen layers look at them."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from .calibration import (
+    Pairs,
     StreamedModel,
     check_text,
     cut_windows,
@@ -17,6 +18,7 @@ from .calibration import (
     sample_windows,
     token_stream,
 )
+from .calibration_pairs import is_manifest, sample_pairs
 from .config import RunConfig
 from .errors import CalibrationError, ConfigError
 from .layers import Chosen, needed_stacks
@@ -31,15 +33,20 @@ class Files:
 
     text: Path | None = None
     images: Path | None = None
+    pairs: Path | None = None
 
     @classmethod
     def of(cls, calibration: Path | None, images: Path | None) -> "Files":
-        """--calibration takes a text, or a folder of images where no --images is given.
+        """--calibration takes a text, a manifest of pairs, or a folder of images where no --images is given.
 
         Raises CalibrationError if one of them is not there, or none was given.
         """
         if calibration is not None and calibration.is_dir() and images is None:
             calibration, images = None, calibration
+        if calibration is not None and is_manifest(calibration):
+            if images is not None:
+                raise ConfigError("--images: the manifest of --calibration names images already. Leave it out.")
+            return cls(pairs=calibration)
         if calibration is not None or images is None:
             check_text(calibration)
         if images is not None:
@@ -49,15 +56,16 @@ class Files:
 
 @dataclass(frozen=True)
 class Inputs:
-    """Token ids [sequences, length], pixels [count, channels, height, width], and what a person should know of them."""
+    """Token ids [sequences, length], pixels [count, channels, height, width], pairs; what to know of them."""
 
     windows: Tensor | None = None
     images: Tensor | None = None
+    pairs: Pairs | None = None
     notes: list[str] = field(default_factory=list)
 
-    def by_kind(self) -> dict[str, Tensor]:
+    def by_kind(self) -> dict[str, Tensor | Pairs]:
         """By kind of a stack."""
-        given = {"text": self.windows, "images": self.images}
+        given = {"text": self.windows, "images": self.images, "pairs": self.pairs}
         return {kind: tensor for kind, tensor in given.items() if tensor is not None}
 
 
@@ -69,9 +77,13 @@ def read_inputs(
     Raises CalibrationError or ConfigError if that was not given, or something that none of them looks at was.
     """
     needed = {streamed.stacks[number].kind: number for number in needed_stacks(streamed, chosen)}
-    given = {"text": ("--calibration", files.text), "images": ("--images", files.images)}
-    for kind, number in needed.items():
-        option, path = given[kind]
+    given = {
+        "text": ("--calibration", files.text),
+        "images": ("--images", files.images),
+        "pairs": ("--calibration", files.pairs),
+    }
+    for kind in sorted(needed, key=lambda kind: kind != "pairs"):  # which would be all that there is to give
+        number, (option, path) = needed[kind], given[kind]
         if path is None:
             raise CalibrationError(
                 f"{option}: {_who_needs(streamed, number)}; --method magnitude and rtn need no data."
@@ -80,19 +92,25 @@ def read_inputs(
         if kind not in needed and path is not None:
             raise ConfigError(f"{path}: no chosen layer looks at {kind}. Leave {option} out.")
     notes: list[str] = []
-    windows = images = None
+    windows = images = pairs = None
+    if files.pairs is not None:
+        pairs = sample_pairs(model, streamed.model, files.pairs, config.samples, config.seed, notes)
     if files.text is not None:
         windows = _read_text(model, streamed.stacks[needed["text"]].runner, config, files.text, device, notes)
     if files.images is not None:
         images = sample_images(model, files.images, config.samples or IMAGES, config.seed)
         if len(images) < (config.samples or 0):
             notes.append(f"{files.images} holds {len(images)} images, fewer than the {config.samples} asked for")
-    return Inputs(windows, images, notes)
+    return Inputs(windows, images, pairs, notes)
 
 
 def _who_needs(streamed: StreamedModel, number: int) -> str:
     stack = streamed.stacks[number]
-    what = "a text (.txt, .jsonl)" if stack.kind == "text" else "a folder of images"
+    what = {
+        "text": "a text (.txt, .jsonl)",
+        "images": "a folder of images",
+        "pairs": "a manifest of images or videos with texts (.jsonl)",
+    }[stack.kind]
     if not stack.path:
         return f"{type(streamed.model).__name__} needs {what}"
     return f"{stack.path} needs {what}, or leave it out with --exclude '^{stack.path}'"

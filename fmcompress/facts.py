@@ -15,7 +15,8 @@ from .job import Job
 
 def fingerprint_of(job: Job) -> dict[str, Any]:
     """What a resumed run must share with the one it goes on with. TAKEN_OVER is not compared."""
-    inputs = [tensor.numpy().tobytes() for tensor in (job.windows, job.images) if tensor is not None]
+    given = [job.windows, job.images, *([] if job.pairs is None else job.pairs.tensors)]
+    inputs = [tensor.numpy().tobytes() for tensor in given if tensor is not None]
     return {
         "fmcompress": __version__,
         "torch": torch.__version__,
@@ -53,6 +54,7 @@ def facts_of(job: Job, records: list[dict[str, Any]], written: Checkpoint) -> di
         "calibration_sequences": 0 if job.windows is None else len(job.windows),
         "calibration_tokens": 0 if job.windows is None else job.windows.numel(),
         "calibration_images": 0 if job.images is None else len(job.images),
+        "calibration_pairs": 0 if job.pairs is None else len(job.pairs),
         "weights": weights,
         "zeros": zeros,
         "sparsity": zeros / max(1, weights),

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from .calibration import StreamedModel
+from .calibration import Pairs, StreamedModel
 from .checkpoint import Checkpoint
 from .config import RunConfig
 from .layers import Chosen
@@ -47,4 +47,5 @@ class Job:
     notes: list[str] = field(default_factory=list)  # what a person should know before the run
     ranks: Ranks = field(default_factory=Ranks)  # the processes that share the work
     images: Tensor | None = None  # [count, channels, height, width] pixels; None where no layer looks at images
+    pairs: Pairs | None = None  # images or videos with a text each; None where text and images are looked at apart
     masks: Checkpoint | None = None  # whose zeros are taken over; None to look for them

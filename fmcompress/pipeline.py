@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -54,7 +54,7 @@ def prepare(
 ) -> Job:
     """Read and check all inputs of a run, on each of its ranks.
 
-    calibration  a text, or a folder of images
+    calibration  a text, a folder of images, or a manifest of images or videos with a text each (see read_pairs())
     images       a folder of images beside a text, for a model that looks at both
 
     Raises CheckpointError, ConfigError or CalibrationError if one of them will not do.
@@ -69,7 +69,8 @@ def prepare(
     if not config.needs_data:
         return _prepare_without_data(source, config, device, ranks)
     stored = next((e.dtype for e in source.tensors.values() if e.dtype.is_floating_point), torch.float32)
-    streamed = StreamedModel(source, device, pick_dtype(config.dtype, device, stored))
+    dtype = pick_dtype(config.dtype, device, stored)
+    streamed = StreamedModel(source, device, dtype, pairs=files.pairs is not None)
     layers = choose_layers(streamed, config)
     check_layers(source, layers, config, known=True)
     inputs = read_inputs(model, streamed, layers, config, files, device)
@@ -77,7 +78,9 @@ def prepare(
     notes = [*config.without_effect(), *format_notes(config), *inputs.notes, *allocation_notes(layers, config, plan)]
     notes += [*tokens_notes(layers, plan.tokens), *zeros_notes(source, layers, config), *unknown_notes(streamed)]
     masks = read_masks(config, layers)
-    return Job(source, config, layers, device, plan, streamed, inputs.windows, notes, ranks, inputs.images, masks)
+    return Job(
+        source, config, layers, device, plan, streamed, inputs.windows, notes, ranks, inputs.images, inputs.pairs, masks
+    )
 
 
 def _prepare_without_data(source: Checkpoint, config: RunConfig, device: torch.device, ranks: Ranks) -> Job:
@@ -239,8 +242,11 @@ def _enter_dense(streamed: StreamedModel, stack: int, batches: list[Batch], befo
     return [replace(batch, finals=dict(batch.finals), handed=dict(batch.handed)) for batch in batches]
 
 
-def _parts(job: Job, kind: str) -> list[Tensor]:
+def _parts(job: Job, kind: str) -> Sequence[Tensor | Mapping[str, Tensor]]:
     """This rank's inputs of one kind, in parts that run together; none where other ranks have them all."""
+    if kind == "pairs":
+        assert job.pairs is not None
+        return list(job.pairs.parts(job.ranks.shard(torch.arange(len(job.pairs))), BATCH_IMAGES))
     given = job.windows if kind == "text" else job.images
     assert given is not None
     together = BATCH_IMAGES if kind == "images" else max(1, BATCH_TOKENS // given.shape[1])

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
-from .calibration import BATCH_TOKENS, Batch, StreamedModel
+from .calibration import BATCH_TOKENS, Batch, Pairs, StreamedModel
 from .checkpoint import Checkpoint
 from .config import PruneConfig, RunConfig
 from .layers import Chosen, Layer, needed_stacks
@@ -63,12 +63,12 @@ def make_plan(
     streamed: StreamedModel | None,
     chosen: Chosen,
     config: RunConfig,
-    inputs: Mapping[str, Tensor],
+    inputs: Mapping[str, Tensor | Pairs],
     ranks: int = 1,
 ) -> Plan:
     """Count and estimate a run. Reads no weights but those before the blocks, to run two tokens or an image up to them.
 
-    inputs  "text" -> token ids [sequences, length], "images" -> pixels [count, channels, height, width]
+    inputs  "text" -> token ids [sequences, length], "images" -> pixels [count, channels, height, width], "pairs"
     """
     grid = config.grid()
     layers = [layer for some in chosen for layer in some.values()]
@@ -186,7 +186,7 @@ class _Walk:
     groups: dict[int, list[int]]
 
 
-def _walks(streamed: StreamedModel, chosen: Chosen, inputs: Mapping[str, Tensor], ranks: int) -> list[_Walk]:
+def _walks(streamed: StreamedModel, chosen: Chosen, inputs: Mapping[str, Tensor | Pairs], ranks: int) -> list[_Walk]:
     walks: list[_Walk] = []
     batch = None
     for number in needed_stacks(streamed, chosen):
@@ -194,16 +194,22 @@ def _walks(streamed: StreamedModel, chosen: Chosen, inputs: Mapping[str, Tensor]
         if batch is not None and streamed.follows(number):
             batch = streamed.go_on(number, batch)
         else:
-            batch = streamed.embed(
-                torch.zeros(1, 2, dtype=torch.int64) if stack.kind == "text" else given[:1], stack=number
-            )
-        each = given.shape[1] if stack.kind == "text" else batch.hidden.shape[1]
+            batch = streamed.embed(_little_of(given, stack.kind), stack=number)
+        windows = isinstance(given, Tensor) and stack.kind == "text"
+        each = given.shape[1] if windows else batch.hidden.shape[1]  # type: ignore[union-attr]
         first = streamed.first_of(number)
         groups = {i: _group_cols(streamed, i, chosen[i], batch) for i in range(first, first + len(stack.blocks))}
         walks.append(
             _Walk(stack.kind, len(given) * each, -(-len(given) // ranks) * each, batch.hidden.shape[-1], groups)
         )
     return walks
+
+
+def _little_of(given: Tensor | Pairs, kind: str) -> Tensor | Mapping[str, Tensor]:
+    """Enough to see the shapes of what a model passes on."""
+    if isinstance(given, Pairs):
+        return given.one()
+    return torch.zeros(1, 2, dtype=torch.int64) if kind == "text" else given[:1]
 
 
 def _group_cols(streamed: StreamedModel, index: int, layers: dict[str, Layer], batch: Batch) -> list[int]:

@@ -1,10 +1,11 @@
-"""Running a model block by block over calibration text or images, and gathering Hessians."""
+"""Running a model block by block over calibration text, images or pairs of both, and gathering Hessians."""
 
 from .architecture import Stack, is_causal_lm, longest_sequence
 from .batch import BATCH_TOKENS, Batch, share_equal
 from .hessian import TILE_COLS, Group, HessianCollector, accumulate_hessian_, symmetrise_
 from .images import find_images, load_processor, read_image, sample_images
 from .lazy_model import Reader
+from .pairs import Pairs
 from .places import Place
 from .streamed_model import StreamedModel
 from .text import check_text, cut_windows, encode_prompt, load_tokenizer, read_documents, sample_windows, token_stream
@@ -15,6 +16,7 @@ __all__ = [
     "Batch",
     "Group",
     "HessianCollector",
+    "Pairs",
     "Place",
     "Reader",
     "Stack",

@@ -1,6 +1,6 @@
 """What runs through a model together, and what the model itself passes to each of its blocks."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,7 +27,8 @@ class Batch:
     hidden  [sequences, length, width] what the next block is given; replaced block by block
     calls   per block of the stack that runs: the other positional and the keyword arguments that the model passes to it
     real    [sequences, length] bool, False at padding; None where there is none
-    inputs  what the model was given: [sequences, length] token ids, or [images, channels, height, width] pixels
+    inputs  what the model was given: [sequences, length] token ids, or [images, channels, height, width] pixels, or
+            several such by the names of its forward
     mask    the attention mask that came with it
     finals  by number of an earlier stack: the hidden states that its last block gave
     handed  what the blocks of the stack handed on so far, where a later one is given it
@@ -37,7 +38,7 @@ class Batch:
     hidden: Tensor
     calls: dict[int, Call] = field(repr=False)
     real: Tensor | None
-    inputs: Tensor
+    inputs: Tensor | Mapping[str, Tensor]
     mask: Tensor | None = None
     finals: dict[int, Tensor] = field(default_factory=dict, repr=False)
     handed: dict[Handed, Any] = field(default_factory=dict, repr=False)

@@ -2,7 +2,7 @@
 
 import contextlib
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -14,6 +14,7 @@ from .architecture import find_stacks, is_causal_lm, own_tensors
 from .batch import Batch, Call, Handed
 from .lazy_model import LazyModel, Reader
 from .places import Place, places, transposed_experts
+from .settings import keep_no_past, run_experts_one_by_one, shifted
 
 INPUTS = {"text": "input_ids", "images": "pixel_values"}
 FORMS = (None, 0, 1, 2)  # what blocks return: the hidden states, or a tuple of them and so many other things
@@ -29,15 +30,20 @@ class StreamedModel(LazyModel):
     blocks  (name, module) of the repeated blocks of all stacks, in order
     stacks  what they belong to: one, an encoder and a decoder, or a tower each
 
+    pairs   whether the whole model is to run all stacks, from images or videos with a text each
+
     The model's own forward runs everything outside of the blocks, so that masks, rotary tables, scalings and the
     output layer are never rebuilt here. Raises CheckpointError if transformers does not know the architecture, or
     if it wants tensors that the checkpoint lacks.
     """
 
-    def __init__(self, checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(
+        self, checkpoint: Checkpoint, device: torch.device, dtype: torch.dtype, *, pairs: bool = False
+    ) -> None:
         super().__init__(checkpoint, device, dtype)
-        _run_experts_one_by_one(self.model)
-        self.stacks = find_stacks(self.model, checkpoint)
+        run_experts_one_by_one(self.model)
+        keep_no_past(self.model)
+        self.stacks = find_stacks(self.model, checkpoint, pairs=pairs)
         self.blocks = [block for stack in self.stacks for block in stack.blocks]
         self._stack_of = [number for number, stack in enumerate(self.stacks) for _ in stack.blocks]
         self._forms: dict[int, int | None] = {}  # of each stack, one of FORMS; found out when the model runs
@@ -103,10 +109,13 @@ class StreamedModel(LazyModel):
             for module in block.modules():
                 self.free(module)
 
-    def embed(self, inputs: Tensor, attention_mask: Tensor | None = None, stack: int | None = None) -> Batch:
+    def embed(
+        self, inputs: Tensor | Mapping[str, Tensor], attention_mask: Tensor | None = None, stack: int | None = None
+    ) -> Batch:
         """Run the model up to the first block of a stack, and learn what it passes to every block of that.
 
-        inputs          [sequences, length] int64 token ids, or pixels [images, channels, height, width]
+        inputs          [sequences, length] int64 token ids, or pixels [images, channels, height, width]; of pairs both,
+                        by the names that the model's forward has for them
         attention_mask  [sequences, length], 0 at padding; None if there is none
         stack           by default the first that reads text; see go_on for one that another runs before
         """
@@ -148,6 +157,7 @@ class StreamedModel(LazyModel):
 
         def record(index: int, given: Tensor, *args: Any, **kwargs: Any) -> Any:
             if self.stack_at(index) != stack:
+                self._require_order(stack, index)
                 return self._final(index, given, batch.finals.get(self.stack_at(index)))
             hidden.append(given)
             calls[index] = (args, kwargs)
@@ -158,6 +168,15 @@ class StreamedModel(LazyModel):
         with self._blocks_replaced(record), contextlib.suppress(_Stop):
             self._forward(self.stacks[stack].runner, self.stacks[stack].kind, batch.inputs, batch.mask)
         return hidden, calls
+
+    def _require_order(self, stack: int, index: int) -> None:
+        """Raise CheckpointError where a stack would be given what one gives that is solved after it."""
+        later = self.stacks[self.stack_at(index)]
+        if self.stack_at(index) > stack and later.looks:
+            raise CheckpointError(
+                f"{self.checkpoint.folder}: unknown architecture: {type(self.model).__name__} runs "
+                f"{later.blocks[0][0]} before {self.stacks[stack].blocks[0][0]}."
+            )
 
     def _final(self, index: int, given: Tensor, final: Tensor | None) -> Any:
         """What a block returns that has run: only the last one's output matters."""
@@ -188,17 +207,21 @@ class StreamedModel(LazyModel):
         with self._blocks_replaced(replay):
             return self._forward(self.model, "text", input_ids, None).logits  # type: ignore[no-any-return]
 
-    def _forward(self, runner: Any, kind: str, inputs: Tensor, mask: Tensor | None) -> Any:
-        self.load_own(runner.get_input_embeddings())  # some models send the ids to where its weight is
-        inputs = inputs.to(self.device)
-        given: dict[str, Any] = {INPUTS[kind]: inputs.to(self.dtype) if inputs.is_floating_point() else inputs}
+    def _forward(self, runner: Any, kind: str, inputs: Tensor | Mapping[str, Tensor], mask: Tensor | None) -> Any:
+        with contextlib.suppress(NotImplementedError):  # of a model of two towers as a whole
+            self.load_own(runner.get_input_embeddings())  # some models send the ids to where its weight is
+        named = {INPUTS[kind]: inputs} if isinstance(inputs, Tensor) else inputs
+        given: dict[str, Any] = {
+            name: tensor.to(self.device, self.dtype if tensor.is_floating_point() else tensor.dtype)
+            for name, tensor in named.items()
+        }
         if mask is not None:
             given["attention_mask"] = mask.to(self.device)
         known = inspect.signature(runner.forward).parameters
         if "use_cache" in known:
             given["use_cache"] = False
         if "decoder_input_ids" in known:
-            given["decoder_input_ids"] = _shifted(inputs, runner.config)
+            given["decoder_input_ids"] = shifted(given["input_ids"], runner)
         with torch.no_grad():
             return runner(**given)
 
@@ -213,20 +236,6 @@ class StreamedModel(LazyModel):
         finally:
             for _, block in self.blocks:
                 del block.forward
-
-
-def _shifted(ids: Tensor, config: Any) -> Tensor:
-    """What a decoder is given that says what its encoder was told: the start token, then all tokens but the last."""
-    starts = (getattr(config, name, None) for name in ("decoder_start_token_id", "pad_token_id", "bos_token_id"))
-    start = next((token for token in starts if token is not None), 0)
-    return torch.cat([torch.full_like(ids[:, :1], start), ids[:, :-1]], dim=1)
-
-
-def _run_experts_one_by_one(model: nn.Module) -> None:
-    """So that each expert's own tokens can be seen; transformers otherwise multiplies all experts in one kernel."""
-    for module in model.modules():
-        if transposed_experts(module) is not None and hasattr(module, "config"):
-            module.config._experts_implementation = "eager"  # type: ignore[union-attr]
 
 
 def _stand_in(run: Any, index: int) -> Any:

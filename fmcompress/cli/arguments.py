@@ -8,7 +8,11 @@ import typer
 Model = Annotated[Path, typer.Argument(help="Folder of a Hugging Face checkpoint (safetensors).")]
 Out = Annotated[Path, typer.Argument(help="Folder to write; appears when all of it was checked.")]
 Calibration = Annotated[
-    Path | None, typer.Option(help="Text: .txt or .jsonl, also .gz or .xz. Of a model of images: a folder of those.")
+    Path | None,
+    typer.Option(
+        help="Text: .txt or .jsonl, also .gz or .xz. Of a model of images: a folder of those. Of one that looks at "
+        "both at once: a manifest (.jsonl) of image or video, and text."
+    ),
 ]
 Images = Annotated[Path | None, typer.Option(help="Folder of images beside a text, for a model of both.")]
 MinTokens = Annotated[int | None, typer.Option(help="Tokens that must reach a layer, such as an expert; default 1.")]

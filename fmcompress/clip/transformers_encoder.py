@@ -20,11 +20,11 @@ from .siglip_text import SIGLIP, SIGLIP_TOKENS, canonicalised
 from .vectors import Matrix
 
 VERSION = 1  # of what this file makes of a model: goes up when an embedding changes
-FAMILIES = ("clip", *SIGLIP, "align", "altclip")
+FAMILIES = ("clip", *SIGLIP, "align", "altclip", "omnivl")
 
 
 class TransformersEncoder:
-    """A model of two towers: CLIP, SigLIP, SigLIP 2, ALIGN or AltCLIP. See Encoder for what it promises.
+    """A model of two towers: CLIP, SigLIP, SigLIP 2, ALIGN, AltCLIP or OmniVL. See Encoder for what it promises.
 
     folder      of a dense or packed checkpoint with its tokenizer and image processor; no code in it is run
     device      "auto", "cpu", "cuda", "cuda:1", ...

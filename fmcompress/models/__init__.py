@@ -3,9 +3,17 @@
 
 def register() -> None:
     """Let transformers' Auto classes build them. May be called again. Imports transformers."""
-    from transformers import AutoConfig, AutoModel
+    from transformers import AutoConfig, AutoModel, AutoModelForImageClassification
 
-    from .omnivl import OmniVLConfig, OmniVLModel
+    from .omnivl import (
+        OmniVLConfig,
+        OmniVLForVisualClassification,
+        OmniVLModel,
+        OmniVLVisionConfig,
+        OmniVLVisualEncoder,
+    )
 
-    AutoConfig.register(OmniVLConfig.model_type, OmniVLConfig, exist_ok=True)
-    AutoModel.register(OmniVLConfig, OmniVLModel, exist_ok=True)
+    for config, model in ((OmniVLConfig, OmniVLModel), (OmniVLVisionConfig, OmniVLVisualEncoder)):
+        AutoConfig.register(config.model_type, config, exist_ok=True)
+        AutoModel.register(config, model, exist_ok=True)
+    AutoModelForImageClassification.register(OmniVLVisionConfig, OmniVLForVisualClassification, exist_ok=True)

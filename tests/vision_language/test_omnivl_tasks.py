@@ -1,0 +1,271 @@
+"""Retrieval, captions, answers and classes of a tiny OmniVL model, dense and packed."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from omnivl_folder import CAPTIONS, make_media, save_model
+
+from fmcompress.errors import CalibrationError, ConfigError
+from fmcompress.vision_language.omnivl.answering import answer, notes_of
+from fmcompress.vision_language.omnivl.captioning import write, write_captions
+from fmcompress.vision_language.omnivl.classification import classify_by_probe, probe, zero_shot
+from fmcompress.vision_language.omnivl.fine_tuning import FineTuning, VisualClassifier, fine_tune
+from fmcompress.vision_language.omnivl.loaded import Medium, OmniVL, find_media, media_of
+from fmcompress.vision_language.omnivl.retrieval import recall, score
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("tasks")
+    save_model(folder / "model")
+    make_media(folder / "data")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def model(home: Path) -> OmniVL:
+    return OmniVL(home / "model", batch_size=4)
+
+
+@pytest.fixture(scope="module")
+def media(home: Path) -> list[Medium]:
+    """Of images and videos in turn."""
+    found = find_media(home / "data")
+    assert [one.video for one in found[:4]] == [True, False, True, False]
+    assert len(found) == 36
+    return found
+
+
+def test_batches_change_nothing(home: Path, model: OmniVL, media: list[Medium]) -> None:
+    alone = OmniVL(home / "model", batch_size=1)
+    np.testing.assert_allclose(model.embed_media(media[:7]), alone.embed_media(media[:7]), atol=1e-6)
+    np.testing.assert_allclose(model.embed_texts(CAPTIONS), alone.embed_texts(CAPTIONS), atol=1e-6)
+    assert write_captions(model, media[:5]) == write_captions(alone, media[:5])
+    assert write_captions(model, media[:5], beams=3) == write_captions(alone, media[:5], beams=3)
+    drawn = {"temperature": 1.0, "seed": 3}
+    assert write_captions(model, media[:5], **drawn) == write_captions(alone, media[:5], **drawn)
+    said = {"questions": ["what colour?"] * 5, "answers": ["red", "the green one", "blue"]}
+    for one, two in zip(answer(model, media[:5], **said), answer(alone, media[:5], **said), strict=True):
+        np.testing.assert_allclose(one.scores, two.scores, atol=1e-4)
+
+
+def test_scores_add_the_matching_probability_of_the_best(model: OmniVL, media: list[Medium]) -> None:
+    """Held against the whole model's own forward, pair by pair."""
+    some, top = media[:6], 2
+    found = score(model, CAPTIONS, some, rerank=top)
+    plain = score(model, CAPTIONS, some)
+    np.testing.assert_array_equal(plain.text_to_media, found.cosines)
+    for text, caption in enumerate(CAPTIONS):
+        best = np.argsort(-found.cosines[text], kind="stable")[:top]
+        for place, medium in enumerate(some):
+            pixels = model.inputs.pixels([medium.path], 8 if medium.video else None)
+            ids, mask = model.inputs.tokens([caption])
+            with torch.no_grad():
+                said = model.model(pixels, ids, mask)
+            cosine = float(said.image_embeds[0] @ said.text_embeds[0])
+            chance = float(said.matching_logits.softmax(-1)[0, 1])
+            assert found.cosines[text, place] == pytest.approx(cosine, abs=1e-5)
+            want = cosine + chance * (place in best)
+            assert found.text_to_media[text, place] == pytest.approx(want, abs=1e-5)
+    outside = np.delete(found.text_to_media[0], np.argsort(-found.cosines[0], kind="stable")[:top])
+    assert found.text_to_media[0].max() > outside.max()
+    changed = (found.media_to_text != found.cosines.T).sum(axis=1)
+    assert (changed == top).all()
+    everything = score(model, CAPTIONS, some, rerank=99)
+    np.testing.assert_allclose(everything.media_to_text, everything.text_to_media.T, atol=1e-6)
+
+
+def test_recall_counts_the_best_right_answer() -> None:
+    scores = np.array([[0.9, 0.8, 0.1], [0.5, 0.5, 0.5], [0.3, 0.2, 0.1]])
+    right = np.array([[0, 1, 1], [0, 1, 0], [1, 0, 0]], bool)
+    found = recall(scores, right, at=(1, 2, 3))
+    assert found.at == {1: pytest.approx(1 / 3), 2: pytest.approx(2 / 3), 3: 1.0}
+    assert (found.queries, found.median_rank) == (3, 2.0)  # ranks 2, 3 (equal scores do not help), 1
+    order = np.random.default_rng(0).permutation(3)
+    assert recall(scores[:, order], right[:, order], at=(1, 2, 3)) == found
+    with pytest.raises(ConfigError, match="a right answer for each query"):
+        recall(scores, np.zeros_like(right))
+    with pytest.raises(ConfigError, match=r"expected \[3, 3\]"):
+        recall(scores, right[:2])
+
+
+def test_greedy_captions_are_those_of_the_model(model: OmniVL, media: list[Medium]) -> None:
+    image = next(one for one in media if not one.video)
+    (caption,) = write_captions(model, [image], max_tokens=6)
+    with torch.no_grad():
+        ids = model.model.generate(model.inputs.pixels([image.path]), max_new_tokens=6, do_sample=False)
+    assert caption == model.inputs.decode(ids)[0]
+    (begun,) = write_captions(model, [image], prompt="a red", max_tokens=4)
+    assert begun.startswith("a red")
+
+
+def test_beams_find_a_likelier_text_than_greed(model: OmniVL, media: list[Medium]) -> None:
+    """What four beams write has at least the mean log-likelihood a token of the greedy text, of nearly all."""
+    better = []
+    for _, seen in model.seen(media[:12]):
+        told = []
+        for beams in (1, 4):
+            ids = write(model, seen.last_hidden_state, None, beams, 3)
+            with torch.no_grad():
+                logits = model.model.predict_tokens(ids, None, seen.last_hidden_state)[:, :-1].log_softmax(-1)
+            real = ids[:, 1:] != model.inputs.config.text_config.pad_token_id
+            likelihoods = logits.gather(-1, ids[:, 1:, None]).squeeze(-1) * real
+            told.append(likelihoods.sum(-1) / real.sum(-1))
+        better += (told[1] >= told[0] - 1e-5).tolist()
+    assert sum(better) >= 10
+
+
+def test_drawn_captions_follow_the_seed_and_move_no_global_generator(model: OmniVL, media: list[Medium]) -> None:
+    before = torch.random.get_rng_state()
+    one, two = (write_captions(model, media[:4], temperature=2.0, top_p=1.0, seed=seed) for seed in (0, 0))
+    other = write_captions(model, media[:4], temperature=2.0, top_p=1.0, seed=1)
+    assert one == two != other
+    assert torch.equal(before, torch.random.get_rng_state())
+    cold = write_captions(model, media[:4], temperature=1e-4, top_p=1.0)
+    assert cold == write_captions(model, media[:4])
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"beams": 0}, "beams"),
+        ({"temperature": -1.0}, "temperature"),
+        ({"temperature": float("nan")}, "temperature"),
+        ({"top_p": 0.0}, "top p"),
+        ({"beams": 2, "temperature": 1.0}, "Leave one of them out"),
+        ({"prompt": "word " * 99}, "leaves no room"),
+    ],
+    ids=lambda value: str(value)[:20],
+)
+def test_settings_that_do_not_fit(model: OmniVL, media: list[Medium], settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        write_captions(model, media[:1], **settings)
+
+
+def test_answers_are_ranked_by_their_log_likelihood(model: OmniVL, media: list[Medium]) -> None:
+    answers, question = ["red", "the blue one", "a"], "what colour is the square?"
+    found = answer(model, media[:3], [question] * 3, answers=answers)
+    for medium, one in zip(media, found, strict=False):
+        pixels = model.inputs.pixels([medium.path], 8 if medium.video else None)
+        ids, mask = model.inputs.tokens([question])
+        for text, got in zip(answers, one.scores, strict=True):
+            said, real = model.inputs.tokens([text])
+            with torch.no_grad():
+                fused = model.model.fuse(ids, mask, model.model.visual_encoder(pixels).last_hidden_state)
+                told = model.model.predict_tokens(said, real, fused, mask)[:, :-1].log_softmax(-1)
+            assert got == pytest.approx(float(told.gather(-1, said[:, 1:, None]).sum()), abs=1e-3)
+        assert one.text == answers[int(np.argmax(one.scores))]
+    free = answer(model, media[:3], [question] * 3, max_tokens=3)
+    assert all(isinstance(one.text, str) and one.scores == () for one in free)
+    with pytest.raises(ConfigError, match="expected 3, one each"):
+        answer(model, media[:3], [question])
+    with pytest.raises(ConfigError, match="different ones"):
+        answer(model, media[:1], [question], answers=["a", "a"])
+
+
+def test_a_model_that_never_saw_questions_says_so(home: Path) -> None:
+    model = OmniVL(home / "model")
+    assert notes_of(model) == []
+    model.inputs.config.trained_on = ["captions", "labels"]
+    assert "never on questions" in notes_of(model)[0]
+    model.inputs.config.trained_on = ["captions", "questions"]
+    assert notes_of(model) == []
+
+
+def test_classes_by_name_are_cosines_of_prompts(model: OmniVL, media: list[Medium]) -> None:
+    classes = ["red", "green", "blue"]
+    found = zero_shot(model, media[:4], classes, templates=["a {} square"])
+    want = model.embed_media(media[:4]) @ model.embed_texts([f"a {c} square" for c in classes]).T
+    np.testing.assert_allclose(found.scores, want, atol=1e-6)
+    assert found.names == [classes[row] for row in want.argmax(axis=1)]
+    by_kind = zero_shot(model, media[:4], classes)
+    photos = model.embed_texts([f"a photo of a {c}" for c in classes])
+    videos = model.embed_texts([f"a video of {c}" for c in classes])
+    for row, medium in enumerate(media[:4]):
+        prompts = videos if medium.video else photos
+        np.testing.assert_allclose(by_kind.scores[row], model.embed_media([medium])[0] @ prompts.T, atol=1e-6)
+    assert found.accuracy([None] * 4) is None
+    assert found.accuracy([*found.names[:3], None]) == 1.0
+    with pytest.raises(ConfigError, match="'pink' is none of the 3 classes"):
+        found.accuracy(["pink"] * 4)
+
+
+def labelled(home: Path, video: bool) -> tuple[list[Medium], list[str]]:
+    """Media by name, and their colours: a caption each, three captions a colour, in the order of CAPTIONS."""
+    media = [one for one in find_media(home / "data") if one.video == video]
+    return media, [CAPTIONS[int(one.path.stem.split("-")[1])].split()[1] for one in media]
+
+
+def test_a_probe_learns_colours_from_frozen_embeddings(home: Path, model: OmniVL) -> None:
+    pytest.importorskip("sklearn")
+    media, labels = labelled(home, video=False)
+    head, classes = probe(model, media[:9], labels[:9], c=1e4)
+    assert classes == ("blue", "green", "red")
+    assert classify_by_probe(model, head, classes, media[:9]).accuracy(labels[:9]) == 1.0
+
+
+@pytest.mark.parametrize("video", [False, True], ids=["images", "videos"])
+def test_fine_tuning_learns_colours(home: Path, tmp_path: Path, video: bool) -> None:
+    media, labels = labelled(home, video)
+    before = torch.random.get_rng_state()
+    options = FineTuning(epochs=20, patience=20, batch_size=3, learning_rate=1e-3)
+    steps: list[int] = []
+    given = {"val": (media[9:], labels[9:]), "options": options}
+    found = fine_tune(
+        home / "model",
+        tmp_path / "out",
+        media[:9],
+        labels[:9],
+        **given,
+        progress=lambda d, t, loss: steps.append(t - d),
+    )
+    assert torch.equal(before, torch.random.get_rng_state())
+    assert found.losses[-1] < 0.5 * found.losses[0]
+    assert max(found.accuracies) == found.accuracies[found.best_epoch - 1] > 0.6
+    assert steps == list(range(59, -1, -1))
+    classifier = VisualClassifier(tmp_path / "out")
+    assert classifier.classes == ("blue", "green", "red")
+    assert classifier.classify(media[9:]).accuracy(labels[9:]) == pytest.approx(max(found.accuracies))
+    again = fine_tune(home / "model", tmp_path / "two", media[:9], labels[:9], **given)
+    assert again == found
+
+
+def test_fine_tuning_stops_when_validation_gets_no_better(home: Path, tmp_path: Path) -> None:
+    media, labels = labelled(home, video=False)
+    still = FineTuning(epochs=9, patience=2, learning_rate=1e-12)
+    found = fine_tune(home / "model", tmp_path / "out", media, labels, options=still)
+    assert (len(found.accuracies), found.best_epoch) == (3, 1)
+    with pytest.raises(ConfigError, match="is there already"):
+        fine_tune(home / "model", tmp_path / "out", media, labels)
+    with pytest.raises(ConfigError, match="two classes"):
+        fine_tune(home / "model", tmp_path / "one", media, ["a"] * len(media))
+
+
+def test_a_packed_model_does_all_of_it(home: Path, tmp_path: Path, model: OmniVL, media: list[Medium]) -> None:
+    from helpers import CPU, Silent
+
+    from fmcompress.config import PruneConfig
+    from fmcompress.formats.unpack import unpack_checkpoint
+    from fmcompress.pipeline import compress_checkpoint, prepare
+
+    config = PruneConfig(sparsity=0.5, format="packed")
+    compress_checkpoint(prepare(home / "model", config, home / "data" / "videos.jsonl", CPU), tmp_path / "p", Silent())
+    unpack_checkpoint(tmp_path / "p", tmp_path / "dense")
+    packed, dense = OmniVL(tmp_path / "p"), OmniVL(tmp_path / "dense")
+    np.testing.assert_allclose(packed.embed_media(media[:4]), dense.embed_media(media[:4]), atol=1e-4)
+    assert not np.allclose(packed.embed_media(media[:4]), model.embed_media(media[:4]), atol=1e-3)
+    assert write_captions(packed, media[:2], max_tokens=5) == write_captions(dense, media[:2], max_tokens=5)
+    one, two = (answer(each, media[:2], ["what?"] * 2, answers=["red", "blue"]) for each in (packed, dense))
+    np.testing.assert_allclose([a.scores for a in one], [a.scores for a in two], atol=1e-3)
+
+
+def test_media_that_are_not_there(home: Path, tmp_path: Path) -> None:
+    with pytest.raises(CalibrationError, match=r"none\.png: no such file"):
+        media_of([tmp_path / "none.png"])
+    with pytest.raises(CalibrationError, match="holds no images"):
+        find_media(tmp_path)
+    with pytest.raises(ConfigError, match="no such folder"):
+        OmniVL(tmp_path / "nothing")
