@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from omnivl_folder import CAPTIONS, make_media, save_model
+from PIL import Image
 
 from fmcompress.errors import CalibrationError, ConfigError
 from fmcompress.vision_language.omnivl.answering import answer, notes_of
@@ -267,5 +268,8 @@ def test_media_that_are_not_there(home: Path, tmp_path: Path) -> None:
         media_of([tmp_path / "none.png"])
     with pytest.raises(CalibrationError, match="holds no images"):
         find_media(tmp_path)
+    film = [Image.new("RGB", (4, 4), (grey, 0, 0)) for grey in (0, 99)]
+    film[0].save(tmp_path / "a.apng", format="PNG", save_all=True, append_images=film[1:])
+    assert find_media(tmp_path) == [Medium(tmp_path / "a.apng", True)]
     with pytest.raises(ConfigError, match="no such folder"):
         OmniVL(tmp_path / "nothing")

@@ -1,19 +1,23 @@
 """The visual encoder with a head of classes: fine-tuned on labelled images or videos, stopped by validation."""
 
 import copy
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from ...calibration import load_processor
+from ...checkpoint import write_error
 from ...devices import pick_device
-from ...errors import ConfigError
+from ...errors import CalibrationError, CheckpointError, ConfigError
 from ...models.omnivl import OmniVLForVisualClassification, OmniVLInputs, OmniVLVisionConfig
 from .beginning import load_model
 from .classification import Classified
@@ -32,6 +36,17 @@ class FineTuning:
     learning_rate: float = 1e-4
     weight_decay: float = 0.05
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        if min(self.epochs, self.patience, self.batch_size) < 1:
+            raise ConfigError("epochs, patience, batch size: expected 1 at least of each.")
+        if not (0 < self.learning_rate < math.inf and 0 <= self.weight_decay < math.inf):
+            raise ConfigError(
+                f"learning rate, weight decay: expected numbers above 0 and from 0 on, got {self.learning_rate}, "
+                f"{self.weight_decay}."
+            )
+        if not 0 <= self.seed < 2**63:
+            raise ConfigError(f"seed: expected a number from 0 on, got {self.seed}.")
 
 
 @dataclass(frozen=True)
@@ -55,17 +70,20 @@ def fine_tune(
     progress  (steps done, of at most, loss of the last)
 
     A batch holds images or videos alone. The best epoch's weights are written; the last epochs' are lost. Equal inputs
-    give equal weights on one machine. Raises ConfigError for labels that do not fit, or an out that is there.
+    give equal weights on one machine; the folder appears whole or not at all. Raises ConfigError for labels that do not
+    fit, or an out that is there, CalibrationError where the loss is no finite number, DiskError.
     """
     options, out, classes = options or FineTuning(), Path(out), sorted(set(labels))
     if out.exists():
         raise ConfigError(f"{out}: is there already. Choose another folder.")
+    if not out.absolute().parent.is_dir():
+        raise ConfigError(f"{out}: {out.parent} is no folder. Create it first.")
     if len(classes) < 2 or len(labels) != len(media):
         raise ConfigError(f"labels: expected one each of {len(media)} media and two classes, got {len(classes)}.")
     chance = np.random.default_rng(options.seed)
     if val is None:
         media, labels, val = _held_out(media, labels, chance)
-    unknown = sorted(set(val[1]) - set(classes))
+    unknown = sorted(set(map(str, val[1])) - set(classes))
     if unknown or not len(val[0]):
         raise ConfigError(
             f"validation: {unknown[0]!r} is no class of training." if unknown else "validation: is empty."
@@ -73,9 +91,19 @@ def fine_tune(
     model: Any = _begun(Path(source), classes, options.seed)
     model.to(pick_device(device))
     inputs = OmniVLInputs(source)
-    found = _train(model, inputs, (media, labels), val, classes, options, chance, progress)
-    model.save_pretrained(out)
-    inputs.processor.save_pretrained(out)
+    with torch.random.fork_rng():
+        torch.manual_seed(options.seed)  # of dropout, where a config asks for it
+        found = _train(model, inputs, (media, labels), val, classes, options, chance, progress)
+    try:
+        with TemporaryDirectory(dir=out.absolute().parent, prefix=f"{out.name}.partial-") as growing:
+            folder = Path(growing) / "model"
+            model.save_pretrained(folder)
+            inputs.processor.save_pretrained(folder)
+            folder.rename(out)
+    except OSError as error:
+        raise write_error(out, error) from None
+    except SafetensorError as error:
+        raise CheckpointError(f"{out}: cannot be written ({error}). Make room.") from None
     return found
 
 
@@ -167,6 +195,11 @@ def _train(
             target = numbers[[order[row] for row in rows]]
             loss = model(pixels.to(model.device), target.to(model.device)).loss
             assert loss is not None
+            if not bool(loss.isfinite()):
+                raise CalibrationError(
+                    f"step {step + 1}: the loss is no finite number any more, at a learning rate of "
+                    f"{options.learning_rate:g}. Lower it."
+                )
             optimizer.zero_grad()
             loss.backward()
             nn.utils.clip_grad_norm_(model.parameters(), 1.0)
