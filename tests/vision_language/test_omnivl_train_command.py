@@ -8,6 +8,7 @@ from helpers import folder_bytes, invoke, start_cli
 from training_cases import write_manifest
 from transformers import AutoModel, BertConfig, BertModel, BertTokenizerFast, ViTConfig, ViTImageProcessorPil, ViTModel
 
+from fmcompress.cli.omnivl.watch import TrainingProgress
 from fmcompress.models import register
 from fmcompress.models.omnivl import OmniVLInputs, OmniVLModel
 from fmcompress.vision_language.omnivl import training_folder
@@ -79,6 +80,43 @@ def test_interrupted_training_goes_on_to_the_same_bytes(capsys, home, tmp_path, 
     assert folder_bytes(out) == folder_bytes(tmp_path / "whole")
     assert "nothing left to do" in train(capsys, home, out, "--resume").stdout
     assert train(capsys, home, out, "--resume", "--seed", 1).code == 2
+
+
+def test_interrupted_training_that_replaces_another_goes_on(capsys, home, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    few = ("--image-steps", 2, "--joint-steps", 0, "--batch-size", 4, "--save-every", 1)
+    assert train(capsys, home, out, few=few).code == 0
+    before = folder_bytes(out)
+    with monkeypatch.context() as patch:
+        patch.setattr(TrainingProgress, "stop", lambda self: True)
+        stopped = train(capsys, home, out, "--force", few=few)
+        assert "--resume in the place of --force goes on" in stopped.stderr
+    (out / "old").touch()
+    assert "resuming: 1 of 2 steps are done" in train(capsys, home, out, "--resume", few=few).stderr
+    assert folder_bytes(out) == before  # of the same options; without what was there
+
+    assert train(capsys, home, tmp_path / "two", few=few).code == 0
+    with monkeypatch.context() as patch:
+        patch.setattr(TrainingProgress, "stop", lambda self: True)
+        assert train(capsys, home, tmp_path / "new", few=few).code == 130
+    (tmp_path / "two").rename(tmp_path / "new")  # appeared meanwhile: nobody has said that it may be replaced
+    assert "is not empty" in train(capsys, home, tmp_path / "new", "--resume", few=few).stderr
+
+
+def test_a_model_tells_what_it_was_trained_on(capsys, home, tmp_path):
+    few = ("--image-steps", 1, "--joint-steps", 0, "--batch-size", 2)
+    lines = (home / "pairs.jsonl").read_text().splitlines()
+    told = {}
+    for name, some, more in (
+        ("a", [line for line in lines if "text" in line], ()),
+        ("b", [line for line in lines if "label" in line], ("--from", tmp_path / "a")),
+        ("c", lines, ()),
+    ):
+        (home / f"{name}.jsonl").write_text("\n".join(some))
+        got = invoke(capsys, "omnivl", "train", home / f"{name}.jsonl", tmp_path / name, *few, *more)
+        assert got.code == 0, got.stderr
+        told[name] = json.loads((tmp_path / name / "config.json").read_text())["trained_on"]
+    assert told == {"a": ["captions"], "b": ["captions", "labels"], "c": ["captions", "labels", "questions"]}
 
 
 def test_ctrl_c_keeps_the_step_and_tells_how_to_go_on(home, tmp_path):

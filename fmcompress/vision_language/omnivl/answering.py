@@ -81,9 +81,9 @@ def _scores(model: OmniVL, fused: Tensor, mask: Tensor, answers: Sequence[str]) 
 def notes_of(model: OmniVL) -> list[str]:
     """What a user should know before believing an answer."""
     kinds = getattr(model.inputs.config, "trained_on", None)
-    if kinds is None or "questions" in kinds:
+    if not isinstance(kinds, list) or "questions" in kinds:
         return []
-    return [f"the model was trained on {', '.join(kinds)}, and never on questions: its answers mean little"]
+    return [f"the model was trained on {', '.join(map(str, kinds))}, and never on questions: its answers mean little"]
 
 
 def right_answers(given: Sequence[Answer], wanted: Sequence[str | None]) -> float | None:

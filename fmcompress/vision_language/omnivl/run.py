@@ -73,6 +73,7 @@ def run_training(
         except FmcompressError:
             folder.discard_if_empty()
             raise
+        trainer.model.config.trained_on = kinds_of(given, trainer.model.config)
         trainer.model.eval().to("cpu").save_pretrained(folder.model)
         records = read_log(folder.log)
         facts = {
@@ -107,6 +108,14 @@ def stages_of(options: TrainOptions, pairs: list[Pair]) -> list[Stage]:
         raise ConfigError("steps: none are left for what the manifest holds. Give --image-steps or --joint-steps.")
     require_items(stages, videos)
     return stages
+
+
+def kinds_of(pairs: list[Pair], config: Any) -> list[str]:
+    """What a model has learned from: "captions", "labels" or "questions", of these pairs and of trainings before."""
+    before = getattr(config, "trained_on", None)
+    known = {"captions": "text", "labels": "label", "questions": "question"}
+    now = {kind for kind, field in known.items() if any(getattr(pair, field) is not None for pair in pairs)}
+    return sorted(now | {kind for kind in known if isinstance(before, list) and kind in before})
 
 
 def last_losses(records: list[Record]) -> dict[str, dict[str, float]]:
@@ -190,7 +199,8 @@ def _train(
                 if plot and trainer.step < trainer.steps:
                     plot_losses(read_log(folder.log), plot)
             if stopped and trainer.step < trainer.steps:
+                instead = " in the place of --force" if folder.force else ""
                 raise Interrupted(
-                    f"interrupted: step {trainer.step} of {trainer.steps} is kept. The same command with --resume goes "
-                    "on."
+                    f"interrupted: step {trainer.step} of {trainer.steps} is kept. The same command with --resume"
+                    f"{instead} goes on."
                 )

@@ -20,7 +20,7 @@ from ...workspace import locked
 
 FACTS = "fmcompress-training.json"  # in OUT: options and last losses
 LOG = "fmcompress-training.jsonl"  # in OUT: a line a step
-RUN, MODEL, STATE, REPLACED = "run.json", "model", "step-", "replaced"
+RUN, MODEL, STATE, REPLACED, FORCED = "run.json", "model", "step-", "replaced", "forced"
 State = dict[str, dict[str, Tensor]]
 Record = dict[str, Any]
 
@@ -51,20 +51,20 @@ class TrainingFolder:
     @property
     def finished(self) -> bool:
         """Whether --resume finds that nothing is left to do."""
-        return self.resume and (self.out / FACTS).is_file()
+        return self.resume and (self.out / FACTS).is_file() and not self.model.exists()
 
     def _check_replaceable(self) -> None:
         if not self.out.is_dir():
             raise ConfigError(f"OUT: {self.out} is a file. Choose another name.")
         if not any(self.out.iterdir()):
             return
-        if not self.force:
+        if not (self.force or (self.resume and (self.partial / FORCED).exists())):
             raise ConfigError(f"OUT: {self.out} is not empty. Choose another folder, or --force to replace it.")
         if not (self.out / "config.json").exists():
             raise ConfigError(f"OUT: {self.out} holds no model, so --force leaves it alone. Remove it yourself.")
 
     def _check_partial(self) -> None:
-        ours = {RUN, LOG, MODEL, REPLACED}
+        ours = {RUN, LOG, MODEL, REPLACED, FORCED}
         names = {path.name for path in self.partial.iterdir()} if self.partial.is_dir() else {"a file"}
         if any(name not in ours and not name.startswith((STATE, f"{RUN}.")) for name in names):
             raise ConfigError(f"OUT: {self.partial} is in the way, and not of an interrupted training. Move it.")
@@ -101,6 +101,8 @@ class TrainingFolder:
                 for path in self.partial.iterdir():
                     shutil.rmtree(path) if path.is_dir() else path.unlink()
                 self.model.mkdir()
+                if self.force:  # so that --resume may replace OUT, too
+                    (self.partial / FORCED).touch()
                 write_json(self.partial / RUN, fingerprint)
             yield begun
 
