@@ -70,6 +70,21 @@ def test_matching_has_one_pair_and_two_hard_negatives_each(monkeypatch):
     assert float(found) == pytest.approx(-(6 * yes + 12 * no) / 18)
 
 
+def test_negatives_are_the_likest_in_both_directions(monkeypatch):
+    model, given = tiny_omnivl(trained=True), {}
+    batch, every = said(4), torch.eye(4)
+    monkeypatch.setattr(
+        model, "match", lambda ids, mask, seen: given.update(ids=ids, seen=seen) or torch.zeros(len(ids), 2)
+    )
+    own = Keys(every, every.roll(1, 0), batch.labels)  # image i is like text i + 1
+    seen = torch.arange(4.0)[:, None, None]
+    objective.matching_loss(model, own, batch, seen, torch.Generator().manual_seed(0))
+    texts = [(ids == batch.ids).all(dim=1).nonzero().item() for ids in given["ids"]]
+    shown = given["seen"].flatten().int().tolist()
+    assert list(zip(shown[4:8], texts[4:8], strict=True)) == [(0, 1), (1, 2), (2, 3), (3, 0)]
+    assert list(zip(texts[8:], shown[8:], strict=True)) == [(0, 3), (1, 0), (2, 1), (3, 2)]
+
+
 def test_equal_texts_are_no_negatives_of_each_other(monkeypatch):
     model, batch = tiny_omnivl(trained=True), images(3)
     batch.said.ids[1], batch.said.mask[1] = batch.said.ids[0], batch.said.mask[0]
@@ -111,6 +126,8 @@ def test_bank_holds_the_momentum_models_embeddings():
     batch = images(4)
     what.losses(batch, torch.Generator())
     follower = what.momentum.model
+    before = tiny_omnivl(trained=True).text_projection.weight
+    torch.testing.assert_close(follower.text_projection.weight, 1.05 * before.detach())
     kept = what.bank.keys()
     torch.testing.assert_close(kept.visual, follower.get_image_features(batch.pixels))
     torch.testing.assert_close(kept.text, follower.get_text_features(batch.said.ids, batch.said.mask))
@@ -141,6 +158,11 @@ def test_all_parts_that_have_a_share_get_gradients():
     without = [name for name, one in model.named_parameters() if one.grad is None]
     assert without
     assert all("image_projection" in name for name in without)  # of images alone
+
+
+def test_bank_needs_a_second_model_by_default():
+    assert [Objective(tiny_omnivl(), momentum=m).bank.size for m in (0.995, 0)] == [1024, 0]
+    assert Objective(tiny_omnivl(), momentum=0, bank=8).bank.size == 8
 
 
 @pytest.mark.parametrize("given", [{"contrast": "clip"}, {"momentum": 1.5}, {"bank": -1}])

@@ -70,8 +70,7 @@ def train(
         TrainOptions, config, size=size, vision_init=_name(vision_init), text_init=_name(text_init),
         image_steps=image_steps, joint_steps=joint_steps, video_share=video_share, frames=frames,
         batch_size=batch_size, learning_rate=learning_rate, contrast=contrast, momentum=momentum, bank=bank, seed=seed,
-        decoder_rows=decoder_rows,
-        save_every=save_every, **{"from": _name(start)},
+        decoder_rows=decoder_rows, save_every=save_every, **{"from": _name(start)},
     )  # fmt: skip
     quiet_transformers()
     with TrainingProgress(quiet) as progress:

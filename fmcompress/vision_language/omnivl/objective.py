@@ -14,6 +14,7 @@ from .negatives import hard_negatives
 from .univlc import Keys, univlc_loss
 
 DECODERS = ("alignment_decoder", "generation_decoder")
+BANK = 1024
 LOSSES = ("contrastive", "matching", "captions", "answers")
 
 
@@ -32,7 +33,8 @@ class Objective:
     model      is trained
     contrast   "univlc", or "plain" contrast, in which every image and video is a class of its own
     momentum   of the model whose embeddings are compared to; 0: the model's own, without a second model
-    bank       embeddings that are kept of batches before
+    bank       embeddings that are kept of batches before; 1024 by default, none without a second model: those of a
+               model that learns fast are of many models, and all collapse into one point
     reduction  see univlc_losses()
     decoder_rows  items of a batch that each decoder learns from at most, the first; None: all. Decoders cost most of a
                   step, and need fewer items than contrast does
@@ -40,10 +42,11 @@ class Objective:
 
     def __init__(
         self, model: OmniVLModel, *, contrast: Literal["univlc", "plain"] = "univlc", momentum: float = 0.995,
-        bank: int = 1024, reduction: Literal["mean_pos", "sum_pos"] = "mean_pos", decoder_rows: int | None = None,
+        bank: int | None = None, reduction: Literal["mean_pos", "sum_pos"] = "mean_pos", decoder_rows: int | None = None,
     ) -> None:  # fmt: skip
         if contrast not in ("univlc", "plain"):
             raise ConfigError(f"contrast: expected univlc or plain, got {contrast!r}.")
+        bank = bank if bank is not None else BANK if momentum else 0
         if not 0 <= momentum <= 1 or bank < 0:
             raise ConfigError(f"momentum, bank: expected a number in [0, 1] and one from 0 on, got {momentum}, {bank}.")
         self.model, self.contrast, self.reduction, self.decoder_rows = model, contrast, reduction, decoder_rows

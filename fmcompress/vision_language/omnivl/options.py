@@ -27,7 +27,6 @@ SIZES = {
     "small": Size(_layers(256, 6, 4), 112, 16, 128, 8000, 48, 5e-4),
     "base": Size(_layers(768, 12, 12), 224, 16, 256, 30522, 64, 1e-4),  # ViT-B/16 and BERT-base, as the paper has them
 }
-BANK = 1024
 BEGINNING = ("size", "vision", "text", "projection_dim", "vocabulary", "vision_init", "text_init")
 
 
@@ -61,11 +60,6 @@ class TrainOptions(BaseModel):
     decoder_rows: int | None = Field(None, ge=1)
     seed: int = Field(0, ge=0)
     save_every: int = Field(200, ge=1)
-
-    @property
-    def kept(self) -> int:
-        """Embeddings in the bank: as asked, or 1024; none without a second model, whose own would be of many models."""
-        return self.bank if self.bank is not None else BANK if self.momentum else 0
 
     @model_validator(mode="after")
     def _begins_once(self) -> "TrainOptions":

@@ -145,7 +145,7 @@ def _trainer(
         model,
         contrast=options.contrast,
         momentum=options.momentum,
-        bank=options.kept,
+        bank=options.bank,
         reduction=options.reduction,
         decoder_rows=options.decoder_rows,
     )
