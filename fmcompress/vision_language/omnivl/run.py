@@ -73,6 +73,7 @@ def run_training(
         except FmcompressError:
             folder.discard_if_empty()
             raise
+        trainer.model.config.trained_on = _kinds(given, trainer.model.config.trained_on)
         trainer.model.eval().to("cpu").save_pretrained(folder.model)
         records = read_log(folder.log)
         facts = {
@@ -154,6 +155,13 @@ def _trainer(
         options.batch_size, rate, options.weight_decay, seed=options.seed, bfloat16=device.type == "cuda"
     )
     return Trainer(objective, dataset, stages, schedule), dataset
+
+
+def _kinds(pairs: list[Pair], before: list[str] | None) -> list[str]:
+    """What a model has seen, with what it had before this training."""
+    words = {"captions": "text", "labels": "label", "questions": "question"}
+    seen = {kind for kind, key in words.items() if any(getattr(pair, key) is not None for pair in pairs)}
+    return sorted(seen | set(before or ()))
 
 
 def _texts(pairs: list[Pair]) -> list[str]:
