@@ -42,7 +42,8 @@ class Objective:
 
     def __init__(
         self, model: OmniVLModel, *, contrast: Literal["univlc", "plain"] = "univlc", momentum: float = 0.995,
-        bank: int | None = None, reduction: Literal["mean_pos", "sum_pos"] = "mean_pos", decoder_rows: int | None = None,
+        bank: int | None = None, reduction: Literal["mean_pos", "sum_pos"] = "mean_pos",
+        decoder_rows: int | None = None,
     ) -> None:  # fmt: skip
         if contrast not in ("univlc", "plain"):
             raise ConfigError(f"contrast: expected univlc or plain, got {contrast!r}.")

@@ -1,6 +1,6 @@
 """OmniVL on digits that lie and move: what videos, their order, and labels are worth, in a table of seeds.
 
-    python examples/omnivl/run.py --data ../shared/data/mnist-test --seeds 0 1 2 3 4 --out results.json
+    python examples/omnivl/pretraining.py --data ../shared/data/mnist-test --seeds 0 1 2 3 4 --out results.json
 
 A seed trains a model for each line of the table, from nothing, with the same digits and the same draws. With --out the
 seeds that are there already are kept. Options were chosen on seed 10, on the digits of "val".
