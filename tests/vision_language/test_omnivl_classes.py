@@ -86,8 +86,12 @@ def test_fine_tuning_learns_colours(home: Path, tmp_path: Path, video: bool) -> 
     classifier = VisualClassifier(tmp_path / "out")
     assert classifier.classes == ("blue", "green", "red")
     assert classifier.classify(media[9:]).accuracy(labels[9:]) == pytest.approx(max(found.accuracies))
-    again = fine_tune(home / "model", tmp_path / "two", media[:9], labels[:9], **given)
-    assert again == found
+    assert found.best_epoch < 20
+    until = FineTuning(epochs=found.best_epoch, patience=20, batch_size=3, learning_rate=1e-3)
+    again = fine_tune(home / "model", tmp_path / "two", media[:9], labels[:9], val=given["val"], options=until)
+    assert again.losses == found.losses[: found.best_epoch]
+    one, two = ((tmp_path / name / "model.safetensors").read_bytes() for name in ("out", "two"))
+    assert one == two  # the best epoch's weights, the last ones' are gone
 
 
 def test_fine_tuning_stops_when_validation_gets_no_better(home: Path, tmp_path: Path) -> None:

@@ -50,6 +50,23 @@ def test_batches_change_nothing(home: Path, model: OmniVL, media: list[Medium]) 
         np.testing.assert_allclose(one.scores, two.scores, atol=1e-4)
 
 
+def test_padding_of_questions_is_not_looked_at(
+    model: OmniVL, media: list[Medium], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither by what is written nor by what is ranked: noise in its place changes nothing."""
+    asked = ["up?", "is it the red square?", "a"]
+    free, ranked = ({"max_tokens": 6}, {"answers": ["red", "blue"]})
+    plain = [answer(model, media[:3], asked, **some) for some in (free, ranked)]
+    fuse = model.model.fuse
+
+    def noisy(ids: torch.Tensor, mask: torch.Tensor, seen: torch.Tensor) -> torch.Tensor:
+        noise = 100 * torch.randn(32, generator=torch.Generator().manual_seed(0))
+        return torch.where(mask[:, :, None] == 1, fuse(ids, mask, seen), noise)
+
+    monkeypatch.setattr(model.model, "fuse", noisy)
+    assert [answer(model, media[:3], asked, **some) for some in (free, ranked)] == plain
+
+
 def test_scores_add_the_matching_probability_of_the_best(model: OmniVL, media: list[Medium]) -> None:
     """Held against the whole model's own forward, pair by pair."""
     some, top = media[:6], 2
