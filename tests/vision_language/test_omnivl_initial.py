@@ -36,7 +36,7 @@ def test_images_are_what_the_vit_makes_of_them_and_still_videos_too():
 
 def test_text_encoder_is_the_bert():
     source, model = bert(), tiny_omnivl()
-    from_bert_(model, source)
+    from_bert_(model, source, class_token=BEGIN)
     ids, mask = texts(2)
     ids = ids.clamp(max=47)
     expected = source(ids, attention_mask=mask).last_hidden_state
@@ -44,7 +44,7 @@ def test_text_encoder_is_the_bert():
     torch.testing.assert_close(got[mask.bool()], expected[mask.bool()], atol=2e-6, rtol=1e-5)
     words = model.alignment_decoder.embeddings.word_embeddings.weight
     assert torch.equal(words[:48], source.embeddings.word_embeddings.weight)
-    assert torch.equal(words[48:], source.embeddings.word_embeddings.weight[:1].expand(2, -1))
+    assert torch.equal(words[48:], source.embeddings.word_embeddings.weight[BEGIN].expand(2, -1))
     head = model.generation_decoder.cls.predictions.decoder.weight
     assert torch.equal(head[:48], source.embeddings.word_embeddings.weight)  # tied
 
@@ -68,7 +68,7 @@ def test_vits_of_other_sizes_are_refused(given):
 )
 def test_berts_of_other_sizes_are_refused(given):
     with pytest.raises(ConfigError, match="expected"):
-        from_bert_(tiny_omnivl(), bert(**given))
+        from_bert_(tiny_omnivl(), bert(**given), class_token=BEGIN)
 
 
 def test_config_and_parts_from_folders(tmp_path):
@@ -78,7 +78,7 @@ def test_config_and_parts_from_folders(tmp_path):
     config = config_of_parts(eye, words, vocabulary=50, num_frames=4, projection_dim=8)
     model = OmniVLModel(config)
     from_vit_(model.visual_encoder, eye)
-    from_bert_(model, words)
+    from_bert_(model, words, class_token=BEGIN)
     assert (config.dec_token_id, config.enc_token_id) == (48, 49)
     assert model.get_image_features(pixels(1, 4)).shape == (1, 8)
     with pytest.raises(CheckpointError, match="type vit, got bert"):

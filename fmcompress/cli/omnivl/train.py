@@ -37,10 +37,13 @@ def train(
         Literal["univlc", "plain"] | None, typer.Option(help="univlc (default) knows labels; plain does not.")
     ] = None,
     momentum: Annotated[
-        float | None, typer.Option(help="Of the second model that embeddings are compared to; 0.995. 0: none.")
+        float | None,
+        typer.Option(
+            help="Of the second model that embeddings are compared to; 0.995 for base or with a bank, else 0: none."
+        ),
     ] = None,
     bank: Annotated[
-        int | None, typer.Option(help="Embeddings kept of steps before; 1024, or 0 without a second model.")
+        int | None, typer.Option(help="Embeddings kept of steps before; 1024 with a second model, 0 without one.")
     ] = None,
     decoder_rows: Annotated[
         int | None, typer.Option(help="Items of a step that decoders learn from, to save time; all by default.")

@@ -39,12 +39,14 @@ def from_vit_(encoder: OmniVLVisualEncoder, vit: Any) -> None:
 
 
 @torch.no_grad()
-def from_bert_(model: OmniVLModel, bert: Any) -> None:
+def from_bert_(model: OmniVLModel, bert: Any, *, class_token: int = 101) -> None:
     """Overwrite the three stacks of texts by transformers' BertModel: the text encoder then is the BERT.
 
     BERT's embedding of the first kind of token is added to that of each position, which BLIP's layers lack otherwise.
     Cross-attention, heads and projections keep what they have. Tokens that only the model knows, such as [ENC] and
     [DEC], get the embedding of [CLS].
+
+    class_token  number of [CLS]; 101 in the vocabularies of BERT's authors
 
     Raises ConfigError if the sizes differ.
     """
@@ -72,7 +74,7 @@ def from_bert_(model: OmniVLModel, bert: Any) -> None:
             )
         stack.load_state_dict(state, strict=False)
         rows[: len(words)] = words
-        rows[len(words) :] = words[_class_token(bert)]
+        rows[len(words) :] = words[class_token]
         places = embeddings.position_embeddings.weight
         places.copy_(positions[: len(places)])
         embeddings.LayerNorm.load_state_dict(bert.embeddings.LayerNorm.state_dict())
@@ -130,7 +132,3 @@ def _as_many(positions: Tensor, wanted: int) -> Tensor:
     square = positions[:, 1:].unflatten(1, (side, side)).permute(0, 3, 1, 2)
     resized = nn.functional.interpolate(square, (other, other), mode="bicubic", align_corners=False)
     return torch.cat([positions[:, :1], resized.flatten(2).transpose(1, 2)], dim=1)
-
-
-def _class_token(bert: Any) -> int:
-    return 101 if len(bert.embeddings.word_embeddings.weight) > 101 else 0

@@ -78,7 +78,7 @@ def _new(options: TrainOptions, texts: Iterable[str], folder: Path) -> OmniVLMod
     if vit is not None:
         from_vit_(model.visual_encoder, vit)
     if bert is not None:
-        from_bert_(model, bert)
+        from_bert_(model, bert, class_token=tokenizer.cls_token_id)
     config.save_pretrained(folder)
     return model
 
@@ -99,13 +99,14 @@ def _config(options: TrainOptions, tokenizer: Any, vit: Any, bert: Any) -> OmniV
         of_vit = vit.config if vit else ViTConfig(**layers, image_size=size.image_size, patch_size=size.patch_size)
         of_bert = bert.config if bert else BertConfig(**layers, max_position_embeddings=size.longest)
         of_bert.sep_token_id, of_bert.pad_token_id = tokenizer.sep_token_id, tokenizer.pad_token_id
-        given = {"num_frames": options.frames or FRAMES, "tubelet_size": TUBELET, **options.vision}
+        spread = {} if vit or bert else {"initializer_range": size.initializer_range}
+        given = {"num_frames": options.frames or FRAMES, "tubelet_size": TUBELET, **spread, **options.vision}
         config = config_of_parts(
             SimpleNamespace(config=of_vit), SimpleNamespace(config=of_bert), vocabulary=len(tokenizer),
             projection_dim=options.projection_dim or size.projection_dim, **given,
         )  # fmt: skip
         facts = config.to_dict()
-        return OmniVLConfig(**{**facts, "text_config": {**facts["text_config"], **options.text}})
+        return OmniVLConfig(**{**facts, **spread, "text_config": {**facts["text_config"], **spread, **options.text}})
     except (ValueError, TypeError) as error:
         raise ConfigError(f"sizes of the model: {in_one_line(error)}") from None
     except Exception as error:  # of transformers' strict configs

@@ -15,6 +15,8 @@ class Size(NamedTuple):
     vocabulary: int
     longest: int
     learning_rate: float
+    initializer_range: float  # of narrow models 1 / sqrt(width): with BERT's 0.02 they learn several times more slowly
+    momentum: float  # 0 where some thousand steps are all: a slow second model has not learned by then
 
 
 def _layers(width: int, count: int, heads: int) -> dict[str, int]:
@@ -23,10 +25,19 @@ def _layers(width: int, count: int, heads: int) -> dict[str, int]:
 
 
 SIZES = {
-    "tiny": Size(_layers(64, 2, 4), 32, 8, 64, 1000, 32, 1e-3),
-    "small": Size(_layers(256, 6, 4), 112, 16, 128, 8000, 48, 5e-4),
-    "base": Size(_layers(768, 12, 12), 224, 16, 256, 30522, 64, 1e-4),  # ViT-B/16 and BERT-base, as the paper has them
+    "tiny": Size(_layers(64, 2, 4), 32, 8, 64, 1000, 32, 1e-3, 0.125, 0.0),
+    "small": Size(_layers(256, 6, 4), 112, 16, 128, 8000, 48, 5e-4, 0.0625, 0.0),
+    # ViT-B/16 and BERT-base, as the paper has them
+    "base": Size(_layers(768, 12, 12), 224, 16, 256, 30522, 64, 1e-4, 0.02, 0.995),
 }
+
+
+def size_like(width: int) -> Size:
+    """The largest size that is not wider than a model's hidden states, and so what such a model is trained by."""
+    fitting = [size for size in SIZES.values() if size.layers["hidden_size"] <= width]
+    return fitting[-1] if fitting else SIZES["tiny"]
+
+
 BEGINNING = ("size", "vision", "text", "projection_dim", "vocabulary", "vision_init", "text_init")
 
 
@@ -55,7 +66,7 @@ class TrainOptions(BaseModel):
     weight_decay: float = Field(0.02, ge=0, allow_inf_nan=False)
     contrast: Literal["univlc", "plain"] = "univlc"
     reduction: Literal["mean_pos", "sum_pos"] = "mean_pos"
-    momentum: float = Field(0.995, ge=0, le=1)
+    momentum: float | None = Field(None, ge=0, le=1)
     bank: int | None = Field(None, ge=0)
     decoder_rows: int | None = Field(None, ge=1)
     seed: int = Field(0, ge=0)

@@ -14,7 +14,7 @@ from .beginning import begin, new_model
 from .curves import plot_losses
 from .data import TEMPLATES, ManifestPairs
 from .objective import LOSSES, Objective
-from .options import SIZES, TrainOptions
+from .options import SIZES, Size, TrainOptions, size_like
 from .stages import Stage, require_items
 from .train import Record, Schedule, Trainer
 from .training_folder import Record as Facts
@@ -142,15 +142,16 @@ def _trainer(
     if options.frames and options.frames > 1 and options.frames % span:
         raise ConfigError(f"--frames: expected a multiple of {span}, the frames of a patch, got {options.frames}.")
     dataset = ManifestPairs(pairs, inputs, frames=options.frames)
+    size = size_like(inputs.config.text_config.hidden_size)
     objective = Objective(
         model,
         contrast=options.contrast,
-        momentum=options.momentum,
+        momentum=_momentum(options, size),
         bank=options.bank,
         reduction=options.reduction,
         decoder_rows=options.decoder_rows,
     )
-    rate = options.learning_rate or SIZES[options.size].learning_rate
+    rate = options.learning_rate or size.learning_rate
     schedule = Schedule(
         options.batch_size, rate, options.weight_decay, seed=options.seed, bfloat16=device.type == "cuda"
     )
@@ -162,6 +163,13 @@ def _kinds(pairs: list[Pair], before: list[str] | None) -> list[str]:
     words = {"captions": "text", "labels": "label", "questions": "question"}
     seen = {kind for kind, key in words.items() if any(getattr(pair, key) is not None for pair in pairs)}
     return sorted(seen | set(before or ()))
+
+
+def _momentum(options: TrainOptions, size: Size) -> float:
+    """As given, else the size's; a bank needs a slow second model."""
+    if options.momentum is not None:
+        return options.momentum
+    return max(one.momentum for one in SIZES.values()) if options.bank else size.momentum
 
 
 def _texts(pairs: list[Pair]) -> list[str]:
