@@ -73,6 +73,7 @@ def run_training(
         except FmcompressError:
             folder.discard_if_empty()
             raise
+        trainer.model.config.trained_on = _kinds(given, trainer.model.config.trained_on)
         trainer.model.eval().to("cpu").save_pretrained(folder.model)
         records = read_log(folder.log)
         facts = {
@@ -162,6 +163,13 @@ def _momentum(options: TrainOptions, size: Size) -> float:
     if options.momentum is not None:
         return options.momentum
     return max(one.momentum for one in SIZES.values()) if options.bank else size.momentum
+
+
+def _kinds(pairs: list[Pair], before: list[str] | None) -> list[str]:
+    """What a model has seen, with what it had before this training."""
+    words = {"captions": "text", "labels": "label", "questions": "question"}
+    seen = {kind for kind, key in words.items() if any(getattr(pair, key) is not None for pair in pairs)}
+    return sorted(seen | set(before or ()))
 
 
 def _texts(pairs: list[Pair]) -> list[str]:
