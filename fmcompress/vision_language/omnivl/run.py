@@ -8,11 +8,12 @@ from typing import Any, Protocol
 from ...devices import pick_device
 from ...errors import ConfigError, FmcompressError, Interrupted
 from ...files import sha256_of
-from ...models.omnivl import OmniVLConfig, OmniVLInputs
+from ...models.omnivl import OmniVLConfig
 from ...pairs import Pair, read_pairs, require_media
 from .beginning import begin, new_model
 from .curves import plot_losses
 from .data import TEMPLATES, ManifestPairs
+from .inputs import OmniVLInputs
 from .objective import LOSSES, Objective
 from .options import SIZES, Size, TrainOptions, size_like
 from .stages import Stage, require_items
