@@ -9,8 +9,9 @@ from training_cases import write_manifest
 from transformers import AutoModel, BertConfig, BertModel, BertTokenizerFast, ViTConfig, ViTImageProcessorPil, ViTModel
 
 from fmcompress.models import register
-from fmcompress.models.omnivl import OmniVLInputs, OmniVLModel
+from fmcompress.models.omnivl import OmniVLModel
 from fmcompress.vision_language.omnivl import training_folder
+from fmcompress.vision_language.omnivl.inputs import OmniVLInputs
 from fmcompress.vision_language.omnivl.training_folder import read_log
 
 FEW = ("--image-steps", 4, "--joint-steps", 4, "--batch-size", 4, "--save-every", 3, "--bank", 8)

@@ -14,9 +14,10 @@ from torch import Tensor, nn
 from ...calibration import load_processor
 from ...devices import pick_device
 from ...errors import ConfigError
-from ...models.omnivl import OmniVLForVisualClassification, OmniVLInputs, OmniVLVisionConfig
+from ...models.omnivl import OmniVLForVisualClassification, OmniVLVisionConfig
 from .beginning import load_model
 from .classification import Classified
+from .inputs import OmniVLInputs
 from .loaded import Medium, Progress, pixel_batches, silent
 
 HELD_OUT = 0.2  # of each class, where no validation is given

@@ -8,11 +8,12 @@ from typing import Any, Protocol
 from ...devices import pick_device
 from ...errors import ConfigError, FmcompressError, Interrupted
 from ...files import sha256_of
-from ...models.omnivl import OmniVLConfig, OmniVLInputs
+from ...models.omnivl import OmniVLConfig
 from ...pairs import Pair, read_pairs, require_media
 from .beginning import begin, new_model
 from .curves import plot_losses
 from .data import TEMPLATES, ManifestPairs
+from .inputs import OmniVLInputs
 from .objective import LOSSES, Objective
 from .options import SIZES, Size, TrainOptions, size_like
 from .stages import Stage, require_items
@@ -158,18 +159,18 @@ def _trainer(
     return Trainer(objective, dataset, stages, schedule), dataset
 
 
-def _kinds(pairs: list[Pair], before: list[str] | None) -> list[str]:
-    """What a model has seen, with what it had before this training."""
-    words = {"captions": "text", "labels": "label", "questions": "question"}
-    seen = {kind for kind, key in words.items() if any(getattr(pair, key) is not None for pair in pairs)}
-    return sorted(seen | set(before or ()))
-
-
 def _momentum(options: TrainOptions, size: Size) -> float:
     """As given, else the size's; a bank needs a slow second model."""
     if options.momentum is not None:
         return options.momentum
     return max(one.momentum for one in SIZES.values()) if options.bank else size.momentum
+
+
+def _kinds(pairs: list[Pair], before: list[str] | None) -> list[str]:
+    """What a model has seen, with what it had before this training."""
+    words = {"captions": "text", "labels": "label", "questions": "question"}
+    seen = {kind for kind, key in words.items() if any(getattr(pair, key) is not None for pair in pairs)}
+    return sorted(seen | set(before or ()))
 
 
 def _texts(pairs: list[Pair]) -> list[str]:
