@@ -25,20 +25,25 @@ def is_manifest(path: Path) -> bool:
             line = json.loads(next((line for line in file if line.strip()), "null"))
     except (OSError, ValueError, RecursionError):
         return False
-    return isinstance(line, dict) and bool(line.keys() & {"image", "video"})
+    return isinstance(line, dict) and any(line.get(key) is not None for key in ("image", "video"))
 
 
 def sample_pairs(
     model: Path, definition: nn.Module, manifest: Path, count: int | None, seed: int, notes: list[str]
 ) -> Pairs:
-    """At most `count` pairs of a manifest, PAIRS by default, in the order drawn: videos where there are some, else
-    images. What a person should know is added to the notes.
+    """At most `count` pairs of a manifest, PAIRS by default, in the order drawn: of split "train" where there are
+    splits, videos where there are some, else images. What a person should know is added to the notes.
 
     model, definition  the checkpoint's folder, and the model that its config.json tells of
 
     Raises CheckpointError if its processor or tokenizer does not load, CalibrationError for a file that cannot be read.
     """
-    found = read_pairs(manifest, note=notes.append)
+    every = read_pairs(manifest, note=notes.append)
+    found = [pair for pair in every if pair.split in (None, "train")]
+    if not found:
+        raise CalibrationError(f'{manifest}: expected pairs of split "train", or of none, got others alone.')
+    if len(found) < len(every):
+        notes.append(f"{manifest}: {len(every) - len(found)} pairs of other splits than train are left out")
     videos = [pair for pair in found if pair.video]
     frames = _frames(definition)
     if videos and frames is None:

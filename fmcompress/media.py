@@ -83,8 +83,11 @@ def _of_image(path: Path, frames: int) -> Frames:
 def _of_folder(folder: Path, frames: int) -> Frames:
     found = find_images(folder)
     chosen = [found[number] for number in frame_numbers(len(found), frames)]
-    pixels = {path: np.asarray(read_image(path)) for path in dict.fromkeys(chosen)}
-    for path, one in pixels.items():
+    with _opened(chosen[0]) as image:
+        _check_size(folder, frames, *image.size)
+    pixels: dict[Path, Any] = {}
+    for path in dict.fromkeys(chosen):
+        one = pixels[path] = np.asarray(read_image(path))
         if one.shape != pixels[chosen[0]].shape:
             raise CalibrationError(
                 f"{path}: expected {_size(pixels[chosen[0]])} pixels as of {chosen[0].name}, got {_size(one)}. "
@@ -96,8 +99,10 @@ def _of_folder(folder: Path, frames: int) -> Frames:
 def _of_array(path: Path, frames: int) -> Frames:
     try:
         video = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+    except Exception as error:  # a stranger's header fails in many ways
         raise CalibrationError(f"{path}: cannot be read as an array ({in_one_line(error)}).") from None
+    if not isinstance(video, np.ndarray):  # NumPy opens an .npz by its content, whatever its name is
+        raise CalibrationError(f"{path}: expected one array, got an archive of several.")
     if video.dtype != np.uint8 or video.ndim != 4 or video.shape[3] != 3 or not video.size:
         raise CalibrationError(
             f"{path}: expected [time, height, width, 3] uint8, got {list(video.shape)} {video.dtype}."
@@ -108,6 +113,7 @@ def _of_array(path: Path, frames: int) -> Frames:
 def _of_animation(path: Path, frames: int) -> Frames:
     with _opened(path) as image:
         wanted = frame_numbers(getattr(image, "n_frames", 1), frames)
+        _check_size(path, frames, *image.size)
         pixels = {}
         for number in dict.fromkeys(wanted):  # rising, so that no frame is decoded twice
             image.seek(number)
@@ -131,10 +137,13 @@ def _of_container(path: Path, frames: int) -> Frames:
     try:
         count = sum(1 for _ in decoded())
         wanted = frame_numbers(count, frames)
-        chosen = set(wanted)
-        pixels = {
-            number: frame.to_ndarray(format="rgb24") for number, frame in enumerate(decoded()) if number in chosen
-        }
+        chosen, pixels = set(wanted), {}
+        for number, frame in enumerate(decoded()):
+            if number in chosen:
+                _check_size(path, frames, frame.width, frame.height)
+                pixels[number] = frame.to_ndarray(format="rgb24")
+    except FmcompressError:
+        raise
     except Exception as error:  # of FFmpeg, in many classes
         raise CalibrationError(f"{path}: cannot be decoded ({in_one_line(error)}).") from None
     if not count:
@@ -158,12 +167,17 @@ def _opened(path: Path) -> Iterator[Any]:
 
 def _stacked(path: Path, frames: list[Any]) -> Frames:
     height, width = frames[0].shape[:2]
-    if len(frames) * height * width > MOST_PIXELS:
+    _check_size(path, len(frames), width, height)
+    return np.stack(frames)
+
+
+def _check_size(path: Path, count: int, width: int, height: int) -> None:
+    """Raise CalibrationError for more pixels than MOST_PIXELS: before they are decoded, as a small file has many."""
+    if count * height * width > MOST_PIXELS:
         raise CalibrationError(
-            f"{path}: {len(frames)} frames of {_size(frames[0])} pixels are more than {MOST_PIXELS:,}. "
+            f"{path}: {count} frames of {width} x {height} pixels are more than {MOST_PIXELS:,}. "
             "Give fewer or smaller frames."
         )
-    return np.stack(frames)
 
 
 def _size(frame: Any) -> str:

@@ -1,6 +1,7 @@
 """Manifests of images and videos, and of what is said of them: one JSON object a line."""
 
 import json
+import os
 import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -52,7 +53,7 @@ def read_pairs(path: str | Path, *, note: Callable[[str], None] = warnings.warn)
         raise CalibrationError(f"{path}: no such file. Give a manifest of pairs: a line each such as {EXAMPLE}.")
     pairs, unknown = [], Counter[str]()
     try:
-        with path.open(encoding="utf-8") as file:
+        with path.open(encoding="utf-8-sig") as file:
             for number, line in enumerate(file, 1):
                 if line.strip():
                     fields = _parsed(path, number, line)
@@ -72,7 +73,7 @@ def read_pairs(path: str | Path, *, note: Callable[[str], None] = warnings.warn)
 def require_media(pairs: Sequence[Pair]) -> None:
     """Raise CalibrationError, with their number and the first of them, if files of pairs are not there."""
     seen = {pair.path: pair for pair in reversed(pairs)}
-    missing = [pair for path, pair in seen.items() if not path.exists()]
+    missing = [pair for path, pair in seen.items() if not os.path.exists(path)]  # False for a name too long
     if missing:
         first = min(missing, key=lambda pair: pair.line)
         raise CalibrationError(
@@ -88,19 +89,30 @@ def class_names(pairs: Sequence[Pair]) -> list[str]:
 
 def _parsed(path: Path, number: int, line: str) -> dict[str, Any]:
     try:
-        fields = json.loads(line)
+        fields = json.loads(line, object_pairs_hook=_without_twins)
     except (ValueError, RecursionError):
         fields = None
     if not isinstance(fields, dict):
-        raise CalibrationError(f"{path}, line {number}: expected a JSON object such as {EXAMPLE}.")
+        raise CalibrationError(f"{path}, line {number}: expected a JSON object such as {EXAMPLE}, no key twice.")
     return fields
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether it has no half of a letter, which JSON can spell and no file or tokenizer takes."""
+    return not any("\ud800" <= letter <= "\udfff" for letter in text)
+
+
+def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any] | None:
+    """An object; None where a key stands there twice, of which the later one would silently win."""
+    found = dict(pairs)
+    return found if len(found) == len(pairs) else None
 
 
 def _pair(path: Path, number: int, fields: dict[str, Any]) -> Pair:
     where = f"{path}, line {number}"
     given = {key: fields[key] for key in sorted(KNOWN & set(fields)) if fields[key] is not None}
     for key, value in given.items():
-        if not isinstance(value, str) or not value.strip() or "\0" in value:
+        if not isinstance(value, str) or not value.strip() or "\0" in value or not _is_unicode(value):
             raise CalibrationError(f'{where}: expected "{key}" to be a string with something in it.')
     media = [key for key in ("image", "video") if key in given]
     if len(media) != 1:

@@ -117,6 +117,7 @@ def test_a_story_is_one_line(clues):
 @pytest.mark.parametrize(
     ("prompt", "message"),
     [("Hello", "expected a line"), (f"{HEAD}\nTags: a", "begins with"), (f"{HEAD}\nCats: a", "got 'Cats: a'"),
+     (f'{HEAD}\nTags: "\\q"\nTask: x', "quoted text"), (f'{HEAD}\nCaptions:\n- "a" b', "quoted text"),
      (f"{HEAD}\nObjects:\n- dog (x", "expected a clue"), (to_prompt(PARK, "story"), "expected a line")],
 )  # fmt: skip
 def test_other_texts_are_no_prompts(prompt, message):

@@ -80,6 +80,11 @@ def test_frames_of_a_folder_go_by_name(tmp_path):
     assert shown(read_media(tmp_path, 3)) == [0, 1, 2]
 
 
+def npy_header(shape):
+    told = f"{{'descr': '|u1', 'fortran_order': False, 'shape': {shape}, }}".ljust(117).encode() + b"\n"
+    return b"\x93NUMPY\x01\x00" + len(told).to_bytes(2, "little") + told
+
+
 def broken(folder, name, make):
     path = folder / name
     make(path)
@@ -96,6 +101,8 @@ def broken(folder, name, make):
         ("a.npy", lambda p: np.save(p, np.array([{}], dtype=object), allow_pickle=True), "cannot be read as an array"),
         ("a.npy", lambda p: np.save(p, np.zeros((2, 3, 4))), r"expected \[time, height, width, 3\] uint8, got"),
         ("a.npy", lambda p: np.save(p, np.zeros((0, 3, 4, 3), np.uint8)), r"got \[0, 3, 4, 3\]"),
+        ("a.npy", lambda p: np.savez(p.open("wb"), a=np.zeros((2, 3, 4, 3), np.uint8)), "archive of several"),
+        ("a.npy", lambda p: p.write_bytes(npy_header("(-1, 8, 8, 3)") + b"0" * 999), "cannot be read as an array"),
         ("a.txt", lambda p: p.write_text("no"), "expected an image"),
         ("a.mp4", lambda p: None, "no such file"),
         ("folder", lambda p: p.mkdir(), "holds no images"),
@@ -126,6 +133,15 @@ def test_bombs_are_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(media, "MOST_PIXELS", 47)
     with pytest.raises(CalibrationError, match="2 frames of 6 x 4 pixels are more than 47"):
         read_media(written(film(3), ".npy", tmp_path), 2)
+
+
+@pytest.mark.parametrize("kind", [".gif", ".webp", ".png", ""])
+def test_too_many_pixels_are_refused_before_they_are_decoded(kind, tmp_path, monkeypatch):
+    path = written(film(3), kind, tmp_path)
+    monkeypatch.setattr(media, "MOST_PIXELS", 47)
+    monkeypatch.setattr(Image.Image, "convert", lambda *_: pytest.fail("was decoded"))
+    with pytest.raises(CalibrationError, match="2 frames of 6 x 4 pixels are more than 47"):
+        read_media(path, 2)
 
 
 def test_claimed_frames_that_are_not_there_are_refused(tmp_path):

@@ -1,6 +1,7 @@
 import pytest
 import torch
 from omnivl_cases import BEGIN, DEC, ENC, PAD, pixels, texts, tiny_config, tiny_omnivl
+from safetensors.torch import load_file, save_file
 from transformers import BertConfig, BertModel, ViTConfig, ViTModel
 
 from fmcompress.errors import CheckpointError, ConfigError
@@ -83,6 +84,18 @@ def test_config_and_parts_from_folders(tmp_path):
     assert model.get_image_features(pixels(1, 4)).shape == (1, 8)
     with pytest.raises(CheckpointError, match="type vit, got bert"):
         load_part(tmp_path / "bert", "vit")
+    file = tmp_path / "vit" / "model.safetensors"
+    tensors = load_file(file)
+    save_file({name: one for name, one in tensors.items() if ".1." not in name}, file, metadata={"format": "pt"})
+    with pytest.raises(CheckpointError, match="expected all tensors of a ViTModel; 16 are missing"):
+        load_part(tmp_path / "vit", "vit")  # and not a layer of random weights
+    torch.save(tensors, tmp_path / "vit" / "pytorch_model.bin")
+    file.unlink()
+    with pytest.raises(CheckpointError, match="does not load as ViTModel"):  # pickle is never read
+        load_part(tmp_path / "vit", "vit")
+    (tmp_path / "vit" / "config.json").write_text('{"model_type": "vit", "hidden_act": "none"}')
+    with pytest.raises(CheckpointError, match="does not load as ViTModel"):
+        load_part(tmp_path / "vit", "vit")
     with pytest.raises(ConfigError, match="no such folder"):
         load_part(tmp_path / "none", "vit")
 

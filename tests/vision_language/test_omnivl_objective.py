@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from omnivl_cases import pixels, tiny_omnivl
@@ -106,7 +108,18 @@ def test_decoders_may_learn_from_the_first_items_alone():
 
 def test_groups_spread_by_label_and_by_text():
     ids = torch.tensor([[1, 1], [2, 2], [3, 3], [2, 2], [4, 4], [5, 5]])
-    assert same_groups(torch.tensor([7, 7, 8, 9, 9, 1]), ids).tolist() == [0, 0, 2, 0, 0, 5]
+    labels, own = torch.tensor([7, 7, 8, 9, 9, 1]), torch.arange(6)
+    assert same_groups(labels, own, ids).tolist() == [0, 0, 2, 0, 0, 5]
+
+
+def test_hard_negatives_are_never_the_own_image_under_another_label():
+    """An image with a caption and a class: neither text is wrong of it."""
+    one, two = said(4, kinds=[CAPTION, LABEL] * 2, labels=[5, 0, 6, 1]), said(4)
+    twice = replace(one, own=torch.tensor([0, 0, 1, 1]))
+    assert same_groups(twice.labels, twice.own, twice.ids).tolist() == [0, 0, 2, 2]
+    assert same_groups(one.labels, one.own, one.ids).tolist() == same_groups(two.labels, two.own, two.ids).tolist()
+    alone = Batch(pixels(2), replace(twice.take(torch.arange(2)), own=torch.tensor([0, 0])))
+    assert "matching" not in losses(alone)
 
 
 def test_plain_is_univlc_where_labels_are_unique():

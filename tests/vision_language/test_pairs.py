@@ -33,6 +33,8 @@ def test_every_kind_of_pair_is_read(tmp_path):
         ("{", "JSON object"),
         ("[1]", "JSON object"),
         ("[" * 5000, "JSON object"),
+        ('{"image": "a.png", "image": "b.png", "text": "c"}', "no key twice"),
+        ('{"image": "a.png", "text": "half a letter \\ud800"}', '"text" to be a string'),
         ({"text": "a cat"}, '"image" or "video", got neither'),
         ({"image": "a", "video": "b", "text": "c"}, "got image and video"),
         ({"image": "a"}, "got none of them"),
@@ -81,6 +83,12 @@ def test_missing_files_are_counted_and_the_first_is_named(tmp_path):
     with pytest.raises(CalibrationError, match=r"gone\.png: 2 of 3 images and videos are not there.* of line 2"):
         require_media(pairs)
     require_media(pairs[:1])
+
+
+def test_name_too_long_is_no_file_and_a_byte_order_mark_no_letter(tmp_path):
+    path = manifest(tmp_path, "\ufeff" + json.dumps({"image": "a" * 300, "text": "x"}))
+    with pytest.raises(CalibrationError, match="1 of 1 images and videos are not there"):
+        require_media(read_pairs(path))
 
 
 def test_classes_are_numbered_by_name(tmp_path):

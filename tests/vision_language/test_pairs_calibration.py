@@ -1,5 +1,6 @@
 """Models of images and texts of transformers' own, calibrated with pairs: captioners, answerers, two towers."""
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -7,14 +8,15 @@ from typing import Any
 import pytest
 import torch
 from helpers import CPU, Silent, make_checkpoint
-from omnivl_folder import make_media, save_model
+from omnivl_folder import make_media, save_model, write_manifest
 from torch import Tensor
 
 from fmcompress import block_solver, pipeline
 from fmcompress.calibration import Pairs
-from fmcompress.calibration_pairs import is_manifest
+from fmcompress.calibration_pairs import is_manifest, sample_pairs
 from fmcompress.config import PruneConfig
 from fmcompress.errors import CalibrationError, ConfigError
+from fmcompress.models.omnivl import OmniVLModel
 from fmcompress.pipeline import compress_checkpoint, prepare
 
 LAYERS = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
@@ -104,6 +106,7 @@ def test_a_manifest_is_known_by_its_content(tmp_path: Path) -> None:
         '{"image": "a.png", "text": "b"}': True,
         '\n{"video": "a.npy"}': True,
         '{"text": "b"}': False,
+        '{"text": "b", "image": null}': False,
         "[1]": False,
         "{": False,
         "": False,
@@ -112,6 +115,21 @@ def test_a_manifest_is_known_by_its_content(tmp_path: Path) -> None:
         assert is_manifest(tmp_path / "a.jsonl") == known
     assert not is_manifest(tmp_path / "none.jsonl")
     assert not is_manifest(tmp_path / "a.txt")
+
+
+def test_pairs_of_val_and_test_calibrate_nothing(home: Path) -> None:
+    lines = [json.loads(line) for line in (home / "data" / "images.jsonl").read_text().splitlines()]
+    splits = ["train", "test", "val", *["train"] * (len(lines) - 3)]
+    marked = [{**line, "split": split} for line, split in zip(lines, splits, strict=True)]
+    definition, notes = OmniVLModel.from_pretrained(home / "omnivl"), list[str]()
+    found = sample_pairs(
+        home / "omnivl", definition, write_manifest(home / "data" / "marked.jsonl", marked), None, 0, notes
+    )
+    assert len(found) == len(lines) - 2
+    assert any("2 pairs of other splits than train are left out" in note for note in notes)
+    alone = write_manifest(home / "data" / "alone.jsonl", marked[1:3])
+    with pytest.raises(CalibrationError, match='expected pairs of split "train"'):
+        sample_pairs(home / "omnivl", definition, alone, None, 0, notes)
 
 
 def test_pairs_of_equal_length_run_together_without_padding() -> None:

@@ -138,6 +138,7 @@ def test_nothing_written_is_an_error():
 @pytest.mark.parametrize(
     ("options", "told"),
     [({"candidates": 0}, "samples"), ({"temperature": -1}, "temperature"), ({"score": "x"}, "score: expected one of"),
+     ({"style": "poem"}, "style: expected one of"),
      ({"threshold": float("nan")}, "threshold: expected a number"), ({"top_p": 0}, "top_p")],
 )  # fmt: skip
 def test_settings_that_mean_nothing(options, told):
@@ -169,7 +170,8 @@ def test_several_images_go_on_where_they_were(tmp_path):
         describe_all([picture()], clues, Encoder(), file, settings)
 
 
-@pytest.mark.parametrize("broken", [{}, {"image": "x"}, None, {"chosen": 9}, {"sentences": [{}]}, {"clues": {"x": 1}}])
+@pytest.mark.parametrize("broken", [{}, {"image": "x"}, None, {"chosen": 9}, {"sentences": [{}]}, {"clues": {"x": 1}},
+                                    {"threshold": 10**400}, {"chosen": float("inf")}])  # fmt: skip
 def test_other_facts_are_no_description(broken):
     facts = run()[0].as_dict()
     given = {**facts, **broken} if broken and "image" not in broken else broken

@@ -92,9 +92,20 @@ def load_part(folder: str | Path, kind: str) -> Any:
         config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         if config.model_type != kind:
             raise CheckpointError(f"{folder}: expected a model of type {kind}, got {config.model_type}.")
-        return getattr(transformers, name).from_pretrained(folder, local_files_only=True, add_pooling_layer=False)
-    except (OSError, ValueError, RuntimeError) as error:
+        part, told = getattr(transformers, name).from_pretrained(
+            folder, local_files_only=True, add_pooling_layer=False, output_loading_info=True, use_safetensors=True
+        )
+    except CheckpointError:
+        raise
+    except Exception as error:  # of a stranger's folder, in many classes
         raise CheckpointError(f"{folder}: does not load as {name} ({in_one_line(error)}).") from None
+    lacking = sorted({*told["missing_keys"], *(one[0] for one in told["mismatched_keys"])})
+    if lacking:  # transformers would draw them at random
+        raise CheckpointError(
+            f"{folder}: expected all tensors of a {name}; {len(lacking)} are missing or of another shape, such as "
+            f"{lacking[0]}."
+        )
+    return part
 
 
 def config_of_parts(vit: Any, bert: Any, *, vocabulary: int, **given: Any) -> OmniVLConfig:

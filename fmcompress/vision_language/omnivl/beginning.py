@@ -42,7 +42,7 @@ def load_model(folder: Path) -> OmniVLModel:
     """A dense OmniVL checkpoint in float32, to be trained. Raises CheckpointError if a tensor is missing."""
     try:
         loaded: Any = OmniVLModel.from_pretrained(
-            folder, local_files_only=True, dtype=torch.float32, output_loading_info=True
+            folder, local_files_only=True, dtype=torch.float32, output_loading_info=True, use_safetensors=True
         )
         model, found = loaded
     except Exception as error:  # of a stranger's folder, in many classes
@@ -73,7 +73,10 @@ def _new(options: TrainOptions, texts: Iterable[str], folder: Path) -> OmniVLMod
         vocabulary=options.vocabulary or size.vocabulary, bert=options.text_init, vit=options.vision_init,
     )  # fmt: skip
     config = _config(options, tokenizer, vit, bert)
-    model = new_model(config, options.seed)
+    try:
+        model = new_model(config, options.seed)
+    except (ValueError, KeyError) as error:  # such as heads that do not divide the width
+        raise ConfigError(f"sizes of the model: {in_one_line(error)}") from None
     if vit is not None:
         from_vit_(model.visual_encoder, vit)
     if bert is not None:

@@ -12,7 +12,7 @@ from ...calibration.images import ENDINGS, find_images
 from ...clip.vectors import Matrix
 from ...devices import pick_device
 from ...errors import CalibrationError, ConfigError
-from ...media import CONTAINERS, is_video
+from ...media import ANIMATED, CONTAINERS, is_video
 from .inputs import OmniVLInputs
 
 Progress = Callable[[int, int], None]  # so many of so many are done
@@ -43,7 +43,7 @@ def find_media(folder: str | Path) -> list[Medium]:
     found = []
     for path in sorted(folder.iterdir()):
         frames = path.is_dir() and any(one.suffix.lower() in ENDINGS for one in path.iterdir())
-        if frames or (path.is_file() and path.suffix.lower() in (*ENDINGS, ".npy", *CONTAINERS)):
+        if frames or (path.is_file() and path.suffix.lower() in (*ENDINGS, *ANIMATED, ".npy", *CONTAINERS)):
             found.append(path)
     if not found:
         find_images(folder)  # which says what is missing

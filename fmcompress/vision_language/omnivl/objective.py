@@ -19,7 +19,7 @@ LOSSES = ("contrastive", "matching", "captions", "answers")
 
 
 class Objective:
-    """What a model is trained for (Wang et al. 2022, section 3.2): the sum of UniVLC, VLM and LM, of equal weight.
+    """What a model is trained for (Wang et al. 2022): the sum of UniVLC, VLM and LM, of equal weight.
 
     contrastive  UniVLC of captioned and labelled items
     matching     does a text belong to an image? Each item's pair against its text with a hard negative image, and its
@@ -119,7 +119,7 @@ def matching_loss(model: OmniVLModel, own: Keys, said: Said, seen: Tensor, gener
     own   embeddings of the items and their labels: hard negatives are drawn by their likeness among other labels
     seen  [items, visual tokens, width] of the visual encoder
     """
-    groups = same_groups(own.labels, said.ids)
+    groups = same_groups(own.labels, said.own, said.ids)
     with torch.no_grad(), torch.autocast(seen.device.type, enabled=False):
         likeness = own.visual.float() @ own.text.float().T / model.temperature.float()
     text = hard_negatives(likeness, groups, groups, generator)
@@ -153,15 +153,15 @@ def next_token_loss(logits: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
     return nn.functional.cross_entropy(logits[:, :-1][wanted].float(), ids[:, 1:][wanted])
 
 
-def same_groups(labels: Tensor, ids: Tensor) -> Tensor:
-    """[items] int64, equal for items that cannot be negatives of each other: of one label, of one text, or both in
-    turn, such as two captions of an image, of which one is another image's, too.
+def same_groups(labels: Tensor, own: Tensor, ids: Tensor) -> Tensor:
+    """[items] int64, equal for items that cannot be negatives of each other: of one label, of one image or video, of
+    one text, or all in turn, such as two captions of an image, of which one is another image's, too.
 
-    labels  [items]
-    ids     [items, tokens]
+    labels, own  [items], see Said: an image that has a caption and a class is in two rows of other labels
+    ids          [items, tokens]
     """
     texts = torch.unique(ids, dim=0, return_inverse=True)[1]
-    same = (labels[:, None] == labels[None]) | (texts[:, None] == texts[None])
+    same = torch.stack([one[:, None] == one[None] for one in (labels, own, texts)]).any(dim=0)
     groups = torch.arange(len(labels), device=labels.device)
     while True:  # the lowest number of a group spreads by a step each time
         lower = torch.where(same, groups[None], len(labels)).amin(dim=1)

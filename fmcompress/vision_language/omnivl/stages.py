@@ -13,7 +13,7 @@ from ...errors import CalibrationError, ConfigError
 
 @dataclass(frozen=True)
 class Stage:
-    """A part of decoupled joint pretraining (Wang et al. 2022, section 3.3).
+    """A part of decoupled joint pretraining (Wang et al. 2022).
 
     kind         "image": images alone, so that weights over time keep what they are; "joint": images and videos
     steps        batches

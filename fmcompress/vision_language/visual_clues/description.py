@@ -79,7 +79,7 @@ class Description:
                 settings=dict(facts["settings"]),
                 notes=tuple(map(str, facts["notes"])),
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             if isinstance(error, ConfigError):
                 raise
             told = f"{type(error).__name__} {in_one_line(error, 80)}"

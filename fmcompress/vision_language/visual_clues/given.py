@@ -165,7 +165,8 @@ def _object(given: Any, where: str, known: tuple[str, ...] | None, needed: tuple
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    # compared, as an integer of many digits is no float
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300
 
 
 def _wrong(where: str, wanted: str, given: Any, hint: str = "") -> ConfigError:

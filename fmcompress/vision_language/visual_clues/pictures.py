@@ -34,9 +34,10 @@ def find_pictures(given: Sequence[Path]) -> list[Picture]:
             found.append((path, path.name))
         else:
             raise ConfigError(f"{path}: no such file or folder. Give images, or folders of them.")
-    paths = [path for path, _ in found]
-    twice = next((path for at, path in enumerate(paths) if path.resolve() in {p.resolve() for p in paths[:at]}), None)
-    if twice is not None:
-        raise ConfigError(f"{twice}: is given twice. Give each image once.")
+    seen: set[Path] = set()
+    for path, _ in found:
+        if path.resolve() in seen:
+            raise ConfigError(f"{path}: is given twice. Give each image once.")
+        seen.add(path.resolve())
     alike = len({name for _, name in found}) < len(found)
     return [Picture(path, str(path) if alike else name, as_image(path).size) for path, name in found]

@@ -160,7 +160,12 @@ def _quoted_line(text: str) -> str:
 
 
 def _read(words: str) -> str:
-    return str(json.loads(words)) if words.startswith('"') else words
+    if not words.startswith('"'):
+        return words
+    try:
+        return str(json.loads(words))
+    except ValueError:
+        raise ConfigError(f"prompt: expected a quoted text, got {in_one_line(words, 80)!r}.") from None
 
 
 def _read_list(words: str) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from ...errors import ConfigError, LanguageModelError
 from ...language_model import LanguageModel
 from .clues import VisualClues
 from .description import Candidate, Description
-from .prompt import INSTRUCTION, STOP, STORY, Example, to_prompt
+from .prompt import INSTRUCTION, STOP, STORY, STYLES, Example, to_prompt
 from .selection import Sentence, cosines, filter_sentences, select, split_sentences
 
 SCORES = ("paragraph", "sentences")
@@ -54,6 +54,8 @@ class Settings:
         from ...language_model import Settings as Generation
 
         Generation(**self.generation)
+        if self.style not in STYLES:
+            raise ConfigError(f"style: expected one of {', '.join(STYLES)}, got {self.style!r}.")
         if self.score not in SCORES:
             raise ConfigError(f"score: expected one of {', '.join(SCORES)}, got {self.score!r}.")
         if self.threshold is not None and not np.isfinite(self.threshold):
