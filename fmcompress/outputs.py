@@ -1,12 +1,15 @@
-"""Which form of a checkpoint a run writes, and whether all of it was solved."""
+"""Which form of a checkpoint a run writes, block by block, and whether all of it was solved."""
 
+from dataclasses import replace
 from typing import Any
 
 from torch import nn
 
 from .errors import CheckpointError
+from .exchange import Solved
 from .formats import CompressedTensorsOutput, DenseOutput, LayerStore, Output, PackedOutput
-from .job import Job
+from .job import Job, Observer
+from .journal import Journal
 from .preflight import encoded_space
 from .workspace import Workspace
 
@@ -35,3 +38,13 @@ def check_complete(job: Job, records: list[dict[str, Any]]) -> None:
     chosen = sorted(layer.tensor for some in job.layers for layer in some.values())
     if sorted(record["tensor"] for record in records) != chosen:
         raise CheckpointError("the journal of the earlier run does not name every layer once. Use --force.")
+
+
+def keep_block(output: Output, journal: Journal, observer: Observer, index: int, solved: list[Solved]) -> None:
+    """Write the layers of a finished block, then note them in the journal."""
+    for record, result in solved:
+        turned = record.get("transposed", False)
+        output.write(record["tensor"], replace(result, weight=result.weight.T) if turned else result)
+    output.flush()
+    journal.append({"block": index, "layers": [record for record, _ in solved]})
+    observer.block(index)

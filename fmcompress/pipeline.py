@@ -22,11 +22,11 @@ from .exchange import SharedReader, Solved
 from .facts import facts_of, few_tokens_notes, fingerprint_of
 from .formats import Output, open_checkpoint
 from .job import Job, Observer
-from .journal import TAKEN_OVER, Journal
+from .journal import TAKEN_OVER
 from .layers import choose_layers, choose_tensors, holds_linear, last_to_run
 from .measured import Recorder
 from .memory import peak_memory_bytes
-from .outputs import check_complete, output_of
+from .outputs import check_complete, keep_block, output_of
 from .plan import make_plan
 from .preflight import (
     allocation_notes,
@@ -136,7 +136,7 @@ def compress_checkpoint(
         try:
             begun = {"done": len(journal.records), "threads": torch.get_num_threads()}
             ranks.share(begun)
-            _walk(job, begun["done"], output, partial(_keep, output, journal, recorder), recorder)
+            _walk(job, begun["done"], output, partial(keep_block, output, journal, recorder), recorder)
             records = [record for block in journal.records for record in block["layers"]]
             check_complete(job, records)
             output.finish(records)
@@ -211,16 +211,6 @@ def run_on(streamed: StreamedModel, index: int, block: nn.Module, batches: list[
     """Take the hidden states of the batches through a block."""
     for batch in batches:
         batch.hidden = streamed.run_block(index, block, batch).to(batch.hidden.device)
-
-
-def _keep(output: Output, journal: Journal, observer: Observer, index: int, solved: list[Solved]) -> None:
-    """Write the layers of a finished block, then note them in the journal."""
-    for record, result in solved:
-        turned = record.get("transposed", False)
-        output.write(record["tensor"], replace(result, weight=result.weight.T) if turned else result)
-    output.flush()
-    journal.append({"block": index, "layers": [record for record, _ in solved]})
-    observer.block(index)
 
 
 def enter(job: Job, streamed: StreamedModel, stack: int, before: list[Batch]) -> list[Batch]:

@@ -190,26 +190,21 @@ def _walks(streamed: StreamedModel, chosen: Chosen, inputs: Mapping[str, Tensor 
     walks: list[_Walk] = []
     batch = None
     for number in needed_stacks(streamed, chosen):
-        stack, given = streamed.stacks[number], inputs[streamed.stacks[number].kind]
+        stack = streamed.stacks[number]
+        given: Any = inputs[stack.kind]
         if batch is not None and streamed.follows(number):
             batch = streamed.go_on(number, batch)
         else:
-            batch = streamed.embed(_little_of(given, stack.kind), stack=number)
-        windows = isinstance(given, Tensor) and stack.kind == "text"
-        each = given.shape[1] if windows else batch.hidden.shape[1]  # type: ignore[union-attr]
+            two_tokens = torch.zeros(1, 2, dtype=torch.int64)
+            few = given.one() if isinstance(given, Pairs) else two_tokens if stack.kind == "text" else given[:1]
+            batch = streamed.embed(few, stack=number)
+        each = given.shape[1] if stack.kind == "text" else batch.hidden.shape[1]
         first = streamed.first_of(number)
         groups = {i: _group_cols(streamed, i, chosen[i], batch) for i in range(first, first + len(stack.blocks))}
         walks.append(
             _Walk(stack.kind, len(given) * each, -(-len(given) // ranks) * each, batch.hidden.shape[-1], groups)
         )
     return walks
-
-
-def _little_of(given: Tensor | Pairs, kind: str) -> Tensor | Mapping[str, Tensor]:
-    """Enough to see the shapes of what a model passes on."""
-    if isinstance(given, Pairs):
-        return given.one()
-    return torch.zeros(1, 2, dtype=torch.int64) if kind == "text" else given[:1]
 
 
 def _group_cols(streamed: StreamedModel, index: int, layers: dict[str, Layer], batch: Batch) -> list[int]:

@@ -19,8 +19,9 @@ import torch
 from moving_digits import COLOURS, DIGITS, DIRECTIONS, FRAMES, SIZE, Scenes, said_of_images, said_of_videos, scenes
 from torch import Tensor
 
-from fmcompress.models.omnivl import OmniVLConfig, OmniVLInputs, OmniVLModel, make_inputs
+from fmcompress.models.omnivl import OmniVLConfig, OmniVLModel
 from fmcompress.vision_language.omnivl.data import TensorPairs, said_of
+from fmcompress.vision_language.omnivl.inputs import OmniVLInputs, make_inputs
 from fmcompress.vision_language.omnivl.objective import Objective
 from fmcompress.vision_language.omnivl.stages import Stage
 from fmcompress.vision_language.omnivl.train import Schedule, Trainer

@@ -191,7 +191,7 @@ def test_quantized_models_embed(tmp_path, paths):
 
 
 def test_what_is_no_model_of_two_towers_is_refused(tmp_path, demo_model):
-    with pytest.raises(ConfigError, match="expected a model of clip, siglip, siglip2, align, altclip, got"):
+    with pytest.raises(ConfigError, match="expected a model of clip, siglip, siglip2, align, altclip, omnivl, got"):
         load_encoder(demo_model)
     with pytest.raises(ConfigError, match="no such folder"):
         load_encoder(tmp_path / "absent")

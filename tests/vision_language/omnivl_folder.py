@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from omnivl_cases import tiny_config, tiny_omnivl
 
-from fmcompress.models.omnivl import OmniVLConfig, OmniVLModel, make_inputs
+from fmcompress.models.omnivl import OmniVLConfig, OmniVLModel
+from fmcompress.vision_language.omnivl.inputs import make_inputs
 
 CAPTIONS = [f"a {colour} square {way}" for colour in ("red", "green", "blue") for way in ("up", "down", "to the left")]
 COLOURS = {"red": (220, 30, 30), "green": (30, 220, 30), "blue": (30, 30, 220)}

@@ -94,6 +94,20 @@ def test_answers(home: Path, tmp_path: Path, capsys: Capture) -> None:
     assert run(capsys, "answer", home / "model", image, "-q", "what colour?").code == 0
 
 
+def test_a_model_trained_on_captions_warns_of_its_answers(home: Path, tmp_path: Path, capsys: Capture) -> None:
+    options = ("--image-steps", 1, "--joint-steps", 0, "--batch-size", 4, "--from", home / "model")
+    trained = run(capsys, "train", home / "data" / "images.jsonl", tmp_path / "out", *options)
+    assert trained.code == 0, trained.stderr
+    config = json.loads((tmp_path / "out" / "config.json").read_text())
+    assert config["trained_on"] == ["captions"]
+    found = facts(capsys, "answer", tmp_path / "out", home / "data" / "0-0.png", "-q", "what?")
+    assert found["notes"] == ["the model was trained on captions, and never on questions: its answers mean little"]
+    both = ("--image-steps", 1, "--joint-steps", 0, "--batch-size", 4, "--from", tmp_path / "out")
+    assert run(capsys, "train", home / "data" / "questions.jsonl", tmp_path / "two", *both).code == 0
+    assert json.loads((tmp_path / "two" / "config.json").read_text())["trained_on"] == ["captions", "questions"]
+    assert facts(capsys, "answer", tmp_path / "two", home / "data" / "0-0.png", "-q", "what?")["notes"] == []
+
+
 def test_classes_by_name_and_by_probe(home: Path, capsys: Capture) -> None:
     labels = home / "data" / "labels.jsonl"
     found = facts(capsys, "classify", home / "model", labels, "--template", "a {} square")

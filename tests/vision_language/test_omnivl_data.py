@@ -6,8 +6,8 @@ import torch
 from training_cases import made, write_manifest
 
 from fmcompress.errors import CalibrationError, ConfigError
-from fmcompress.models.omnivl import inputs as inputs_module
 from fmcompress.pairs import read_pairs
+from fmcompress.vision_language.omnivl import inputs as inputs_module
 from fmcompress.vision_language.omnivl.data import CAPTION, LABEL, QUESTION, ManifestPairs, TensorPairs, said_of
 
 

@@ -11,7 +11,7 @@ from helpers import invoke
 from omnivl_folder import CAPTIONS, make_media, save_model
 
 from fmcompress.clip import load_encoder
-from fmcompress.models.omnivl import OmniVLInputs
+from fmcompress.vision_language.omnivl.inputs import OmniVLInputs
 
 
 @pytest.fixture(scope="module")

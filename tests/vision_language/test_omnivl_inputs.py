@@ -6,7 +6,7 @@ from training_cases import TEXTS, made
 from transformers import BertConfig
 
 from fmcompress.errors import CalibrationError, CheckpointError
-from fmcompress.models.omnivl import OmniVLInputs, make_inputs
+from fmcompress.vision_language.omnivl.inputs import OmniVLInputs, make_inputs
 
 
 def test_texts_become_tokens_and_texts_again(tmp_path):

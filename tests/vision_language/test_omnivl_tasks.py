@@ -1,4 +1,4 @@
-"""Retrieval, captions, answers and classes of a tiny OmniVL model, dense and packed."""
+"""Retrieval, captions and answers of a tiny OmniVL model, dense and packed."""
 
 from pathlib import Path
 from typing import Any
@@ -12,8 +12,6 @@ from PIL import Image
 from fmcompress.errors import CalibrationError, ConfigError
 from fmcompress.vision_language.omnivl.answering import answer, notes_of
 from fmcompress.vision_language.omnivl.captioning import write, write_captions
-from fmcompress.vision_language.omnivl.classification import classify_by_probe, probe, zero_shot
-from fmcompress.vision_language.omnivl.fine_tuning import FineTuning, VisualClassifier, fine_tune
 from fmcompress.vision_language.omnivl.loaded import Medium, OmniVL, find_media, media_of
 from fmcompress.vision_language.omnivl.retrieval import recall, score
 
@@ -51,6 +49,23 @@ def test_batches_change_nothing(home: Path, model: OmniVL, media: list[Medium]) 
     said = {"questions": ["what colour?"] * 5, "answers": ["red", "the green one", "blue"]}
     for one, two in zip(answer(model, media[:5], **said), answer(alone, media[:5], **said), strict=True):
         np.testing.assert_allclose(one.scores, two.scores, atol=1e-4)
+
+
+def test_padding_of_questions_is_not_looked_at(
+    model: OmniVL, media: list[Medium], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither by what is written nor by what is ranked: noise in its place changes nothing."""
+    asked = ["up?", "is it the red square?", "a"]
+    free, ranked = ({"max_tokens": 6}, {"answers": ["red", "blue"]})
+    plain = [answer(model, media[:3], asked, **some) for some in (free, ranked)]
+    fuse = model.model.fuse
+
+    def noisy(ids: torch.Tensor, mask: torch.Tensor, seen: torch.Tensor) -> torch.Tensor:
+        noise = 100 * torch.randn(32, generator=torch.Generator().manual_seed(0))
+        return torch.where(mask[:, :, None] == 1, fuse(ids, mask, seen), noise)
+
+    monkeypatch.setattr(model.model, "fuse", noisy)
+    assert [answer(model, media[:3], asked, **some) for some in (free, ranked)] == plain
 
 
 def test_scores_add_the_matching_probability_of_the_best(model: OmniVL, media: list[Medium]) -> None:
@@ -174,75 +189,6 @@ def test_a_model_that_never_saw_questions_says_so(home: Path) -> None:
     assert "never on questions" in notes_of(model)[0]
     model.inputs.config.trained_on = ["captions", "questions"]
     assert notes_of(model) == []
-
-
-def test_classes_by_name_are_cosines_of_prompts(model: OmniVL, media: list[Medium]) -> None:
-    classes = ["red", "green", "blue"]
-    found = zero_shot(model, media[:4], classes, templates=["a {} square"])
-    want = model.embed_media(media[:4]) @ model.embed_texts([f"a {c} square" for c in classes]).T
-    np.testing.assert_allclose(found.scores, want, atol=1e-6)
-    assert found.names == [classes[row] for row in want.argmax(axis=1)]
-    by_kind = zero_shot(model, media[:4], classes)
-    photos = model.embed_texts([f"a photo of a {c}" for c in classes])
-    videos = model.embed_texts([f"a video of {c}" for c in classes])
-    for row, medium in enumerate(media[:4]):
-        prompts = videos if medium.video else photos
-        np.testing.assert_allclose(by_kind.scores[row], model.embed_media([medium])[0] @ prompts.T, atol=1e-6)
-    assert found.accuracy([None] * 4) is None
-    assert found.accuracy([*found.names[:3], None]) == 1.0
-    with pytest.raises(ConfigError, match="'pink' is none of the 3 classes"):
-        found.accuracy(["pink"] * 4)
-
-
-def labelled(home: Path, video: bool) -> tuple[list[Medium], list[str]]:
-    """Media by name, and their colours: a caption each, three captions a colour, in the order of CAPTIONS."""
-    media = [one for one in find_media(home / "data") if one.video == video]
-    return media, [CAPTIONS[int(one.path.stem.split("-")[1])].split()[1] for one in media]
-
-
-def test_a_probe_learns_colours_from_frozen_embeddings(home: Path, model: OmniVL) -> None:
-    pytest.importorskip("sklearn")
-    media, labels = labelled(home, video=False)
-    head, classes = probe(model, media[:9], labels[:9], c=1e4)
-    assert classes == ("blue", "green", "red")
-    assert classify_by_probe(model, head, classes, media[:9]).accuracy(labels[:9]) == 1.0
-
-
-@pytest.mark.parametrize("video", [False, True], ids=["images", "videos"])
-def test_fine_tuning_learns_colours(home: Path, tmp_path: Path, video: bool) -> None:
-    media, labels = labelled(home, video)
-    before = torch.random.get_rng_state()
-    options = FineTuning(epochs=20, patience=20, batch_size=3, learning_rate=1e-3)
-    steps: list[int] = []
-    given = {"val": (media[9:], labels[9:]), "options": options}
-    found = fine_tune(
-        home / "model",
-        tmp_path / "out",
-        media[:9],
-        labels[:9],
-        **given,
-        progress=lambda d, t, loss: steps.append(t - d),
-    )
-    assert torch.equal(before, torch.random.get_rng_state())
-    assert found.losses[-1] < 0.5 * found.losses[0]
-    assert max(found.accuracies) == found.accuracies[found.best_epoch - 1] > 0.6
-    assert steps == list(range(59, -1, -1))
-    classifier = VisualClassifier(tmp_path / "out")
-    assert classifier.classes == ("blue", "green", "red")
-    assert classifier.classify(media[9:]).accuracy(labels[9:]) == pytest.approx(max(found.accuracies))
-    again = fine_tune(home / "model", tmp_path / "two", media[:9], labels[:9], **given)
-    assert again == found
-
-
-def test_fine_tuning_stops_when_validation_gets_no_better(home: Path, tmp_path: Path) -> None:
-    media, labels = labelled(home, video=False)
-    still = FineTuning(epochs=9, patience=2, learning_rate=1e-12)
-    found = fine_tune(home / "model", tmp_path / "out", media, labels, options=still)
-    assert (len(found.accuracies), found.best_epoch) == (3, 1)
-    with pytest.raises(ConfigError, match="is there already"):
-        fine_tune(home / "model", tmp_path / "out", media, labels)
-    with pytest.raises(ConfigError, match="two classes"):
-        fine_tune(home / "model", tmp_path / "one", media, ["a"] * len(media))
 
 
 def test_a_packed_model_does_all_of_it(home: Path, tmp_path: Path, model: OmniVL, media: list[Medium]) -> None:

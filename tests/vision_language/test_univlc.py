@@ -63,6 +63,16 @@ def test_equal_captions_of_a_class_are_its_cross_entropy_and_log_of_their_number
     assert float(to_text) == pytest.approx(float(over_classes) + math.log(times), rel=1e-12)
 
 
+def test_one_prompt_a_class_makes_it_plain_contrast():
+    labels = torch.tensor([0, 0, 1, 1, 1, 2, 3])
+    visual, text = rows(7, 12, 5), rows(4, 12, 6)[labels]
+    both = [univlc_losses(visual, text, own) for own in (labels, torch.arange(7))]
+    assert [float(x) for x in both[0]] == pytest.approx([float(x) for x in both[1]], rel=1e-12)
+    prompts = rows(7, 12, 7)  # another for each item: then labels matter
+    both = [univlc_loss(visual, prompts, own) for own in (labels, torch.arange(7))]
+    assert abs(float(both[0]) - float(both[1])) > 1e-3
+
+
 def test_sum_over_balanced_labels_is_their_number_times_the_mean():
     visual, text, labels = rows(8, 16, 2), rows(8, 16, 3), torch.arange(4).repeat_interleave(2)
     mean, total = (univlc_loss(visual, text, labels, reduction=r) for r in ("mean_pos", "sum_pos"))

@@ -9,8 +9,9 @@ import torch
 from omnivl_cases import LAYERS, PAD, pixels, texts, tiny_omnivl
 from PIL import Image
 
-from fmcompress.models.omnivl import OmniVLConfig, OmniVLInputs, make_inputs
+from fmcompress.models.omnivl import OmniVLConfig
 from fmcompress.vision_language.omnivl.data import CAPTION, QUESTION, Batch, Said, TensorPairs
+from fmcompress.vision_language.omnivl.inputs import OmniVLInputs, make_inputs
 from fmcompress.vision_language.omnivl.objective import Objective
 from fmcompress.vision_language.omnivl.train import Schedule, Trainer
 

@@ -3,14 +3,12 @@
 from .classification import OmniVLForVisualClassification
 from .configuration import OmniVLConfig, OmniVLVisionConfig
 from .initial import config_of_parts, from_bert_, from_vit_, load_part
-from .inputs import OmniVLInputs, make_inputs
 from .modelling import OmniVLModel, OmniVLOutput
 from .visual_encoder import OmniVLVisualEncoder, SpaceTimeLayer, UnifiedPatchEmbeddings
 
 __all__ = [
     "OmniVLConfig",
     "OmniVLForVisualClassification",
-    "OmniVLInputs",
     "OmniVLModel",
     "OmniVLOutput",
     "OmniVLVisionConfig",
@@ -21,5 +19,4 @@ __all__ = [
     "from_bert_",
     "from_vit_",
     "load_part",
-    "make_inputs",
 ]

@@ -44,6 +44,7 @@ class OmniVLConfig(PreTrainedConfig):  # type: ignore[misc]
     projection_dim              numbers in an embedding, which images, videos and texts share
     enc_token_id                stands in the place of the first token of a text that the alignment decoder matches
     dec_token_id                begins a text that the generation decoder writes; text_config.sep_token_id ends it
+    trained_on                  of "captions", "labels" and "questions" those that it has seen; None: it is not known
 
     Hidden sizes of vision and text must be equal, as the paper's ViT-B and BERT-base are: the generation decoder
     looks at images and, to answer a question, at what the alignment decoder made of both.
@@ -58,6 +59,7 @@ class OmniVLConfig(PreTrainedConfig):  # type: ignore[misc]
     projection_dim: int = 256
     enc_token_id: int = 30523
     dec_token_id: int = 30522
+    trained_on: Any = None
     initializer_range: float = 0.02
     tie_word_embeddings: bool = True
 

@@ -10,15 +10,14 @@ import torch
 from ...errors import CheckpointError, ConfigError, in_one_line
 from ...models.omnivl import (
     OmniVLConfig,
-    OmniVLInputs,
     OmniVLModel,
     OmniVLVisionConfig,
     config_of_parts,
     from_bert_,
     from_vit_,
     load_part,
-    make_inputs,
 )
+from .inputs import OmniVLInputs, make_inputs
 from .options import SIZES, TrainOptions
 
 FRAMES, TUBELET = 8, 2  # of a video, and of a patch of it; the paper does not say of how many

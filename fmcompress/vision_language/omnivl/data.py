@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ...errors import CalibrationError, ConfigError
-from ...models.omnivl import OmniVLInputs
 from ...pairs import Pair, class_names
+from .inputs import OmniVLInputs
 
 CAPTION, LABEL, QUESTION = range(3)  # kinds of items
 TEMPLATES = ("a photo of a {}", "a video of {}")  # of the name of an image's and of a video's class

@@ -18,9 +18,10 @@ from ...calibration import load_processor
 from ...checkpoint import write_error
 from ...devices import pick_device
 from ...errors import CalibrationError, CheckpointError, ConfigError
-from ...models.omnivl import OmniVLForVisualClassification, OmniVLInputs, OmniVLVisionConfig
+from ...models.omnivl import OmniVLForVisualClassification, OmniVLVisionConfig
 from .beginning import load_model
 from .classification import Classified
+from .inputs import OmniVLInputs
 from .loaded import Medium, Progress, pixel_batches, silent
 
 HELD_OUT = 0.2  # of each class, where no validation is given

@@ -13,7 +13,7 @@ from ...clip.vectors import Matrix
 from ...devices import pick_device
 from ...errors import CalibrationError, ConfigError
 from ...media import ANIMATED, CONTAINERS, is_video
-from ...models.omnivl import OmniVLInputs
+from .inputs import OmniVLInputs
 
 Progress = Callable[[int, int], None]  # so many of so many are done
 

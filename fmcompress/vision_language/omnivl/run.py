@@ -8,11 +8,12 @@ from typing import Any, Protocol
 from ...devices import pick_device
 from ...errors import ConfigError, FmcompressError, Interrupted
 from ...files import sha256_of
-from ...models.omnivl import OmniVLConfig, OmniVLInputs
+from ...models.omnivl import OmniVLConfig
 from ...pairs import Pair, read_pairs, require_media
 from .beginning import begin, new_model
 from .curves import plot_losses
 from .data import TEMPLATES, ManifestPairs
+from .inputs import OmniVLInputs
 from .objective import LOSSES, Objective
 from .options import SIZES, Size, TrainOptions, size_like
 from .stages import Stage, require_items
@@ -73,7 +74,7 @@ def run_training(
         except FmcompressError:
             folder.discard_if_empty()
             raise
-        trainer.model.config.trained_on = kinds_of(given, trainer.model.config)
+        trainer.model.config.trained_on = _kinds(given, trainer.model.config.trained_on)
         trainer.model.eval().to("cpu").save_pretrained(folder.model)
         records = read_log(folder.log)
         facts = {
@@ -108,14 +109,6 @@ def stages_of(options: TrainOptions, pairs: list[Pair]) -> list[Stage]:
         raise ConfigError("steps: none are left for what the manifest holds. Give --image-steps or --joint-steps.")
     require_items(stages, videos)
     return stages
-
-
-def kinds_of(pairs: list[Pair], config: Any) -> list[str]:
-    """What a model has learned from: "captions", "labels" or "questions", of these pairs and of trainings before."""
-    before = getattr(config, "trained_on", None)
-    known = {"captions": "text", "labels": "label", "questions": "question"}
-    now = {kind for kind, field in known.items() if any(getattr(pair, field) is not None for pair in pairs)}
-    return sorted(now | {kind for kind in known if isinstance(before, list) and kind in before})
 
 
 def last_losses(records: list[Record]) -> dict[str, dict[str, float]]:
@@ -171,6 +164,13 @@ def _momentum(options: TrainOptions, size: Size) -> float:
     if options.momentum is not None:
         return options.momentum
     return max(one.momentum for one in SIZES.values()) if options.bank else size.momentum
+
+
+def _kinds(pairs: list[Pair], before: list[str] | None) -> list[str]:
+    """What a model has seen, with what it had before this training."""
+    words = {"captions": "text", "labels": "label", "questions": "question"}
+    seen = {kind for kind, key in words.items() if any(getattr(pair, key) is not None for pair in pairs)}
+    return sorted(seen | set(before or ()))
 
 
 def _texts(pairs: list[Pair]) -> list[str]:

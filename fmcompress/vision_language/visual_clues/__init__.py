@@ -4,7 +4,8 @@ import importlib
 from typing import Any
 
 from .clues import Clue, DetectedObject, VisualClues
-from .scene_graph import SceneGraph, SceneGraphParser, parse_graph
+from .rule_parser import parse_graph
+from .scene_graph import SceneGraph, SceneGraphParser
 from .spipe import Spipe, spipe
 
 # looked up on first use: words and boxes need no model

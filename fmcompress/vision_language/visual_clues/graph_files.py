@@ -6,7 +6,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ...errors import ConfigError, in_one_line
-from .scene_graph import SceneGraph, SceneGraphParser, parse_graph
+from .rule_parser import parse_graph
+from .scene_graph import SceneGraph, SceneGraphParser
 from .spipe import Synonyms
 
 Graphs = dict[str, SceneGraph]  # by image

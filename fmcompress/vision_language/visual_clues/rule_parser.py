@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from .chunks import Chunk, Chunker
 from .grammar import ADJECTIVES, CONTAINERS, PLACES
-from .scene_graph import SceneGraph
+from .scene_graph import SceneGraph, SceneGraphParser
 from .sentences import split_sentences
 
 _OF_THE_NEAREST = ("of", "with", "made of", "full of")
@@ -179,3 +179,8 @@ class _Reading:
         if self.verb and not self.relation and self.verb != "have":
             self.attributes += [(name, self.verb) for name in self.of if name]
             self.verb = ""
+
+
+def parse_graph(text: str, parser: SceneGraphParser | None = None) -> SceneGraph:
+    """The scene graph of a text, by our rules if no other parser is given."""
+    return (parser or RuleParser()).parse(text)

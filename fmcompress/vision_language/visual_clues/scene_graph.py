@@ -82,15 +82,6 @@ class SceneGraphParser(Protocol):
         """The graph of a text of any length; an empty one of a text that names nothing."""
 
 
-def parse_graph(text: str, parser: SceneGraphParser | None = None) -> SceneGraph:
-    """The scene graph of a text, by our rules (RuleParser) if no other parser is given."""
-    if parser is None:
-        from .rule_parser import RuleParser
-
-        parser = RuleParser()
-    return parser.parse(text)
-
-
 def merged(graphs: Sequence[SceneGraph]) -> SceneGraph:
     """One graph of several: every tuple once, in order."""
     return SceneGraph(

@@ -11,7 +11,7 @@ from ...calibration.images import load_processor
 from ...calibration.text import load_tokenizer
 from ...errors import CalibrationError, CheckpointError, ConfigError, in_one_line
 from ...media import is_video, read_media
-from .configuration import OmniVLConfig
+from ...models.omnivl.configuration import OmniVLConfig
 
 CLS, SEP, PAD, DEC, ENC = "[CLS]", "[SEP]", "[PAD]", "[DEC]", "[ENC]"
 VOCABULARY = 2000  # of a new tokenizer at the most
@@ -123,7 +123,7 @@ class OmniVLInputs:
 def _config(folder: Path) -> OmniVLConfig:
     from transformers import AutoConfig
 
-    from .. import register
+    from ...models import register
 
     register()
     try:
