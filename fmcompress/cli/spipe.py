@@ -22,7 +22,7 @@ def spipe(
     json: shared.Json = False,
 ) -> None:
     """How well descriptions tell what human scene graphs say: precision, recall and F1 over their tuples (SPIPE)."""
-    from ..report import err, out, print_json
+    from ..report import err, out, print_json, printable
     from ..spipe_tables import spipe_table
     from ..vision_language.visual_clues import SceneGraphParser
     from ..vision_language.visual_clues import spipe as measured
@@ -39,7 +39,7 @@ def spipe(
     both, notes = in_both(read_graphs(predicted, parser, texts=True), human)
     found = {image: measured(told, wanted, same) for image, (told, wanted) in both.items()}
     for note in notes:
-        err.print(note, soft_wrap=True, markup=False)
+        err.print(printable(note), soft_wrap=True, markup=False)
     if json:
         images = {image: one.as_dict() for image, one in found.items()}
         print_json({"images": images, "mean": mean_of(list(found.values())), "notes": notes})

@@ -119,6 +119,14 @@ def test_a_detector_of_words_looks_for_the_tags(home, capsys):
         assert {thing["name"]["text"] for thing in one["clues"]["objects"]} == {tag}
 
 
+def test_clues_of_one_image_are_not_taken_for_another(home, capsys):
+    for folder in "ab":
+        tiny_models.make_images(home / "two" / folder, 1)
+    (home / "short.json").write_text('{"0.png": {"tags": ["x"]}}')
+    refused = caption(capsys, home, "--clues", home / "short.json", images=("two",), code=2).stderr
+    assert "'0.png' would be the clues of 'a/0.png' and 'b/0.png'" in refused
+
+
 def test_wrong_input(home, capsys):
     (home / "bad.png").write_text("no image")
     (home / "few.json").write_text('{"0.png": {"tags": ["x"]}}')

@@ -103,3 +103,6 @@ def test_all_sources_of_an_image():
     kept = whole.clues(picture(), encoder, VisualClues(objects=(by_hand,)))
     assert kept.objects[0] == by_hand
     assert Extractor().clues(picture(), encoder) == VisualClues()
+    detector.words = None
+    high = Extractor(COLOURS, detector=detector, threshold=1.5).clues(picture(), encoder, given)
+    assert (high.tags, high.objects, detector.words) == (given.tags, given.objects, None)  # no tag to look for

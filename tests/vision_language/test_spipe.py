@@ -190,6 +190,15 @@ def test_what_caption_writes_is_read(tmp_path):
     assert json.loads(found.stdout)["images"]["a.png"]["precision"] == 1
     wrong = command(tmp_path, {"descriptions": [{"image": "a.png"}]}, {"a.png": GOLD.as_dict()})
     assert "expected descriptions with image and paragraph" in str(wrong.exception)
+    twice = command(tmp_path, {"descriptions": predicted["descriptions"] * 2}, {"a.png": GOLD.as_dict()})
+    assert "an image is described twice" in str(twice.exception)
+
+
+def test_names_of_strangers_move_no_cursor(tmp_path):
+    found = command(tmp_path, {"a": "A cat.", "b\x1b[2J \ud800": "A dog."}, {"a": GOLD.as_dict()})
+    assert found.exit_code == 0
+    assert "\x1b" not in found.output
+    assert r"b\x1b[2J \ud800" in found.output.replace("\n", "")
 
 
 def test_a_list_is_read_as_visual_genomes(tmp_path):

@@ -59,7 +59,9 @@ class Extractor:
 
         given, opened = given or VisualClues(), as_image(image)
         tags = self._tags(image, encoder)
-        found = () if self.detector is None else self.detector.detect(opened, [clue.text for clue in tags])
+        words = [clue.text for clue in tags]
+        blind = self.detector is None or (self.detector.takes_words and not words)  # the threshold has left no tag
+        found = () if self.detector is None or blind else self.detector.detect(opened, words)
         objects = [
             *self._tagged(given.objects, opened, encoder, None),
             *self._tagged(found, opened, encoder, self.vocabulary if self.name_objects else None),

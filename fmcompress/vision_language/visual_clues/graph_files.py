@@ -44,7 +44,10 @@ def read_graphs(path: str | Path, parser: SceneGraphParser | None = None, *, tex
 def _paragraphs(descriptions: list[Any], path: str | Path) -> dict[str, Any]:
     """image -> paragraph, of what fmcompress caption wrote."""
     try:
-        return {_words(one["image"]): _words(one["paragraph"]) for one in descriptions}
+        found = {_words(one["image"]): _words(one["paragraph"]) for one in descriptions}
+        if len(found) == len(descriptions):
+            return found
+        raise ConfigError(f"{path}: an image is described twice. Leave one out.")
     except (KeyError, TypeError):
         raise ConfigError(f"{path}: expected descriptions with image and paragraph, as caption writes them.") from None
 

@@ -1,5 +1,6 @@
 """What the command caption does: pictures to clues, clues to paragraphs, and all of it to files."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -176,6 +177,12 @@ def _given(sources: Sources, pictures: Sequence[Picture]) -> tuple[list[VisualCl
         return [None] * len(pictures), []
     file = ClueFile(sources.clues)
     names = [file.find(picture.name) for picture in pictures]
+    shared = next((name for name, count in Counter(names).items() if name is not None and count > 1), None)
+    if shared is not None:
+        alike = [picture.name for picture, name in zip(pictures, names, strict=True) if name == shared]
+        raise ConfigError(
+            f"{sources.clues}: {shared!r} would be the clues of {alike[0]!r} and {alike[1]!r}. Name them by their path."
+        )
     lacking = [picture.name for picture, name in zip(pictures, names, strict=True) if name is None]
     others = sources.vocabulary or sources.detector or sources.captioner
     if lacking and not others:
