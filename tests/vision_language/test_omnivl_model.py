@@ -240,3 +240,10 @@ def test_classifier_has_a_head_over_the_encoder():
 def test_package_is_light():
     code = "import fmcompress.models, sys; assert not {'torch', 'transformers'} & set(sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("name", ["enc_token_id", "dec_token_id"])
+@pytest.mark.parametrize("token", [-1, 50])
+def test_tokens_that_no_text_has_are_refused(name, token):
+    with pytest.raises(ValueError, match=f"{name}: expected one of 50 tokens"):
+        OmniVLConfig(**{**tiny_config(50).to_dict(), name: token})

@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from omnivl_cases import pixels, tiny_omnivl
+from omnivl_cases import pixels, tiny_config, tiny_omnivl
 from training_cases import said, trainer
 
 from fmcompress.errors import CalibrationError, ConfigError
@@ -164,3 +164,20 @@ def test_any_dataset_will_do():
     one = Trainer(Objective(tiny_omnivl()), Twice(), [Stage("image", 2)])
     one.run()
     assert one.step == 2
+
+
+def test_dropout_is_drawn_by_seed_and_step_whatever_the_global_generator_is():
+    def told(global_seed, seed=0):
+        config = tiny_config(hidden_dropout_prob=0.5)
+        what = Objective(tiny_omnivl(config=config), bank=0, momentum=0)
+        memory = TensorPairs(said(6), pixels(6))
+        with torch.random.fork_rng():
+            torch.manual_seed(global_seed)
+            records = []
+            Trainer(what, memory, [Stage("image", 2)], Schedule(6, 1e-9, seed=seed)).run(records.append)
+        return [record["captions"] for record in records]
+
+    first = told(1)
+    assert first == told(2)
+    assert first[0] != pytest.approx(first[1], rel=1e-6)  # the same items: another mask at each step
+    assert first != told(1, seed=1)

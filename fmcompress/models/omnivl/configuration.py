@@ -70,5 +70,10 @@ class OmniVLConfig(PreTrainedConfig):  # type: ignore[misc]
             raise ValueError(
                 f"text_config: expected hidden_size {vision.hidden_size} as of vision_config, got {text.hidden_size}."
             )
+        for name in ("enc_token_id", "dec_token_id"):
+            if not 0 <= getattr(self, name) < text.vocab_size:
+                raise ValueError(
+                    f"{name}: expected one of {text.vocab_size} tokens of text_config, got {getattr(self, name)}."
+                )
         text.encoder_hidden_size = text.hidden_size
         text.bos_token_id, text.eos_token_id = self.dec_token_id, text.sep_token_id
