@@ -104,6 +104,21 @@ def test_interrupted_training_that_replaces_another_goes_on(capsys, home, tmp_pa
     assert "is not empty" in train(capsys, home, tmp_path / "new", "--resume", few=few).stderr
 
 
+def test_pairs_of_val_and_test_are_not_trained_on(capsys, home, tmp_path):
+    lines = [json.loads(line) for line in (home / "pairs.jsonl").read_text().splitlines()[:8]]
+    splits = ["train", None, "train", "test", "test", "train", "val", "val"]
+    marked = [
+        {**line, "split": split, **({"label": "secret"} if row == 6 else {})}
+        for row, (line, split) in enumerate(zip(lines, splits, strict=True))
+    ]
+    (home / "marked.jsonl").write_text("".join(json.dumps(line) + "\n" for line in marked))
+    few = ("--image-steps", 1, "--joint-steps", 0)
+    got = invoke(capsys, "omnivl", "train", home / "marked.jsonl", tmp_path / "out", *few, "--json")
+    facts = json.loads(got.stdout)
+    assert (facts["pairs"], facts["classes"]) == (4, ["dog"])
+    assert "4 of 8 pairs are of other splits than train and left out" in got.stderr
+
+
 def test_ctrl_c_keeps_the_step_and_tells_how_to_go_on(home, tmp_path):
     out = tmp_path / "out"
     more = ("--image-steps", 100_000, "--joint-steps", 0, "--batch-size", 4, "--save-every", 2, "--quiet")
