@@ -53,6 +53,17 @@ def test_retrieve_measures_both_directions(home: Path, tmp_path: Path, capsys: C
     assert "re-ranked" not in printed
 
 
+def test_what_is_measured_on_training_lines_is_told(home: Path, capsys: Capture) -> None:
+    labels, told = home / "data" / "labels.jsonl", "9 of 18 lines that are measured are of split train"
+    assert told in facts(capsys, "retrieve", home / "model", labels)["notes"]
+    assert told in facts(capsys, "classify", home / "model", labels)["notes"]
+    lines = [json.loads(line) for line in (home / "data" / "questions.jsonl").read_text().splitlines()]
+    asked = write_manifest(home / "data" / "asked.jsonl", [{**line, "split": "train"} for line in lines])
+    found = facts(capsys, "answer", home / "model", asked, "--answers", "red")
+    assert "4 of 4 lines that are measured are of split train" in found["notes"]
+    assert facts(capsys, "retrieve", home / "model", home / "data" / "both.jsonl")["notes"] == []
+
+
 def test_retrieve_names_the_best_for_a_query(home: Path, capsys: Capture) -> None:
     queries = ("-q", "a red square", "-q", "up")
     found = facts(capsys, "retrieve", home / "model", home / "data", *queries, "--top", 3)

@@ -126,6 +126,12 @@ def test_model_goes_on_from_a_finished_one(capsys, home, tmp_path):
     first, second = (OmniVLModel.from_pretrained(tmp_path / name) for name in "ab")
     torch.testing.assert_close(first.text_projection.weight, second.text_projection.weight, atol=1e-4, rtol=0)
     assert not torch.equal(first.text_projection.weight, second.text_projection.weight)
+    config = json.loads((tmp_path / "a" / "config.json").read_text())
+    (tmp_path / "a" / "config.json").write_text(json.dumps({**config, "trained_on": [1, {}, "questions"]}))
+    strange = train(capsys, home, tmp_path / "d", "--image-steps", 0, "--from", tmp_path / "a")
+    assert strange.code == 0, strange.stderr
+    known = json.loads((tmp_path / "d" / "config.json").read_text())["trained_on"]
+    assert known == ["captions", "labels", "questions"]
     wrong = train(capsys, home, tmp_path / "c", "--from", tmp_path / "a", "--size", "small")
     assert (wrong.code, "Leave out size" in wrong.stderr) == (2, True)
     (tmp_path / "a" / "model.safetensors").write_bytes(b"no")

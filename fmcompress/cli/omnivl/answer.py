@@ -50,7 +50,7 @@ def answer(
             max_tokens=max_tokens, progress=progress,
         )  # fmt: skip
     share = None if question else right_answers(given, [pair.answer for pair in found.pairs])
-    notes += [*notes_of(ready), *ready.notes]
+    notes += [*(found.notes if share is not None else []), *notes_of(ready), *ready.notes]
     opt.say(notes, quiet)
     told = [
         {"path": str(one.path), "question": said, "answer": got.text, "scores": list(got.scores)}

@@ -60,6 +60,7 @@ def classify(
             if probe:
                 done, found = _probed(opt.loaded(model, device, dtype, batch_size), found, seed, progress)
             else:
+                notes += found.notes
                 done = _classified(model, found, _names(classes, found), template or (), progress, dtype, given)
     _tell(done, found, facts, notes, out, json, quiet)
 

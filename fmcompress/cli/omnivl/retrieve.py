@@ -51,6 +51,7 @@ def retrieve(
         texts, items, right = list(dict.fromkeys(query)), list(dict.fromkeys(found.media)), None
     else:
         texts, items, right = crossed(found.pairs)
+        notes += found.notes
     ready = opt.loaded(model, device, dtype, batch_size)
     with opt.watched("looking", quiet or json) as progress:
         scores = score(ready, texts, items, rerank=rerank, progress=progress)

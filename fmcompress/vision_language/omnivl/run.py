@@ -166,11 +166,11 @@ def _momentum(options: TrainOptions, size: Size) -> float:
     return max(one.momentum for one in SIZES.values()) if options.bank else size.momentum
 
 
-def _kinds(pairs: list[Pair], before: list[str] | None) -> list[str]:
-    """What a model has seen, with what it had before this training."""
+def _kinds(pairs: list[Pair], before: Any) -> list[str]:
+    """What a model has seen, with what it had before this training by its config, which a stranger may have written."""
     words = {"captions": "text", "labels": "label", "questions": "question"}
     seen = {kind for kind, key in words.items() if any(getattr(pair, key) is not None for pair in pairs)}
-    return sorted(seen | set(before or ()))
+    return sorted(seen | {kind for kind in words if isinstance(before, list) and kind in before})
 
 
 def _texts(pairs: list[Pair]) -> list[str]:

@@ -27,6 +27,12 @@ class Found:
         """The names of classes that are given."""
         return [pair.label for pair in self.pairs] or [None] * len(self.media)
 
+    @property
+    def notes(self) -> list[str]:
+        """What a user should know before believing what is measured over all of them."""
+        train = sum(pair.split == "train" for pair in self.pairs)
+        return [f"{train} of {len(self.pairs)} lines that are measured are of split train"] if train else []
+
     def some(self, split: str | None) -> "Found":
         """The pairs of one split."""
         pairs = [pair for pair in self.pairs if pair.split == split]
