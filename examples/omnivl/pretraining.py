@@ -190,8 +190,6 @@ def run(parts: dict[str, Scenes], arm: Arm, seed: int, part: str, image_steps: i
     )  # a slow model and a bank of what it said need more than some hundred steps
     data = learned_from(parts["train"], arm, inputs, seed)
     Trainer(objective, data, arm.stages(image_steps, video_steps), Schedule(batch_size=128, seed=seed)).run()
-    if arm.order == "image":
-        model.visual_encoder.begin_videos_()
     spent = time.process_time() - begin
     return {**measured(model, inputs, parts[part], seed), "training_cpu_s": spent}
 

@@ -55,6 +55,26 @@ def test_images_leave_what_is_of_videos_and_both_move_it():
     assert not [name for name, value in one.model.named_parameters() if torch.equal(value, before[name])]
 
 
+def test_images_alone_end_with_videos_that_are_their_frames():
+    one = trainer([Stage("image", 3)])
+    one.run()
+    encoder, images = one.model.eval().visual_encoder, pixels(2)
+    still = images[:, None].expand(-1, 8, -1, -1, -1)
+    torch.testing.assert_close(encoder(still).pooler_output, encoder(images).pooler_output, atol=1e-5, rtol=1e-4)
+
+
+def test_what_videos_of_one_tube_taught_is_not_taken_back():
+    videos = TensorPairs(said(4), videos=pixels(4, 2))  # two frames, one tube: no place in time
+    objective = Objective(tiny_omnivl(), momentum=0, bank=0)
+    Trainer(objective, videos, [Stage("joint", 2, 1.0)], Schedule(4)).run()
+    patches = objective.model.visual_encoder.patch_embeddings
+    learned = patches.video_projection.weight.clone()
+    assert objective.model.visual_encoder.knows_videos
+    Trainer(objective, videos, [Stage("joint", 1, 1.0)], Schedule(4, 1e-12, weight_decay=0)).run()
+    torch.testing.assert_close(patches.video_projection.weight, learned)
+    assert not torch.allclose(learned, patches.inflated(), atol=1e-5)
+
+
 def test_videos_begin_with_the_kernel_of_images_once(monkeypatch):
     one = trainer([Stage("image", 3), Stage("joint", 2), Stage("joint", 2)])
     one.run(until=3)

@@ -126,6 +126,12 @@ class OmniVLVisualEncoder(PreTrainedModel):  # type: ignore[misc]
         """What turns pixels into patches."""
         return self.patch_embeddings
 
+    @property
+    def knows_videos(self) -> bool:
+        """Whether videos were learned from: what is zero or equal for each frame at first is so no more."""
+        kernel = self.patch_embeddings.video_projection.weight
+        return bool(self.time_embeddings.any()) or not torch.equal(kernel, kernel[:, :, :1].expand_as(kernel))
+
     @torch.no_grad()
     def begin_videos_(self) -> None:
         """After training on images alone: overwrite what only videos use, so that a video is what its frames are.

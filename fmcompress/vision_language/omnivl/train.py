@@ -123,6 +123,8 @@ class Trainer:
             low, high = (-math.log(limit) for limit in reversed(LIMITS))
             self.model.logit_scale.clamp_(low + EDGE, high - EDGE)
         self.step += 1
+        if self.step == self.steps:
+            self._begin_videos()  # after images alone a video is what they taught of its frames
         return {
             "step": self.step, "stage": now.stage.kind, "videos": now.video, "learning_rate": rate,
             "temperature": float(self.model.temperature.detach()), **values, "loss": sum(values.values()),
@@ -135,7 +137,7 @@ class Trainer:
         followed = self.objective.momentum
         for model in [self.model, *([] if followed is None else [followed.model])]:
             encoder: Any = model.visual_encoder
-            if not encoder.time_embeddings.any():  # zeros at first
+            if not encoder.knows_videos:
                 encoder.begin_videos_()
 
     def _losses(self, now: Turn) -> dict[str, Tensor]:
