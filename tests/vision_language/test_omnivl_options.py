@@ -22,7 +22,7 @@ def test_new_narrow_models_begin_with_wider_weights(tmp_path):
         model.visual_projection.weight,
         model.visual_encoder.position_embeddings,
     ):
-        assert float(weight.std()) == pytest.approx(0.125, rel=0.15)
+        assert weight.std().item() == pytest.approx(0.125, rel=0.15)
     assert json.loads((tmp_path / "config.json").read_text())["initializer_range"] == 0.125
 
 
@@ -43,3 +43,28 @@ def test_a_bank_brings_a_slow_second_model(tmp_path, monkeypatch, given, momentu
     command = ["omnivl", "train", str(tmp_path / "pairs.jsonl"), str(tmp_path / "out"), "--image-steps", "1", "--quiet"]
     assert CliRunner().invoke(app, [*command, *given]).exit_code == 0
     assert seen[0]["momentum"] == momentum
+    facts = json.loads((tmp_path / "out" / "fmcompress-training.json").read_text())
+    assert (facts["used"]["momentum"], facts["used"]["learning_rate"]) == (momentum, 1e-3)
+    modes = {path.stat().st_mode for path in (tmp_path / "out").iterdir()}
+    assert len(modes) == 1  # whoever may read the config may read the weights
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [(("--plot", "nowhere/loss.png"), "there is no folder nowhere"), (("--frames", "100000"), "frames")],
+)
+def test_what_cannot_be_is_told_before_the_work(tmp_path, given, told):
+    from typer.testing import CliRunner
+
+    from fmcompress.cli import app
+
+    Image.new("RGB", (32, 32)).save(tmp_path / "0.png")
+    (tmp_path / "pairs.jsonl").write_text(json.dumps({"image": "0.png", "text": "black"}))
+    result = CliRunner().invoke(app, ["omnivl", "train", str(tmp_path / "pairs.jsonl"), str(tmp_path / "out"), *given])
+    assert told in str(result.exception)
+    assert not (tmp_path / "out.partial").exists()
+
+
+def test_widths_of_both_may_be_given(tmp_path):
+    model = begin(TrainOptions(vision={"hidden_size": 32}, text={"hidden_size": 32}), ["a"], tmp_path)
+    assert model.config.text_config.hidden_size == 32

@@ -151,7 +151,7 @@ def test_model_goes_on_from_a_finished_one(capsys, home, tmp_path):
     assert (wrong.code, "Leave out size" in wrong.stderr) == (2, True)
     (tmp_path / "a" / "model.safetensors").write_bytes(b"no")
     broken = train(capsys, home, tmp_path / "c", "--from", tmp_path / "a")
-    assert (broken.code, "does not load as OmniVL" in broken.stderr) == (2, True)
+    assert (broken.code, "does not load as a dense OmniVL" in broken.stderr) == (2, True)
     assert not (tmp_path / "c.partial").exists()
 
 

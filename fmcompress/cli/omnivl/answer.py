@@ -64,9 +64,13 @@ def answer(
 def _choices(given: str | None) -> list[str]:
     """Answers of a file, or of a list with commas."""
     from ...clip.lists import read_names
+    from ...errors import ConfigError
 
     if given is None:
         return []
     if Path(given).suffix in (".txt", ".json"):
         return list(read_names(given))
-    return [one.strip() for one in given.split(",") if one.strip()]
+    choices = [one.strip() for one in given.split(",") if one.strip()]
+    if not choices:
+        raise ConfigError(f"--answers: expected answers between commas, or a file of them, got {given!r}.")
+    return choices

@@ -60,6 +60,7 @@ def train(
 ) -> None:
     """Train OmniVL on images, videos and what is said of them: images first, then both."""
     from ...drawing import new_figure
+    from ...errors import ConfigError
     from ...options import resolve
     from ...report import out as console
     from ...report import print_json
@@ -69,6 +70,8 @@ def train(
 
     if plot:
         new_figure(plot, 1, 1)  # before hours of work
+        if not plot.parent.is_dir():
+            raise ConfigError(f"{plot}: there is no folder {plot.parent}. Make it first.")
     options = resolve(
         TrainOptions, config, size=size, vision_init=_name(vision_init), text_init=_name(text_init),
         image_steps=image_steps, joint_steps=joint_steps, video_share=video_share, frames=frames,

@@ -46,7 +46,10 @@ def load_model(folder: Path) -> OmniVLModel:
         )
         model, found = loaded
     except Exception as error:  # of a stranger's folder, in many classes
-        raise CheckpointError(f"{folder}: does not load as OmniVL ({in_one_line(error)}).") from None
+        raise CheckpointError(
+            f"{folder}: does not load as a dense OmniVL model ({in_one_line(error)}). A packed one is made dense by "
+            "fmcompress unpack."
+        ) from None
     wrong = sorted({*found["missing_keys"], *found["unexpected_keys"], *(one[0] for one in found["mismatched_keys"])})
     if wrong:
         raise CheckpointError(
@@ -99,7 +102,8 @@ def _config(options: TrainOptions, tokenizer: Any, vit: Any, bert: Any) -> OmniV
     layers = size.layers if part is None else {name: getattr(part.config, name) for name in size.layers}
     try:
         of_vit = vit.config if vit else ViTConfig(**layers, image_size=size.image_size, patch_size=size.patch_size)
-        of_bert = bert.config if bert else BertConfig(**layers, max_position_embeddings=size.longest)
+        own = {name: value for name, value in options.text.items() if name in layers}
+        of_bert = bert.config if bert else BertConfig(**{**layers, **own}, max_position_embeddings=size.longest)
         of_bert.sep_token_id, of_bert.pad_token_id = tokenizer.sep_token_id, tokenizer.pad_token_id
         spread = {} if vit or bert else {"initializer_range": size.initializer_range}
         given = {"num_frames": options.frames or FRAMES, "tubelet_size": TUBELET, **spread, **options.vision}

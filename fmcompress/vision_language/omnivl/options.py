@@ -60,7 +60,7 @@ class TrainOptions(BaseModel):
     image_steps: int | None = Field(None, ge=0)
     joint_steps: int | None = Field(None, ge=0)
     video_share: float = Field(0.5, gt=0, le=1)
-    frames: int | None = Field(None, ge=1)
+    frames: int | None = Field(None, ge=1, le=1024)
     batch_size: int = Field(64, ge=1)
     learning_rate: float | None = Field(None, gt=0, allow_inf_nan=False)
     weight_decay: float = Field(0.02, ge=0, allow_inf_nan=False)

@@ -79,7 +79,8 @@ def run_training(
         records = read_log(folder.log)
         facts = {
             "fingerprint": fingerprint, "steps": trainer.steps, "pairs": len(dataset), "classes": dataset.classes,
-            "templates": TEMPLATES, "losses": last_losses(records), "notes": dataset.inputs.notes,
+            "templates": TEMPLATES, "used": _used(trainer), "losses": last_losses(records),
+            "notes": dataset.inputs.notes,
         }  # fmt: skip
         if plot:
             plot_losses(records, plot)
@@ -87,6 +88,17 @@ def run_training(
     for note in dataset.inputs.notes:
         observer.note(note)
     return {**facts, "out": str(out)}
+
+
+def _used(trainer: Trainer) -> dict[str, Any]:
+    """What stands where options said nothing."""
+    objective = trainer.objective
+    return {
+        "learning_rate": trainer.schedule.learning_rate,
+        "momentum": objective.momentum.momentum if objective.momentum else 0,
+        "bank": objective.bank.size,
+        "stages": [[stage.kind, stage.steps] for stage in trainer.stages],
+    }
 
 
 def stages_of(options: TrainOptions, pairs: list[Pair]) -> list[Stage]:

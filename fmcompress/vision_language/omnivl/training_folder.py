@@ -152,7 +152,9 @@ class TrainingFolder:
         """Let OUT appear: the model's folder with the log and the facts in it."""
         copy_file(self.log, self.model / LOG)
         write_json(self.model / FACTS, facts)
+        mode = (self.model / FACTS).stat().st_mode  # that of any new file: weights are written for their owner alone
         for path in self.model.iterdir():
+            path.chmod(mode)
             sync(path)
         sync(self.model)
         if self.out.is_dir() and any(self.out.iterdir()):

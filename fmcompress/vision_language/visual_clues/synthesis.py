@@ -202,6 +202,8 @@ def _filtered(
     *before, last = found.sentences
     if last.kept and any(one.kept for one in before) and not last.text.rstrip("\"'”’»)]").endswith(ENDS):
         last = replace(last, kept=False, reason="is not finished")
+    elif last.kept and not last.text.rstrip("\"'”’»)]").endswith(ENDS):
+        notes.append("the only sentence left is not finished: give the language model more --max-tokens")
     return (*before, last), threshold, notes
 
 
