@@ -52,7 +52,8 @@ def _one_line(error: ValidationError, model: type[BaseModel]) -> str:
     where = ".".join(str(part) for part in first["loc"]).replace("_", "-")
     if first["type"] == "extra_forbidden":
         twice = ["asymmetric"] if "symmetric" in model.model_fields else []
-        known = ", ".join([*model.model_fields, *twice]).replace("_", "-")
+        names = [field.alias or name for name, field in model.model_fields.items()]
+        known = ", ".join([*names, *twice]).replace("_", "-")
         return f"{where}: no such option. Known: {known}."
     message = first["msg"].removeprefix("Value error, ").replace("Input should be", "expected").rstrip(".")
     hint = " Write 0.5 for half of the weights." if where == "sparsity" else ""

@@ -13,6 +13,16 @@ def test_a_model_is_trained_as_its_width_wants(width, name):
     assert size_like(width) is SIZES[name]
 
 
+def test_unknown_options_are_answered_with_the_names_that_work(tmp_path):
+    from fmcompress.errors import ConfigError
+    from fmcompress.options import resolve
+
+    (tmp_path / "c.yaml").write_text("imagesteps: 3\n")
+    with pytest.raises(ConfigError, match=r"Known: .*, from, ") as told:
+        resolve(TrainOptions, tmp_path / "c.yaml")
+    assert "start" not in str(told.value)
+
+
 def test_new_narrow_models_begin_with_wider_weights(tmp_path):
     model = begin(TrainOptions(), ["a red three"], tmp_path)
     assert isinstance(model, OmniVLModel)
