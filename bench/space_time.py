@@ -15,18 +15,9 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from clip_zero_shot import peak_bytes, reset_peak
+
 KINDS = ("divided", "joint")
-
-
-def peak_bytes() -> int:
-    """The most that this process has held in memory since reset_peak()."""
-    with open("/proc/self/status") as status:
-        return next(1024 * int(line.split()[1]) for line in status if line.startswith("VmHWM"))
-
-
-def reset_peak() -> None:
-    with open("/proc/self/clear_refs", "w") as file:
-        file.write("5")
 
 
 def measure(kind: str, frames: int, given: argparse.Namespace) -> dict[str, float]:

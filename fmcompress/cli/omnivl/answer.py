@@ -43,10 +43,11 @@ def answer(
     asked = [question or pair.question for pair in found.pairs] or [question] * len(found.media)
     if None in asked or not all(str(one).strip() for one in asked):
         raise ConfigError("--question: there is none. Give it, or a manifest whose lines have a question.")
+    choices = _choices(answers)
     ready = opt.loaded(model, device, dtype, batch_size)
     with opt.watched("answering", quiet or json) as progress:
         given = answered(
-            ready, found.media, [str(one) for one in asked], answers=_choices(answers), beams=beams,
+            ready, found.media, [str(one) for one in asked], answers=choices, beams=beams,
             max_tokens=max_tokens, progress=progress,
         )  # fmt: skip
     share = None if question else right_answers(given, [pair.answer for pair in found.pairs])

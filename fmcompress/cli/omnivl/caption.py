@@ -41,7 +41,8 @@ def caption(
             ready, found.media, prompt=prompt, beams=beams, temperature=temperature, top_p=top_p, seed=seed,
             max_tokens=max_tokens, progress=progress,
         )  # fmt: skip
-    opt.say([*notes, *ready.notes], quiet)
+    notes += ready.notes
+    opt.say(notes, quiet)
     told = [
         {"path": str(one.path), "video": one.video, "caption": text}
         for one, text in zip(found.media, captions, strict=True)

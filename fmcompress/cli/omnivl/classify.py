@@ -146,5 +146,6 @@ def _tell(
             for one, name, scores in zip(found.media, done.names, done.scores, strict=True)
         ]
         lines += [f"{one['path']}: {one['class']}" for one in told] if accuracy is None or not facts else []
-        lines += [] if accuracy is None else [f"right: {100 * accuracy:.1f} % of {len(told)}"]
+        known = sum(label is not None for label in found.labels)
+        lines += [] if accuracy is None else [f"right: {100 * accuracy:.1f} % of {known}"]
     opt.tell(lines, {**facts, "classes": told, "accuracy": accuracy, "notes": notes}, out, json)

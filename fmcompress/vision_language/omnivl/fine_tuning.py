@@ -185,12 +185,10 @@ def _train(
     accuracies: list[float] = []
     losses: list[float] = []
     best: dict[str, Tensor] = {}
-    step = 0
+    videos = sum(medium.video for medium in media)
+    step, steps = 0, options.epochs * sum(-(-few // options.batch_size) for few in (videos, len(media) - videos))
     for _ in range(options.epochs):
         order, total = chance.permutation(len(media)).tolist(), 0.0
-        steps = options.epochs * sum(
-            -(-sum(m.video == video for m in media) // options.batch_size) for video in (False, True)
-        )
         model.train()
         for rows, pixels in pixel_batches(inputs, [media[row] for row in order], options.batch_size):
             target = numbers[[order[row] for row in rows]]

@@ -50,7 +50,8 @@ def score(
 
     rerank  of each query so many answers of the highest cosine are looked at by the alignment decoder, too, and the
             probability in [0, 1] that both match is added to their cosine. None of the others can pass them, as their
-            cosine is no higher. That the sum of both ranks is our formulation, as in BLIP; the paper names none.
+            cosine is no higher. The sum is our formulation: BLIP's code adds the logit to the similarity, ALBEF's
+            ranks by the logit alone, the paper names none.
 
     Memory: matrices of texts x media. Raises CalibrationError for a file that cannot be read.
     """

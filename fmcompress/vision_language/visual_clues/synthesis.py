@@ -200,10 +200,11 @@ def _filtered(
     found = filter_sentences(image, own, rows, threshold)
     notes = [f"no sentence reaches the threshold {threshold:.3f}: the best one stands alone"] if found.fell_back else []
     *before, last = found.sentences
-    if last.kept and any(one.kept for one in before) and not last.text.rstrip("\"'”’»)]").endswith(ENDS):
-        last = replace(last, kept=False, reason="is not finished")
-    elif last.kept and not last.text.rstrip("\"'”’»)]").endswith(ENDS):
-        notes.append("the only sentence left is not finished: give the language model more --max-tokens")
+    if last.kept and not last.text.rstrip("\"'”’»)]").endswith(ENDS):
+        if any(one.kept for one in before):
+            last = replace(last, kept=False, reason="is not finished")
+        else:
+            notes.append("the only sentence left is not finished: give the language model more --max-tokens")
     return (*before, last), threshold, notes
 
 
