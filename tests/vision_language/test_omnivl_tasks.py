@@ -11,7 +11,7 @@ from PIL import Image
 
 from fmcompress.errors import CalibrationError, ConfigError
 from fmcompress.vision_language.omnivl.answering import answer, notes_of
-from fmcompress.vision_language.omnivl.captioning import write, write_captions
+from fmcompress.vision_language.omnivl.captioning import write_captions
 from fmcompress.vision_language.omnivl.loaded import Medium, OmniVL, find_media, media_of
 from fmcompress.vision_language.omnivl.retrieval import recall, score
 
@@ -124,7 +124,7 @@ def test_beams_find_a_likelier_text_than_greed(model: OmniVL, media: list[Medium
     for _, seen in model.seen(media[:12]):
         told = []
         for beams in (1, 4):
-            ids = write(model, seen.last_hidden_state, None, beams, 3)
+            ids = model.model.write(seen.last_hidden_state, num_beams=beams, max_new_tokens=3, do_sample=False)
             with torch.no_grad():
                 logits = model.model.predict_tokens(ids, None, seen.last_hidden_state)[:, :-1].log_softmax(-1)
             real = ids[:, 1:] != model.inputs.config.text_config.pad_token_id

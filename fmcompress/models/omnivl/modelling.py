@@ -165,13 +165,21 @@ class OmniVLModel(PreTrainedModel):  # type: ignore[misc]
         seen, mask = self.visual_encoder(pixel_values).last_hidden_state, None
         if question_ids is not None:
             seen, mask = self.fuse(question_ids, question_mask, seen), question_mask
+        return self.write(seen, mask, input_ids, attention_mask, **settings)
+
+    @torch.no_grad()
+    def write(
+        self, seen: Tensor, seen_mask: Tensor | None = None, input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None, **settings: Any,
+    ) -> Tensor:  # fmt: skip
+        """What generate() does with what was seen, as predict_tokens() takes it; other arguments as of generate()."""
         if input_ids is None:
             input_ids, attention_mask = torch.zeros(len(seen), 1, dtype=torch.long, device=seen.device), None
         begun = self._begun(input_ids, self.config.dec_token_id)
         text = self.config.text_config
         return self.generation_decoder.generate(  # type: ignore[misc,return-value]
             begun, attention_mask=torch.ones_like(begun) if attention_mask is None else attention_mask,
-            encoder_hidden_states=seen, encoder_attention_mask=mask,
+            encoder_hidden_states=seen, encoder_attention_mask=seen_mask,
             **{"eos_token_id": text.sep_token_id, "pad_token_id": text.pad_token_id, **settings},
         )  # fmt: skip
 

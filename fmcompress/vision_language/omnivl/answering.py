@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 from ...errors import ConfigError
-from .captioning import write
 from .loaded import Medium, OmniVL, Progress, silent
 
 MAX_TOKENS = 10
@@ -54,7 +53,9 @@ def answer(
             scores = _scores(model, fused, mask, answers)
             best = [Answer(answers[int(row.argmax())], tuple(row.tolist())) for row in scores]
         else:
-            written = write(model, fused, None, beams, min(max_tokens, longest - 1), seen_mask=mask)
+            written = model.model.write(
+                fused, mask, do_sample=False, num_beams=beams, max_new_tokens=min(max_tokens, longest - 1)
+            )
             best = [Answer(text) for text in model.inputs.decode(written)]
         for row, one in zip(rows, best, strict=True):
             found[row] = one

@@ -1,9 +1,7 @@
 """Captions of images and videos by the generation decoder: greedy, by beams, or drawn."""
 
 from collections.abc import Sequence
-from typing import Any
 
-import torch
 from torch import Tensor
 
 from ...errors import ConfigError
@@ -35,32 +33,14 @@ def write_captions(
     for rows, seen in model.seen(media, progress):
         ids = None if begun is None else begun.expand(len(rows), -1)
         drawn = [generator_of(media[row].path.name, 0, seed) for row in rows] if temperature else []
-        written = write(model, seen.last_hidden_state, ids, beams, min(room, max_tokens), temperature, top_p, drawn)
+        written = model.model.write(
+            seen.last_hidden_state, input_ids=ids, do_sample=False, num_beams=beams,
+            max_new_tokens=min(room, max_tokens),
+            logits_processor=[Draw(drawn, temperature, top_p)] if drawn else [],
+        )  # fmt: skip
         for row, text in zip(rows, model.inputs.decode(written), strict=True):
             captions[row] = text
     return captions
-
-
-@torch.inference_mode()
-def write(
-    model: OmniVL, seen: Tensor, ids: Tensor | None, beams: int, max_tokens: int, temperature: float = 0.0,
-    top_p: float = 1.0, generators: Sequence[Any] = (), seen_mask: Tensor | None = None,
-) -> Tensor:  # fmt: skip
-    """Token ids [items, tokens] of the generation decoder, as OmniVLModel.generate has them, from what was seen.
-
-    seen, seen_mask  [items, tokens, width] that the decoder looks at
-    ids              [items, tokens] a beginning, or None
-    """
-    decoder, config = model.model.generation_decoder, model.model.config
-    begun = torch.full((len(seen), 1), config.dec_token_id, device=seen.device)
-    if ids is not None:
-        begun = torch.cat([begun, ids[:, 1:]], dim=1)
-    return decoder.generate(  # type: ignore[no-any-return]
-        begun, attention_mask=torch.ones_like(begun), encoder_hidden_states=seen, encoder_attention_mask=seen_mask,
-        do_sample=False, num_beams=beams, max_new_tokens=max_tokens, eos_token_id=config.text_config.sep_token_id,
-        pad_token_id=config.text_config.pad_token_id,
-        logits_processor=[Draw(generators, temperature, top_p)] if generators else [],
-    )  # fmt: skip
 
 
 def _begun(model: OmniVL, prompt: str) -> Tensor | None:
