@@ -51,8 +51,7 @@ class OmniVLConfig(PreTrainedConfig):  # type: ignore[misc]
     """
 
     model_type = "omnivl"
-    sub_configs = {"vision_config": OmniVLVisionConfig, "text_config": BlipTextConfig}  # noqa: RUF012
-    sub_configs_defaults = sub_configs
+    sub_configs_defaults = {"vision_config": OmniVLVisionConfig, "text_config": BlipTextConfig}  # type: ignore[dict-item]  # noqa: RUF012
 
     vision_config: Any = None
     text_config: Any = None

@@ -196,8 +196,6 @@ class OmniVLModel(PreTrainedModel):  # type: ignore[misc]
         super()._init_weights(module)
         if isinstance(module, OmniVLModel):
             init.constant_(module.logit_scale, -math.log(TEMPERATURE))
-        elif hasattr(module, "position_ids"):  # BLIP's, a buffer that no checkpoint has
-            self.text_encoder._init_weights(module)
 
 
 def _text_config(config: BlipTextConfig, *, cross_attention: bool) -> BlipTextConfig:

@@ -7,8 +7,9 @@ from typing import Any
 from ...clip.encoders import Encoder
 from ...errors import ConfigError
 from .captions import Captioner
-from .clues import Box, Clue, DetectedObject, VisualClues
+from .clues import Clue, DetectedObject, VisualClues
 from .detect import ObjectDetector
+from .position import area_of
 from .tags import Vocabulary, crop, retrieve_tags, tag_objects
 
 
@@ -97,10 +98,7 @@ class Extractor:
 
 
 def _largest(objects: Sequence[DetectedObject], count: int) -> list[int]:
-    def area(box: Box) -> float:
-        return (box[2] - box[0]) * (box[3] - box[1])
-
-    return sorted(range(len(objects)), key=lambda at: -area(objects[at].box))[:count]
+    return sorted(range(len(objects)), key=lambda at: -area_of(objects[at].box))[:count]
 
 
 def _written(text: str) -> tuple[Clue, ...]:

@@ -10,7 +10,7 @@ from ... import __version__
 from ...page.markup import Markup, joined, policy_source, tag
 from .clues import Clue, DetectedObject
 from .description import Candidate, Description
-from .position import position_of, size_of
+from .position import area_of, position_of, size_of
 
 LONGEST = 720  # pixels of a picture's longer side
 COLOURS = 8  # in the style sheet
@@ -75,15 +75,10 @@ def _picture(one: Description, image: Any) -> Markup:
     data, width, height = _embedded(image)
     text = max(width, height) / 42
     shapes = [tag("image", href=data, width=width, height=height)]
-    order = sorted(range(len(one.clues.objects)), key=lambda at: -_area(one.clues.objects[at]))
+    order = sorted(range(len(one.clues.objects)), key=lambda at: -area_of(one.clues.objects[at].box))
     shapes += [_boxed(one.clues.objects[at], at, width, height, text) for at in order]  # small ones on top
     about = f"{one.image} with {len(one.clues.objects)} objects"
     return tag("svg", *shapes, viewBox=f"0 0 {width} {height}", role="img", aria_label=about)
-
-
-def _area(one: DetectedObject) -> float:
-    left, top, right, bottom = one.box
-    return (right - left) * (bottom - top)
 
 
 def _boxed(one: DetectedObject, number: int, width: int, height: int, text: float) -> Markup:

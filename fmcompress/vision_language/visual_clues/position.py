@@ -20,9 +20,14 @@ def position_of(box: Box) -> str:
 
 def size_of(box: Box) -> str:
     """One of SIZES: small below 1/25 of the image's area, large from 1/4 on. Where the borders lie is our choice."""
-    left, top, right, bottom = box
-    area = (right - left) * (bottom - top)
+    area = area_of(box)
     return SIZES[(area >= SMALL) + (area >= LARGE)]
+
+
+def area_of(box: Box) -> float:
+    """Of the image, as a share."""
+    left, top, right, bottom = box
+    return (right - left) * (bottom - top)
 
 
 def _third(low: float, high: float) -> int:
