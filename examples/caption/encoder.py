@@ -1,5 +1,6 @@
 """A small CLIP from nothing that knows twelve photographs and nothing else, and how well it knows them mirrored."""
 
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -12,28 +13,12 @@ from torch import Tensor
 
 from fmcompress.vision_language.visual_clues.words import lemma_of_object
 
+sys.path.append(str(Path(__file__).resolve().parents[1] / "clip"))
+from train import make_tokenizer
+
 SIZE, TOKENS, STEPS, BATCH = 48, 96, 500, 48
+VOCABULARY = 2000  # tokens, also of the writer
 NEGATIVES = 2  # false texts beside every true one (Yuksekgonul et al. 2023 take hard negatives of words, too)
-
-
-def make_tokenizer(texts: list[str], longest: int) -> Any:
-    """A byte-level BPE tokenizer of whole words, which can spell any other."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
-    from transformers import PreTrainedTokenizerFast
-
-    start, end = "<|startoftext|>", "<|endoftext|>"
-    bpe = Tokenizer(models.BPE())
-    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    bpe.decoder = decoders.ByteLevel()
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    bpe.train_from_iterator(
-        texts, trainers.BpeTrainer(vocab_size=2000, special_tokens=[end, start], initial_alphabet=alphabet)
-    )
-    ids = [(token, bpe.token_to_id(token)) for token in (start, end)]
-    bpe.post_processor = processors.TemplateProcessing(single=f"{start} $A {end}", special_tokens=ids)
-    return PreTrainedTokenizerFast(
-        tokenizer_object=bpe, bos_token=start, eos_token=end, pad_token=end, model_max_length=longest
-    )
 
 
 def crops(picture: Image.Image, count: int, generator: np.random.Generator, *, mirrored: bool) -> list[tuple[Any, Any]]:
@@ -122,7 +107,7 @@ def train(
 
     generator, names, words = np.random.default_rng(seed), list(scenes), vocabulary(scenes)
     pool = [t for name in names for _ in range(60) for t in texts_of(scenes[name], (0, 0, 1, 1), words, generator)]
-    tokenizer = make_tokenizer(pool, TOKENS)
+    tokenizer = make_tokenizer(pool, TOKENS, VOCABULARY, space=False)
     model = make_model(tokenizer, seed).train()
     optimizer = torch.optim.AdamW(model.parameters(), 1.5e-3, weight_decay=0.05)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1.5e-3, total_steps=steps, pct_start=0.1)

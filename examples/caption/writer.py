@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from encoder import make_tokenizer
+from encoder import VOCABULARY, make_tokenizer
 from scenes import Scene, Thing, a, clues_of, related, sentence, vocabulary
 
 from fmcompress.vision_language.visual_clues import VisualClues
@@ -79,7 +79,7 @@ def train(scenes: dict[str, Scene], folder: Path, *, seed: int, steps: int = STE
         return prompt_of(clues, kind), " " + paragraph
 
     known = [t for scene in scenes.values() for t in (scene.caption, *(f" {w}" for w in scene.caption.split()))]
-    tokenizer = make_tokenizer([text for _ in range(600) for text in drawn()] + known, LONGEST)
+    tokenizer = make_tokenizer([text for _ in range(600) for text in drawn()] + known, LONGEST, VOCABULARY, space=False)
     end = tokenizer.eos_token_id
     config = LlamaConfig(
         vocab_size=len(tokenizer), hidden_size=128, intermediate_size=352, num_hidden_layers=layers,

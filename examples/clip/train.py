@@ -18,23 +18,26 @@ TOKENS = 24  # of a text at the most
 STEPS = 1400
 
 
-def make_tokenizer(texts: list[str]) -> Any:
-    """A byte-level BPE tokenizer of the captions' words, which can spell any other."""
+def make_tokenizer(texts: list[str], longest: int = TOKENS, vocabulary: int = 400, space: bool = True) -> Any:
+    """A byte-level BPE tokenizer of the texts' words, which can spell any other.
+
+    space  whether the first word of a text is that word anywhere
+    """
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
     from transformers import PreTrainedTokenizerFast
 
     start, end = "<|startoftext|>", "<|endoftext|>"
     bpe = Tokenizer(models.BPE())
-    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=space)
     bpe.decoder = decoders.ByteLevel()
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     bpe.train_from_iterator(
-        texts, trainers.BpeTrainer(vocab_size=400, special_tokens=[end, start], initial_alphabet=alphabet)
+        texts, trainers.BpeTrainer(vocab_size=vocabulary, special_tokens=[end, start], initial_alphabet=alphabet)
     )
     ids = [(token, bpe.token_to_id(token)) for token in (start, end)]
     bpe.post_processor = processors.TemplateProcessing(single=f"{start} $A {end}", special_tokens=ids)
     return PreTrainedTokenizerFast(
-        tokenizer_object=bpe, bos_token=start, eos_token=end, pad_token=end, model_max_length=TOKENS
+        tokenizer_object=bpe, bos_token=start, eos_token=end, pad_token=end, model_max_length=longest
     )
 
 

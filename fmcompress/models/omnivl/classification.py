@@ -3,27 +3,17 @@
 from typing import Any
 
 from torch import Tensor, nn
-from transformers import PreTrainedModel
 from transformers.modeling_outputs import ImageClassifierOutput
 
 from .configuration import OmniVLVisionConfig
-from .visual_encoder import OmniVLVisualEncoder
+from .visual_encoder import OmniVLVisionModel, OmniVLVisualEncoder
 
 
-class OmniVLForVisualClassification(PreTrainedModel):  # type: ignore[misc]
+class OmniVLForVisualClassification(OmniVLVisionModel):
     """The visual encoder and a head over its class token (Wang et al. 2022, visual only tasks).
 
     config.num_labels classes, named by config.id2label.
     """
-
-    config: OmniVLVisionConfig
-    config_class = OmniVLVisionConfig
-    base_model_prefix = "visual_encoder"
-    main_input_name = "pixel_values"
-    input_modalities = ("image", "video")  # type: ignore[assignment]
-    supports_gradient_checkpointing = True
-    _no_split_modules = ["SpaceTimeLayer"]  # noqa: RUF012
-    _supports_sdpa = True
 
     def __init__(self, config: OmniVLVisionConfig) -> None:
         super().__init__(config)

@@ -95,8 +95,8 @@ class SpaceTimeLayer(ViTLayer):  # type: ignore[misc]
         return torch.cat([seen[:, :, 0].mean(dim=1, keepdim=True), seen[:, :, 1:].flatten(1, 2)], dim=1)
 
 
-class OmniVLVisualEncoder(PreTrainedModel):  # type: ignore[misc]
-    """The visual encoder. forward takes images or videos, never both at once."""
+class OmniVLVisionModel(PreTrainedModel):  # type: ignore[misc]
+    """What transformers asks of a model of images and videos alone."""
 
     config: OmniVLVisionConfig
     config_class = OmniVLVisionConfig
@@ -107,6 +107,10 @@ class OmniVLVisualEncoder(PreTrainedModel):  # type: ignore[misc]
     _no_split_modules = ["SpaceTimeLayer"]  # noqa: RUF012
     _supports_sdpa = True
     _supports_attention_backend = True
+
+
+class OmniVLVisualEncoder(OmniVLVisionModel):
+    """The visual encoder. forward takes images or videos, never both at once."""
 
     def __init__(self, config: OmniVLVisionConfig) -> None:
         super().__init__(config)
