@@ -49,6 +49,11 @@ def sample_pairs(
     if videos and frames is None:
         raise CalibrationError(f"{videos[0].path}: the model takes no videos. Give a manifest of images.")
     kept = videos or found
+    if frames is not None and not videos:
+        notes.append(
+            f"{manifest} has no videos: what attends over time sees nothing. Leave it out (--exclude), or say what to do "
+            "there (--few-tokens)"
+        )
     if len(kept) < len(found):
         notes.append(
             f"{manifest}: {len(found) - len(kept)} images are left out, so that what attends over time sees "

@@ -37,6 +37,9 @@ def test_images_alone_leave_what_attends_over_time(home: Path, tmp_path: Path) -
     images = home / "data" / "images.jsonl"
     with pytest.raises(CalibrationError, match=r"temporal_attention.*0 calibration tokens.*videos if it looks over ti"):
         run(home, tmp_path / "out", sparsity=0.5, calibration=images)
+    told = "has no videos: what attends over time sees nothing"  # before any work, so by --dry-run, too
+    assert any(told in note for note in job_of(home, images, sparsity=0.5).notes)
+    assert not any(told in note for note in job_of(home, sparsity=0.5).notes)
     facts = run(home, tmp_path / "out", sparsity=0.5, calibration=images, few_tokens="magnitude")
     assert len(facts["layers"]) == LAYERS
     by_size = {record["tensor"] for record in facts["layers"] if record.get("solved_by") == "magnitude"}

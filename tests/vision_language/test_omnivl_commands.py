@@ -132,6 +132,21 @@ def test_classes_by_name_and_by_probe(home: Path, capsys: Capture) -> None:
     assert len(probed["classes"]) == 6
 
 
+def test_what_has_no_label_is_not_counted(home: Path, capsys: Capture) -> None:
+    lines = [{"image": "0-0.png", "label": "red"}, {"image": "0-1.png", "text": "a caption"}]
+    mixed = write_manifest(home / "data" / "mixed.jsonl", lines)
+    told = run(capsys, "classify", home / "model", mixed, "--classes", home / "classes.txt").stdout
+    assert len(told.splitlines()) == 3
+    assert "% of 1" in told.splitlines()[-1]
+
+
+def test_answers_to_choose_from_are_read_before_the_model(home: Path, capsys: Capture) -> None:
+    image = home / "data" / "0-0.png"
+    found = run(capsys, "answer", home / "nowhere", image, "-q", "what colour?", "--answers", ", ,")
+    assert found.code == 2
+    assert "--answers: expected answers between commas" in found.stderr
+
+
 def test_a_classifier_is_fine_tuned_pruned_and_used(home: Path, tmp_path: Path, capsys: Capture) -> None:
     labels = home / "data" / "labels.jsonl"
     tuned = ("--fine-tune", tmp_path / "tuned", "--epochs", 3, "--learning-rate", 1e-3)

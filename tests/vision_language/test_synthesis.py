@@ -121,6 +121,15 @@ def test_a_story_begins_with_the_words_it_goes_on_from():
     assert [one.text for one in found.candidates] == ["In the picture, it is red."]
 
 
+def test_a_sentence_that_is_not_finished_goes_and_one_that_stands_alone_is_told():
+    more, _ = run(["It is red. It is also bl"], threshold=-1)
+    assert [(one.text, one.reason) for one in more.sentences if not one.kept] == [("It is also bl", "is not finished")]
+    assert more.notes == ()
+    alone, _ = run(["It is also bl"], threshold=-1)
+    assert alone.paragraph == "It is also bl"
+    assert any("not finished" in note and "--max-tokens" in note for note in alone.notes)
+
+
 def test_what_is_cut_is_told():
     assert run(["red."])[0].notes == ()
     encoder, text = Encoder(), "red red red red red red red red red."
