@@ -51,8 +51,8 @@ def sample_pairs(
     kept = videos or found
     if frames is not None and not videos:
         notes.append(
-            f"{manifest} has no videos: what attends over time sees nothing. Leave it out (--exclude), or say what to do "
-            "there (--few-tokens)"
+            f"{manifest} has no videos: what attends over time sees nothing. Leave it out (--exclude), or say what to "
+            "do there (--few-tokens)"
         )
     if len(kept) < len(found):
         notes.append(
