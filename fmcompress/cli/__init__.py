@@ -23,6 +23,7 @@ from . import (  # noqa: E402  each adds its command
     bench,  # noqa: F401
     caption,  # noqa: F401
     clip,  # noqa: F401
+    distill,  # noqa: F401
     env,  # noqa: F401
     evaluate,  # noqa: F401
     generate,  # noqa: F401

@@ -65,7 +65,7 @@ def _parsed(line: str, where: str) -> Example:
         raise ConfigError(f"{where}: is no JSON.") from None
     if not isinstance(values, dict) or not isinstance(values.get("input"), str):
         raise ConfigError(f'{where}: expected an object with a text as "input".')
-    known = {name: values.get(name) for name in Example.__dataclass_fields__}
+    known: dict[str, Any] = {name: values.get(name) for name in Example.__dataclass_fields__}
     for name, value in known.items():
         if not isinstance(value, str | None):
             raise ConfigError(f'{where}: expected a text as "{name}", got {value!r}.')

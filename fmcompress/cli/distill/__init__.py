@@ -1,0 +1,10 @@
+"""fmcompress distill: one file a command."""
+
+import typer
+
+from .. import app
+
+distill_app = typer.Typer(
+    help="Distilling step-by-step: a small student learns a teacher's answers and its reasons.", no_args_is_help=True
+)
+app.add_typer(distill_app, name="distill")

@@ -1,0 +1,1 @@
+"""fmcompress reason: one file a command."""
