@@ -2,15 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 
 @dataclass(frozen=True)
 class Selected:
     """One step's selection.
 
-    numbers  of statements, in the order in which they were chosen; each once
-    score    the sum of their log probabilities; 0 where no model was asked
+    numbers  of statements, in the order in which they were chosen; each once. None at all says: nothing fits
+    score    the sum of their log probabilities, or of what the selector makes of them; 0 where no model was asked
     """
 
     numbers: tuple[int, ...]
@@ -37,11 +37,12 @@ class Selector(Protocol):
         ...
 
 
+@runtime_checkable
 class BeamSelector(Selector, Protocol):
     """A selector that can name more than its first choice, as a beam needs."""
 
     def candidates(self, statements: Sequence[str], question: str, width: int) -> list[Selected]:
-        """Up to `width` different selections, the best first; the first is what select() gives."""
+        """Up to `width` different selections, the best first."""
         ...
 
 
