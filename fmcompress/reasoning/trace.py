@@ -58,7 +58,7 @@ class Trace:
         return tuple(self.statements[number] for number in step.selection)
 
     def support(self) -> tuple[int, ...]:
-        """Numbers of all statements that the last inference rests on, itself included; rising."""
+        """Numbers of all statements that the last inference rests on, itself included; rising. Of a valid trace."""
         waiting = [len(self.context) + len(self.steps) - 1] if self.steps else []
         found: set[int] = set()
         while waiting:

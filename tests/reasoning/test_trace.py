@@ -33,13 +33,13 @@ BAD = {
     "twice": ({"steps": (TraceStep((0, 0), QUIET),)}, "step 1: selects a statement twice"),
     "nothing selected": ({"steps": (TraceStep((), QUIET),)}, "step 1: expected statements"),
     "nothing inferred": ({"steps": (TraceStep((0,), " "),)}, "step 1: inference: expected a statement"),
-    "two lines": ({"context": ("a\nb",)}, "statement number 0: expected a statement in one line"),
+    "two lines": ({"context": ("a\nb", *CONTEXT[1:])}, "statement number 0: expected a statement in one line"),
     "state": ({"state": "done"}, "state: expected answered, unknown, no progress, got 'done'"),
     "unknown with an answer": ({"state": "unknown"}, "answer: expected 'unknown' where the state is 'unknown'"),
     "no progress with an answer": ({"state": "no progress"}, "answer: expected 'unknown'"),
     "no steps": ({"steps": ()}, "expected a step and an answer"),
     "no answer": ({"answer": " "}, "expected a step and an answer"),
-    "another choice": ({"answer": "maybe"}, "answer: expected one of yes, no, got maybe"),
+    "another choice": ({"answer": "maybe"}, "answer: expected one of yes, no, got 'maybe'"),
 }
 
 
