@@ -58,3 +58,18 @@ def test_the_encoder_runs_once(tmp_path, monkeypatch):
     monkeypatch.setattr(encoder, "forward", lambda *a, **k: passes.append(1) or forward(*a, **k))
     ready.score("select: A. B.", [" A", " B", " C", " D", " E"])
     assert len(passes) == 1
+
+
+def test_a_decoder_without_a_cache_begins_anew(tmp_path, monkeypatch):
+    ready = TransformersLanguageModel(zoo.save(zoo.ZOO["t5"], tmp_path / "m"))
+    texts = [" A", " B c d.", " E f"]
+    expected, forward = ready.score("select: A. B.", texts), ready.model.forward
+
+    def forgetful(*arguments, **named):
+        found = forward(*arguments, **named)
+        found.past_key_values = None
+        return found
+
+    monkeypatch.setattr(ready.model, "forward", forgetful)
+    for found, known in zip(ready.score("select: A. B.", texts), expected, strict=True):
+        assert found.log_probability == pytest.approx(known.log_probability, abs=1e-5)
