@@ -11,6 +11,7 @@ from .examples import Example
 
 Form = Literal["choice", "expression", "number", "text"]
 Record = Mapping[str, Any]
+NO_VALUE, NO_LABEL, NO_CHOICE = FLAWS = ("no value", "none of the labels", "none of the choices")
 NLI_LABELS = ("entailment", "neutral", "contradiction")
 _CALCULATION = re.compile(r"<<[^<>]*>>")  # what GSM8K's solutions hand to a calculator
 _CHOICE = re.compile(r"^\([a-z]\) (.*)$", re.MULTILINE)
@@ -26,6 +27,7 @@ class Task:
     convert  an Example of a raw record, without a split; None of one that has no gold label
     labels   all that there are, if they are known
     ends     what a teacher goes on with where it invents a further question
+    family   of an input, what is the same in all that must not be parted by a split: the input itself, or its premise
     """
 
     name: str
@@ -33,6 +35,7 @@ class Task:
     convert: Callable[[Record], Example | None]
     labels: tuple[str, ...] = ()
     ends: tuple[str, ...] = ("Q:",)
+    family: Callable[[str], str] = str
 
     def right(self, answer: str, label: str) -> bool:
         """Whether an answer is the label: the same value, or the same text but for space around it.
@@ -52,12 +55,12 @@ class Task:
             try:
                 evaluate(_bare(answer))
             except ValueError:
-                return "no value"
+                return NO_VALUE
             return None
         if self.labels:
-            return None if answer in self.labels else "none of the labels"
+            return None if answer in self.labels else NO_LABEL
         choices = choices_of(asked) if self.form == "choice" else []
-        return "none of the choices" if choices and answer not in choices else None
+        return NO_CHOICE if choices and answer not in choices else None
 
     def example(self, record: Record, where: str) -> Example | None:
         """An Example of a raw record; None of one without a gold label. Raises ConfigError, with where, for others."""
@@ -84,9 +87,14 @@ def _bare(number: str) -> str:
     return number.strip().removeprefix("$")
 
 
+def _premise(asked: str) -> str:
+    return asked.partition("\n")[0]
+
+
 def _plain(record: Record) -> Example | None:
-    label = record["label"]
-    return None if label is None else Example(_text(record, "input"), _text(record, "label"))
+    """A record that is an Example already. Without a label it is kept: a teacher may give one."""
+    given = {name: _text(record, name) for name in ("label", "rationale") if record.get(name) is not None}
+    return Example(_text(record, "input"), **given)
 
 
 def _cqa(record: Record) -> Example | None:
@@ -126,7 +134,7 @@ TASKS = {
     for one in (
         Task("cqa", "choice", _cqa),
         Task("svamp", "expression", _svamp),
-        Task("esnli", "text", _esnli, NLI_LABELS, ("Premise:", "Q:")),
+        Task("esnli", "text", _esnli, NLI_LABELS, ("Premise:", "Q:"), _premise),
         Task("gsm8k", "number", _gsm8k),
         Task("text", "text", _plain),
         Task("number", "number", _plain),
