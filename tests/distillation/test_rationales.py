@@ -79,7 +79,8 @@ def test_what_a_teacher_says_takes_the_place_of_what_was_there():
 
 
 def test_rows_that_it_is_not_asked_for_have_no_reason_of_a_person():
-    some = [*examples(5), *examples(4, "test"), *examples(2, "valid")]
+    before = Example("7 and 7", "14", "Add.", "(7 + 7)", "train", "Add. The answer is (7 + 7).")  # of another teacher
+    some = [*examples(4), before, *examples(4, "test"), *examples(2, "valid")]
     found = ask_teacher(some, SVAMP, ScriptedLanguageModel(solve), Asking(("train", "valid"), limit=2), template=SHORT)
     assert [n for n, one in enumerate(found) if one.completion is not None] == [0, 1, 9, 10]
     assert all(one.rationale is None for one in found[2:9])
