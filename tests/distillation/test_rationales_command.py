@@ -6,6 +6,7 @@ import pytest
 from helpers import invoke, make_checkpoint
 
 from fmcompress.distillation.examples import read_examples
+from fmcompress.language_model import ScriptedLanguageModel
 
 ROWS = [{"input": f"{n} and 1?", "label": f"( {n}.0 + 1.0 )"} for n in range(12)]
 TOLD = [f"Add. The answer is ({n} + 1)." if n > 2 else ["Hm.", "No. The answer is (7).", ""][n] for n in range(12)]
@@ -94,3 +95,13 @@ def test_files_that_are_there_or_have_another_name(capsys, data, tmp_path):
     assert "Replace it with --force" in ask(capsys, data, tmp_path / "o.jsonl").stderr
     assert "expected a name that ends in .jsonl" in ask(capsys, data, tmp_path / "o.csv").stderr
     assert (tmp_path / "o.jsonl").read_text() == "mine"
+
+
+def test_a_stopped_run_says_how_it_goes_on(capsys, data, tmp_path, monkeypatch):
+    def stopped(prompt):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("fmcompress.language_model.language_model", lambda *_, **__: ScriptedLanguageModel(stopped))
+    done = ask(capsys, data, tmp_path / "o.jsonl", "--language-model", "x")
+    assert done.code == 130
+    assert f"Answers are kept in {tmp_path / 'o.answers.jsonl'}: the same command goes on" in done.stderr
