@@ -20,11 +20,12 @@ from moving_digits import COLOURS, DIGITS, DIRECTIONS, FRAMES, SIZE, Scenes, sai
 from torch import Tensor
 
 from fmcompress.models.omnivl import OmniVLConfig, OmniVLModel
+from fmcompress.training.schedule import Schedule
 from fmcompress.vision_language.omnivl.data import TensorPairs, said_of
 from fmcompress.vision_language.omnivl.inputs import OmniVLInputs, make_inputs
 from fmcompress.vision_language.omnivl.objective import Objective
 from fmcompress.vision_language.omnivl.stages import Stage
-from fmcompress.vision_language.omnivl.train import Schedule, Trainer
+from fmcompress.vision_language.omnivl.train import Trainer
 
 WIDTH, GALLERY = 64, 300
 SHARES = (42, 58, 83)  # percent of the training digits: captioned, labelled images, captioned videos; the rest labelled

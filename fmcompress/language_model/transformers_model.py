@@ -7,13 +7,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..calibration import encode_prompt, load_tokenizer, longest_sequence
+from ..calibration import load_tokenizer, longest_sequence
 from ..errors import ConfigError, LanguageModelError
 from ..runtime import load
 from .protocol import Score
 from .sampling import Draw, Stop, generator_of
 from .scoring import score_causal, score_decoder
 from .settings import Settings
+from .tokens import continuation_tokens, prompt_tokens
 
 
 class TransformersLanguageModel:
@@ -94,22 +95,13 @@ class TransformersLanguageModel:
 
         Raises LanguageModelError if there are none.
         """
-        try:
-            ids: list[int] = encode_prompt(self.tokenizer, text, chat=self.chat)[0].tolist()
-        except ConfigError:
-            ids = [self.tokenizer.bos_token_id]  # an empty text begins where every text does
-        if ids == [None]:
+        ids = prompt_tokens(self.tokenizer, text, answers=self.answers, chat=self.chat)
+        if not ids:
             raise LanguageModelError(f"{self.name}: the prompt holds no tokens. Give some text.")
-        if not self.answers and not self.chat and len(ids) > 1 and ids[-1] == self.tokenizer.eos_token_id:
-            ids = ids[:-1]  # a text that is to go on has no end
         return ids
 
     def _tail(self, head: list[int], prefix: str, text: str) -> list[int]:
-        tail: list[int] = []
-        if not self.answers and not self.chat:
-            both = self.encode(prefix + text)
-            tail = both[len(head) :] if both[: len(head)] == head else []
-        tail = tail or self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        tail = continuation_tokens(self.tokenizer, head, prefix, text, answers=self.answers, chat=self.chat)
         if not tail:
             raise LanguageModelError(
                 f"{self.name}: a continuation of {prefix[-40:]!r} holds no tokens. Give some text."

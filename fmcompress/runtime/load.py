@@ -22,7 +22,14 @@ from .packed_linear import PackedLinear, PackedWeight
 from .reader import WeightReader
 
 
-def load(path: str | Path, *, device: str = "cpu", dtype: str | torch.dtype = "auto", verify: bool = True) -> Any:
+def load(
+    path: str | Path,
+    *,
+    device: str = "cpu",
+    dtype: str | torch.dtype = "auto",
+    verify: bool = True,
+    dense: bool = False,
+) -> Any:
     """A checkpoint as the transformers model that wrote it: of a language model, ready for generate().
 
     Linear layers whose weights are packed, or quantized as compressed-tensors has it, become PackedLinear modules that
@@ -34,6 +41,7 @@ def load(path: str | Path, *, device: str = "cpu", dtype: str | torch.dtype = "a
             auto is the checkpoint's own, but on a CPU float32 in the place of float16, which is slow there
     verify  read everything once: checksums, masks, places and scales. Without it the first token comes sooner, and
             damage shows when a layer is first used or, where only numbers changed, not at all; memory is safe anyway
+    dense   make everything dense instead, with parameters in memory of their own, which learn
 
     Raises CheckpointError or PayloadError if the checkpoint is damaged or transformers does not know it, ConfigError
     for a device or dtype that is not there.
@@ -44,7 +52,7 @@ def load(path: str | Path, *, device: str = "cpu", dtype: str | torch.dtype = "a
     compute = pick_dtype(dtype, target, own) if dtype != "auto" else own
     if dtype == "auto" and (own, target.type) == (torch.float16, "cpu"):
         compute = torch.float32
-    loader = _Loader(checkpoint, build_on_meta(checkpoint, compute), compute, target, verify)
+    loader = _Loader(checkpoint, build_on_meta(checkpoint, compute), compute, target, verify, dense)
     loader.fill()
     return loader.model
 
@@ -69,8 +77,9 @@ class _Loader:
     """Fills a model on the meta device from a checkpoint."""
 
     def __init__(
-        self, checkpoint: Checkpoint, model: Any, dtype: torch.dtype, device: torch.device, verify: bool
+        self, checkpoint: Checkpoint, model: Any, dtype: torch.dtype, device: torch.device, verify: bool, as_dense: bool
     ) -> None:
+        self.as_dense = as_dense
         self.checkpoint, self.model, self.dtype, self.device = checkpoint, model, dtype, device
         self.mapped = MappedTensors()
         self.reader = WeightReader(checkpoint, self.mapped, verify)
@@ -94,6 +103,8 @@ class _Loader:
         self.model.eval()
 
     def _packed(self, linear: nn.Linear) -> PackedLinear | None:
+        if self.as_dense:
+            return None
         source = self.sources[id(linear), "weight"]
         name = source[0].name
         weight = self.reader.read(name) if len(source) == 1 else None
@@ -110,12 +121,12 @@ class _Loader:
             module._buffers[key] = self._dense(source, shape)
             return
         if name not in self._parameters:
-            self._parameters[name] = nn.Parameter(self._dense(source, shape), requires_grad=False)
+            self._parameters[name] = nn.Parameter(self._dense(source, shape), requires_grad=self.as_dense)
         module._parameters[key] = self._parameters[name]
 
     def _dense(self, source: Source, shape: torch.Size) -> Tensor:
         """A tensor that is not packed, or not for a linear layer: a view of the file where nothing has to change."""
-        tensor = assemble(source, shape, self._mapped_or_read)
+        tensor = assemble(source, shape, self.checkpoint.read if self.as_dense else self._mapped_or_read)
         return tensor.to(self.device, self.dtype if tensor.is_floating_point() else tensor.dtype)
 
     def _mapped_or_read(self, name: str) -> Tensor:

@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 
 from fmcompress.errors import CalibrationError, ConfigError
-from fmcompress.vision_language.omnivl.stages import Stage, draw, require_items, turn
-from fmcompress.vision_language.omnivl.train import Schedule
+from fmcompress.training.order import draw
+from fmcompress.training.schedule import Schedule
+from fmcompress.vision_language.omnivl.stages import Stage, require_items, turn
 
 
 def turns(*stages):

@@ -11,9 +11,9 @@ from transformers import AutoModel, BertConfig, BertModel, BertTokenizerFast, Vi
 from fmcompress.cli.omnivl.watch import TrainingProgress
 from fmcompress.models import register
 from fmcompress.models.omnivl import OmniVLModel
-from fmcompress.vision_language.omnivl import training_folder
+from fmcompress.training import folder as training_folder
+from fmcompress.training.folder import read_log
 from fmcompress.vision_language.omnivl.inputs import OmniVLInputs
-from fmcompress.vision_language.omnivl.training_folder import read_log
 
 FEW = ("--image-steps", 4, "--joint-steps", 4, "--batch-size", 4, "--save-every", 3, "--bank", 8)
 LAYERS = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48}

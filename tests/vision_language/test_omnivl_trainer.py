@@ -7,10 +7,11 @@ from omnivl_cases import pixels, tiny_config, tiny_omnivl
 from training_cases import said, trainer
 
 from fmcompress.errors import CalibrationError, ConfigError
+from fmcompress.training.schedule import Schedule
 from fmcompress.vision_language.omnivl.data import CAPTION, LABEL, QUESTION, TensorPairs
 from fmcompress.vision_language.omnivl.objective import LOSSES, Objective
 from fmcompress.vision_language.omnivl.stages import Stage
-from fmcompress.vision_language.omnivl.train import Schedule, Trainer
+from fmcompress.vision_language.omnivl.train import Trainer
 
 
 def of_videos(name):

@@ -10,10 +10,11 @@ from omnivl_cases import LAYERS, PAD, pixels, texts, tiny_omnivl
 from PIL import Image
 
 from fmcompress.models.omnivl import OmniVLConfig
+from fmcompress.training.schedule import Schedule
 from fmcompress.vision_language.omnivl.data import CAPTION, QUESTION, Batch, Said, TensorPairs
 from fmcompress.vision_language.omnivl.inputs import OmniVLInputs, make_inputs
 from fmcompress.vision_language.omnivl.objective import Objective
-from fmcompress.vision_language.omnivl.train import Schedule, Trainer
+from fmcompress.vision_language.omnivl.train import Trainer
 
 TEXTS = ["a red seven moves left", "a blue one at the top"]
 

@@ -1,15 +1,17 @@
 """A training from a manifest to a finished folder, which may be interrupted and goes on."""
 
-import json
-import os
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from ...devices import pick_device
-from ...errors import ConfigError, FmcompressError, Interrupted
+from ...errors import ConfigError, FmcompressError
 from ...files import sha256_of
 from ...models.omnivl import OmniVLConfig
 from ...pairs import Pair, read_pairs, require_media
+from ...training.folder import Record as Facts
+from ...training.folder import TrainingFolder, read_log
+from ...training.loop import Observer, train
+from ...training.schedule import Schedule
 from .beginning import begin, new_model
 from .curves import plot_losses
 from .data import TEMPLATES, ManifestPairs
@@ -17,32 +19,10 @@ from .inputs import OmniVLInputs
 from .objective import LOSSES, Objective
 from .options import SIZES, Size, TrainOptions, size_like
 from .stages import Stage, require_items
-from .train import Record, Schedule, Trainer
-from .training_folder import Record as Facts
-from .training_folder import TrainingFolder, read_log
+from .train import Record, Trainer
 
 STEPS = 1000  # of each stage by default
 LAST = 50  # steps of images, and of videos, whose mean losses are told
-
-
-class Observer(Protocol):
-    """Watches a training."""
-
-    def note(self, text: str) -> None:
-        """Something that a user should know."""
-        ...
-
-    def step(self, record: Record, steps: int) -> None:
-        """A step is done, of so many."""
-        ...
-
-    def saved(self, record: Record, steps: int) -> None:
-        """A checkpoint is on disk."""
-        ...
-
-    def stop(self) -> bool:
-        """Whether to stop now, between two steps."""
-        ...
 
 
 def run_training(
@@ -70,7 +50,7 @@ def run_training(
             if begun:
                 trainer.load(*folder.load())
                 observer.note(f"resuming: {trainer.step} of {trainer.steps} steps are done")
-            _train(trainer, folder, options, observer, plot)
+            train(trainer, folder, observer, options.save_every, plot=plot, draw=plot_losses)
         except FmcompressError:
             folder.discard_if_empty()
             raise
@@ -188,31 +168,3 @@ def _kinds(pairs: list[Pair], before: Any) -> list[str]:
 def _texts(pairs: list[Pair]) -> list[str]:
     prompts = [TEMPLATES[pair.video].replace("{}", pair.label) for pair in pairs if pair.label is not None]
     return prompts + [text for pair in pairs for text in (pair.text, pair.question, pair.answer) if text is not None]
-
-
-def _train(
-    trainer: Trainer, folder: TrainingFolder, options: TrainOptions, observer: Observer, plot: Path | None
-) -> None:
-    with folder.log.open("a") as log:
-
-        def told(record: Record) -> None:
-            log.write(json.dumps(record) + "\n")
-            observer.step(record, trainer.steps)
-
-        while trainer.step < trainer.steps:
-            record = trainer.one()
-            told(record)
-            stopped = observer.stop()
-            if trainer.step % options.save_every == 0 or stopped or trainer.step == trainer.steps:
-                log.flush()
-                os.fsync(log.fileno())  # before the checkpoint, so that no line of it is missing
-                folder.save(trainer.step, trainer.state())
-                observer.saved(record, trainer.steps)
-                if plot and trainer.step < trainer.steps:
-                    plot_losses(read_log(folder.log), plot)
-            if stopped and trainer.step < trainer.steps:
-                instead = " in the place of --force" if folder.force else ""
-                raise Interrupted(
-                    f"interrupted: step {trainer.step} of {trainer.steps} is kept. The same command with --resume"
-                    f"{instead} goes on."
-                )

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,50 +11,16 @@ from torch import Tensor
 
 from ...errors import CalibrationError, ConfigError
 from ...models.omnivl.modelling import LIMITS
+from ...training.optimizer import adamw, load_moments_, moments
+from ...training.order import draw
+from ...training.schedule import Schedule
 from .data import Dataset
 from .objective import Objective
-from .stages import Stage, Turn, draw, require_items, turn
+from .stages import Stage, Turn, require_items, turn
 
 IMAGES, VIDEOS, CHANCE = range(3)  # what a seed is used for
 EDGE = 1e-4  # within the temperature's limits: behind them it has no gradient and could not come back
 Record = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """How a model is trained.
-
-    batch_size     items of a batch
-    learning_rate  of AdamW at its highest in each stage
-    weight_decay   of matrices alone; 0.02 as ALBEF has it
-    warmup         share of each stage's steps over which the rate rises linearly, before it falls as a cosine to 1 %
-    clip           longest gradient
-    seed           of the order of items, of hard negatives and of dropout
-    bfloat16       computes in it where torch's autocast does, on a GPU
-    """
-
-    batch_size: int = 64
-    learning_rate: float = 1e-3
-    weight_decay: float = 0.02
-    warmup: float = 0.1
-    clip: float = 1.0
-    seed: int = 0
-    bfloat16: bool = False
-
-    def __post_init__(self) -> None:
-        if self.batch_size < 1 or not (self.learning_rate > 0 and math.isfinite(self.learning_rate)):
-            raise ConfigError(
-                "batch size, learning rate: expected 1 at least and a finite number above 0, got "
-                f"{self.batch_size} and {self.learning_rate}."
-            )
-
-    def rate(self, place: int, steps: int) -> float:
-        """The learning rate of a stage's step from 0."""
-        rising = max(1, round(self.warmup * steps))
-        if place < rising:
-            return self.learning_rate * (place + 1) / rising
-        done = (place - rising) / max(1, steps - rising)
-        return self.learning_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * done)))
 
 
 class Trainer:
@@ -85,7 +50,7 @@ class Trainer:
         self.step, self.steps = 0, sum(stage.steps for stage in stages)
         self._pools = (~dataset.videos).nonzero()[0], dataset.videos.nonzero()[0]
         self._named = dict(self.model.named_parameters())
-        self.optimizer = torch.optim.AdamW(self._groups(), self.schedule.learning_rate, fused=True)
+        self.optimizer = adamw(self._named, self.schedule)
 
     def run(self, observer: Callable[[Record], None] | None = None, until: int | None = None) -> None:
         """Train up to the last step, or up to a step that is not done any more.
@@ -161,23 +126,13 @@ class Trainer:
             f"{rate:.2g}. Start anew with a lower --learning-rate."
         )
 
-    def _groups(self) -> list[dict[str, Any]]:
-        """Matrices, which decay, and the rest: biases, norms, tokens and the temperature."""
-        decaying = [one for one in self._named.values() if one.dim() >= 2 and 1 not in one.shape[:1]]
-        others = [one for one in self._named.values() if not any(one is other for other in decaying)]
-        return [
-            {"params": decaying, "weight_decay": self.schedule.weight_decay},
-            {"params": others, "weight_decay": 0.0},
-        ]
-
     def state(self) -> dict[str, dict[str, Tensor]]:
         """Tensors from which load() goes on: of "model", "optimizer", "momentum" and "bank". Not copied."""
-        moments = self.optimizer.state_dict()["state"]
         objective = self.objective
         followed = {} if objective.momentum is None else dict(objective.momentum.model.named_parameters())
         return {
             "model": dict(self._named),
-            "optimizer": {f"{number}.{key}": value for number, all_ in moments.items() for key, value in all_.items()},
+            "optimizer": moments(self.optimizer),
             "momentum": dict(followed),
             "bank": dict(objective.bank.state_dict()),
         }
@@ -191,10 +146,5 @@ class Trainer:
                 raise ConfigError(f"{part}: expected the tensors of this training. Start anew with --force.")
             for name, value in state[part].items():
                 own[part][name].copy_(value)
-        moments: dict[int, dict[str, Tensor]] = {}
-        for name, value in state["optimizer"].items():
-            number, key = name.split(".")
-            moments.setdefault(int(number), {})[key] = value.clone()
-        groups = self.optimizer.state_dict()["param_groups"]
-        self.optimizer.load_state_dict({"state": moments, "param_groups": groups})
+        load_moments_(self.optimizer, state["optimizer"])
         self.step = step

@@ -12,11 +12,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from ...checkpoint import copy_file, sync, write_error
-from ...errors import CheckpointError, ConfigError
-from ...files import write_json
-from ...journal import check_same_run
-from ...workspace import locked
+from ..checkpoint import copy_file, sync, write_error
+from ..errors import CheckpointError, ConfigError
+from ..files import write_json
+from ..journal import check_same_run
+from ..workspace import locked
 
 FACTS = "fmcompress-training.json"  # in OUT: options and last losses
 LOG = "fmcompress-training.jsonl"  # in OUT: a line a step

@@ -1,0 +1,1 @@
+"""Training of models in memory: steps that depend on seed and number alone, in a folder that can go on."""
