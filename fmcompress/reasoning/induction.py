@@ -1,6 +1,7 @@
 """Induction as bAbI's task 16 has it: what is of one kind is of one colour, as far as is known."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from .english import ANYONE, Literal, Rule, parse, say
 from .problem import Step
@@ -26,15 +27,16 @@ def induced(statements: Sequence[str], asked: Literal) -> Step | None:
     return Step(chosen, say(Literal(asked.subject, shown.verb, shown.what)))
 
 
-def is_example(selection: Sequence[Literal | Rule], inference: Literal) -> bool:
-    """Whether a selection is (X is a K, Y is a K, Y is so), in any order, and the inference "X is so"."""
-    if len(selection) != 3 or inference.verb != "is":
-        return False
-    for shown in selection:
-        kinds = [one for one in selection if isinstance(one, Literal) and one.verb == "is a" and one.holds]
-        if isinstance(shown, Literal) and len(kinds) == 2 and kinds[0].what == kinds[1].what:
-            subjects = {one.subject for one in kinds}
-            same = (shown.verb, shown.what, shown.holds) == (inference.verb, inference.what, inference.holds)
-            if same and subjects == {shown.subject, inference.subject} and shown.subject != inference.subject:
-                return True
-    return False
+def examples(selection: Sequence[Literal | Rule]) -> list[Literal]:
+    """What a selection says by example: "X is so" of (X is a K, Y is a K, Y is so) in any order; nothing else."""
+    if len(selection) != 3:
+        return []
+    facts = [one for one in selection if isinstance(one, Literal) and one.holds]
+    kinds, shown = [one for one in facts if one.verb == "is a"], [one for one in facts if one.verb == "is"]
+    if len(kinds) != 2 or not shown or kinds[0].what != kinds[1].what:
+        return []
+    return [
+        replace(shown[0], subject=new.subject)
+        for new, known in (kinds, reversed(kinds))
+        if known.subject == shown[0].subject != new.subject
+    ]

@@ -82,12 +82,17 @@ class Theory:
         return self._steps([goal], chosen)
 
     def walk(self, subject: str) -> tuple[Step, ...]:
-        """All that follows about one subject, the flattest first, and what that needs of others."""
+        """All about one subject that something else follows from, the flattest first, and what that needs of others.
+
+        These are the steps that are worth a try before it is clear whether they lead to an answer.
+        """
+        used = {condition for ways in self.ways.values() for way in ways for condition in way.conditions}
         goals = sorted((h, say(fact), fact) for fact, h in self.heights.items() if fact.subject == subject and h)
         chosen: dict[Literal, Application] = {}
         for _, _, goal in goals:
-            self._choose_flattest(goal, chosen)
-        return self._steps([goal for _, _, goal in goals], chosen)
+            if goal in used:
+                self._choose_flattest(goal, chosen)
+        return self._steps([goal for _, _, goal in goals if goal in used], chosen)
 
     def _choose_flattest(self, goal: Literal, chosen: dict[Literal, Application]) -> None:
         if goal in self.facts or goal in chosen:

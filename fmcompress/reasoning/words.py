@@ -1,4 +1,4 @@
-"""The words that generated problems are made of: those of bAbI, ProofWriter and ProntoQA, so that one model reads all."""
+"""The words of generated problems: those of bAbI, ProofWriter and ProntoQA, so that one model reads all."""
 
 NAMES = (
     "emily winona jessica gertrude lily bernhard greg brian julius anne bob charlie dave erin fiona gary harry "
