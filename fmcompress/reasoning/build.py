@@ -40,6 +40,7 @@ class Options:
     halt        "model" or "fixed"
     dedupe      see SelectionInference
     normalise   "sum" or "mean" of log probabilities
+    max_tokens  of a chain of thought
     samples     chains of self-consistency
     temperature of these
     seed        of these
@@ -54,6 +55,7 @@ class Options:
     halt: str = "model"
     dedupe: bool = True
     normalise: str = "sum"
+    max_tokens: int = 200
     samples: int = 8
     temperature: float = 0.7
     seed: int = 0
@@ -65,10 +67,12 @@ def build(name: str, model: LanguageModel, prompts: Prompts, options: Options | 
     if name == "direct":
         return DirectAnswering(model, prompts, normalise=chosen.normalise)
     if name == "chain-of-thought":
-        return ChainOfThought(model, prompts, normalise=chosen.normalise)
+        return ChainOfThought(model, prompts, max_tokens=chosen.max_tokens, normalise=chosen.normalise)
     if name == "self-consistency":
-        drawn = {"samples": chosen.samples, "temperature": chosen.temperature, "seed": chosen.seed}
-        return self_consistency(model, prompts, normalise=chosen.normalise, **drawn)  # type: ignore[arg-type]
+        return self_consistency(
+            model, prompts, samples=chosen.samples, temperature=chosen.temperature, seed=chosen.seed,
+            max_tokens=chosen.max_tokens, normalise=chosen.normalise,
+        )  # fmt: skip
     if name != METHODS[0]:
         raise ConfigError(f"method: expected {', '.join(METHODS)}, got {name!r}.")
     return selection_inference(model, prompts, chosen)

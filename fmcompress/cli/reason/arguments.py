@@ -29,6 +29,7 @@ Value = Annotated[bool, typer.Option("--value", help="Rank the beam by the model
 Halt = Annotated[Literal["model", "fixed"], typer.Option(help="Who says that enough is known.")]
 Repeat = Annotated[bool, typer.Option("--repeat", help="Go on after a step that said nothing new.")]
 Normalise = Annotated[Literal["sum", "mean"], typer.Option(help="Of log probabilities over a text's tokens.")]
+MaxTokens = Annotated[int, typer.Option(min=1, help="Of a chain of thought.")]
 Samples = Annotated[int, typer.Option(min=1, help="Chains of self-consistency.")]
 Temperature = Annotated[float, typer.Option(help="At which these are drawn.")]
 Seed = Annotated[int, typer.Option(help="With which these are drawn.")]

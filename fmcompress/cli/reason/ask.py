@@ -37,6 +37,7 @@ def reason(
     halt: opt.Halt = "model",
     repeat: opt.Repeat = False,
     normalise: opt.Normalise = "sum",
+    max_tokens: opt.MaxTokens = 200,
     samples: opt.Samples = 8,
     temperature: opt.Temperature = 0.7,
     seed: opt.Seed = 0,
@@ -61,8 +62,8 @@ def reason(
     if plot and method != "selection-inference":
         raise ConfigError(f"--plot: draws a trace, and {method} leaves none. Leave it out.")
     options = Options(
-        steps, select, enough, labels, beam, value, halt, not repeat, normalise, samples, temperature, seed
-    )
+        steps, select, enough, labels, beam, value, halt, not repeat, normalise, max_tokens, samples, temperature, seed
+    )  # fmt: skip
     statements, wanted = read_statements(context), _choices(choices)
     chosen = opt.method_of(method, language_model, prompts, options, device, dtype)
     _tell(chosen.run(statements, str(question), wanted), explain, json, plot, output)
