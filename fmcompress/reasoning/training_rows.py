@@ -8,9 +8,9 @@ from ..training.text_rows import Row
 from .english import Literal, parse, say
 from .gold import gold_steps
 from .problem import Problem, Step
-from .prompts import NOT_YET, Prompts, TrainedPrompts
+from .prompts import NOT_YET, Prompts, TrainedPrompts, chain_of
 
-PARTS = ("selection", "inference", "halt", "value", "direct")
+PARTS = ("selection", "inference", "halt", "value", "direct", "chain")
 
 
 def training_rows(
@@ -43,6 +43,7 @@ def training_rows(
     for number in numbers:
         rows += _rows_of_step(problem, steps, number, prompts, whole_selections, Random(f"{seed}/{number}"))
     rows.append(Row(prompts.direct(problem.context, problem.question), f" {problem.answer}", "direct"))
+    rows.append(Row(prompts.chain(problem.context, problem.question), f" {_chain(problem, steps)}", "chain"))
     return [row for row in rows if row.part in parts]
 
 
@@ -76,6 +77,12 @@ def _whole(prompts: Prompts, statements: Sequence[str], question: str, chosen: S
     if not end.startswith(begin):
         raise ConfigError("prompts: whole selections need a prompt that grows at its end. Take rows a statement.")
     yield Row(begin, end.removeprefix(begin) + prompts.enough(), "selection")
+
+
+def _chain(problem: Problem, steps: Sequence[Step]) -> str:
+    inferences = [step.inference for step in steps]
+    everything = [*problem.context, *inferences]
+    return chain_of([[everything[one] for one in step.selection] for step in steps], inferences, problem.answer)
 
 
 def _spoiled(inference: str, statements: Sequence[str], random: Random) -> str:
