@@ -8,7 +8,7 @@ from ..errors import ConfigError
 MOST_BYTES = 1 << 20
 MOST_STATEMENTS = 1000
 # abbreviations whose full stop ends no sentence
-_SHORT = ("mr", "mrs", "ms", "dr", "prof", "st", "jr", "sr", "vs", "e.g", "i.e", "no", "fig", "cf", "approx")
+_SHORT = ("mr", "mrs", "ms", "dr", "prof", "st", "jr", "sr", "vs", "e.g", "i.e", "cf")
 _END = re.compile(r"[.!?][\"'\u201d\u2019)\]]*(?=\s|$)")
 
 
@@ -21,8 +21,9 @@ def sentences(text: str) -> list[str]:
     text = " ".join(text.split())
     found, begin = [], 0
     for end in _END.finditer(text):
-        word = text[begin : end.start()].rsplit(" ", 1)[-1].lstrip("(\"'\u201c").lower()
-        if end[0] == "." and (word in _SHORT or (len(word) == 1 and word.isalpha() and word != "i")):
+        word = text[begin : end.start()].rsplit(" ", 1)[-1].lstrip("(\"'\u201c")
+        initial = len(word) == 1 and word.isupper() and word != "I"
+        if end[0] == "." and (initial or word.lower() in _SHORT):
             continue
         found.append(text[begin : end.end()].strip())
         begin = end.end()

@@ -58,7 +58,7 @@ class Trace:
         return tuple(self.statements[number] for number in step.selection)
 
     def support(self) -> tuple[int, ...]:
-        """Numbers of all statements that the last inference rests on, itself included; rising."""
+        """Numbers of all statements that the last inference rests on, itself included; rising. Of a valid trace."""
         waiting = [len(self.context) + len(self.steps) - 1] if self.steps else []
         found: set[int] = set()
         while waiting:
@@ -77,7 +77,7 @@ class Trace:
         Raises TraceError that names the first step that does not hold.
         """
         for number, text in enumerate(self.context):
-            _one_statement(f"statement {number}", text)
+            _one_statement(f"statement number {number}", text)
         for at, step in enumerate(self.steps):
             check_selection(step.selection, len(self.context), at)
             _one_statement(f"step {at + 1}: inference", step.inference)
