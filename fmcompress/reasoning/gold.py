@@ -1,11 +1,12 @@
 """The steps that a selector is to learn: those of a proof, and what to do where there is none."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from ..errors import ConfigError
-from .english import Literal, answer_to, parse_question
+from .english import Literal, answer_to, parse, parse_question
 from .induction import induced
-from .problem import Problem, Step
+from .problem import UNKNOWN, Problem, Step
 from .rules import Theory
 
 
@@ -17,6 +18,21 @@ def gold_steps(problem: Problem) -> tuple[Step, ...]:
     if problem.proof is None:
         raise ConfigError(f"problem {problem.name!r}: expected one with a proof. Take generated ones, ProntoQA or bAbI.")
     return problem.proof or steps(problem.context, problem.question)
+
+
+def with_proof(problem: Problem) -> Problem:
+    """The problem with a shortest proof by the chainer and its depth, where the problem has none.
+
+    It stays as it is where the answer is unknown or the chainer finds another one. Raises ConfigError as steps() does.
+    """
+    if problem.proof is not None or problem.answer == UNKNOWN:
+        return problem
+    found, said = steps(problem.context, problem.question), parse_question(problem.question)
+    fact = parse(found[-1].inference)
+    if not isinstance(fact, Literal) or answer_to(said, fact) != problem.answer:
+        return problem
+    proof = () if found[-1].inference in problem.context else found
+    return replace(problem, proof=proof, depth=len(proof))
 
 
 def steps(statements: Sequence[str], question: str) -> tuple[Step, ...]:
