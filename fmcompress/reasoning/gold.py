@@ -11,7 +11,7 @@ from .rules import Theory
 
 
 def gold_steps(problem: Problem) -> tuple[Step, ...]:
-    """The steps of the problem's proof; where it is empty, what steps() says.
+    """The steps that are to be learned: the problem's proof, or where nothing answers, all that leads on.
 
     Raises ConfigError for a problem without a proof.
     """
@@ -19,7 +19,9 @@ def gold_steps(problem: Problem) -> tuple[Step, ...]:
         raise ConfigError(
             f"problem {problem.name!r}: expected one with a proof. Take generated ones, ProntoQA or bAbI."
         )
-    return problem.proof or steps(problem.context, problem.question)
+    if problem.proof or problem.answer != UNKNOWN:
+        return problem.proof
+    return Theory(problem.context).walk(parse_question(problem.question).subject)
 
 
 def with_proof(problem: Problem) -> Problem:

@@ -58,7 +58,9 @@ def test_what_is_said_is_what_was_read(sentence):
     assert parse_question(ask(FACTS[sentence])) == FACTS[sentence]
 
 
-@pytest.mark.parametrize("text", ["", "John moved to the hallway.", "If it rains then", "Why?", "Is it true that it?"])
+@pytest.mark.parametrize(
+    "text", ["", "John moved to the hallway.", "If it rains then", "Why?", "Is it true that it?", "Is it kind?"]
+)
 def test_other_sentences_are_refused(text):
     with pytest.raises(ConfigError, match="statement: expected a fact or a rule"):
         parse(text)
@@ -70,7 +72,7 @@ def test_other_sentences_are_refused(text):
     ("question", "fact", "answer"),
     [
         ("Is it true that Max is sour?", "Max is sour.", "true"),
-        ("Is it true that Max is not sour?", "Max is sour.", "false"),
+        ("Is Max not sour?", "Max is sour.", "false"),
         ("Is it true that Max is not sour?", "Max is not sour.", "true"),
         ("Is it true that Max is sour?", "Max is big.", None),
         ("Is it true that Max is sour?", "Rex is sour.", None),

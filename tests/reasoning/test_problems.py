@@ -38,8 +38,7 @@ def test_depths_and_answers_are_those_of_brute_force(monkeypatch):
         monkeypatch.setattr("test_chainer.PEOPLE", [asked.subject])  # the others' facts lead nowhere near the answer
         assert asked.subject in subjects
         found = {
-            answer: fewest_steps(problem.context, goal)
-            for answer, goal in (("true", asked), ("false", asked.denied()))
+            answer: fewest_steps(problem.context, goal) for answer, goal in (("true", asked), ("false", asked.denied()))
         }
         known = {answer: steps for answer, steps in found.items() if steps is not None}
         assert known == ({} if problem.answer == UNKNOWN else {problem.answer: problem.depth})
