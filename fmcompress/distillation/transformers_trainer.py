@@ -75,13 +75,14 @@ class StepByStepTrainer(Trainer):
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
-        """See Trainer. Without the tokens of a step, as in evaluation, those of the batch are counted."""
+        """See Trainer. In evaluation, which counts no parts, the tokens of the batch are counted."""
         outputs = model(**{name: value for name, value in inputs.items() if name not in ROWS})
         nats = token_nats(outputs.logits, inputs["labels"]).sum(1)
-        counts = self._tokens(inputs) if num_items_in_batch is None else num_items_in_batch
+        of_step = isinstance(num_items_in_batch, Tensor) and num_items_in_batch.dim() == 1
+        counts = num_items_in_batch if of_step else self._tokens(inputs)
         share = self.part_weights.to(nats.device) / counts.to(nats.device).clamp(min=1)
         loss = (nats * share[inputs["parts"]]).sum()
-        if num_items_in_batch is not None:
+        if of_step:
             loss = loss * self.accelerator.num_processes  # which take the mean of their gradients
         return (loss, outputs) if return_outputs else loss
 

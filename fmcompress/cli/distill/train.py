@@ -14,7 +14,7 @@ def train(
     data: Annotated[
         Path,
         typer.Argument(
-            help='Examples, .jsonl: {"input", "label", "rationale", "teacher_label", "split"}; only input must be there.'
+            help='Examples, .jsonl: {"input", "label", "rationale", "teacher_label", "split"}; input alone is needed.'
         ),
     ],
     out: Annotated[Path, typer.Argument(help="Folder of the student to write; appears when all is done.")],
