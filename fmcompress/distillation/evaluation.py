@@ -99,12 +99,13 @@ def report_of(answers: Sequence[Answer]) -> dict[str, Any]:
 
 def asking_in(folder: Path) -> tuple[Asking, str]:
     """How a student's folder says that it is asked, and its task. Raises ConfigError if it does not."""
-    facts = read_facts(folder)
     try:
+        facts = read_facts(folder)
         return Asking(**facts["asking"]), str(facts["task"])
-    except (KeyError, TypeError):
+    except (ConfigError, KeyError, TypeError):
         raise ConfigError(
-            f"{folder / FACTS}: does not say how a student is asked. Train it with distill train."
+            f"{folder}: has no {FACTS} that says how its student is asked. Use --asked-like with the folder that "
+            "distill train wrote."
         ) from None
 
 
