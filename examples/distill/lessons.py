@@ -81,7 +81,10 @@ def _premise(example: Example) -> str:
 
 
 WORDS = {"task": "svamp", "width": 64, "batch_size": 16, "steps": 400, "learning_rate": 3e-3}
-ESNLI = {"task": "esnli", "width": 64, "vocabulary": 3000, "batch_size": 16, "steps": 400, "learning_rate": 2e-3}
+ESNLI = {
+    "task": "esnli", "width": 32, "layers": 1, "heads": 2, "vocabulary": 3000, "batch_size": 32, "steps": 400,
+    "learning_rate": 5e-3,
+}  # fmt: skip
 LESSONS = {
     one.name: one
     for one in (

@@ -124,7 +124,7 @@ def run(
                 str(record[key]) for key in ("lesson", "method", "fraction", "seed", "accuracy", "processor_s")
             )
             print(f"{number} of {len(missing)}, {time.time() - begin:.0f} s: {told}", file=sys.stderr, flush=True)
-    return results
+    return {**results, "table": list(table(results["arms"]))}
 
 
 def main() -> None:
