@@ -8,7 +8,7 @@ from typing import Any
 
 from word_problems import SLIP, problems
 
-from fmcompress.distillation.evaluation import answers_of, asking_in
+from fmcompress.distillation.evaluation import answers_of, prompts_in
 from fmcompress.distillation.examples import Example, write_examples
 from fmcompress.distillation.options import TrainOptions
 from fmcompress.distillation.raw_data import read_data
@@ -59,8 +59,8 @@ def esnli(given: Path, steps: int | None) -> tuple[list[Example], dict[str, Any]
         data, out = Path(folder) / "teacher.jsonl", Path(folder) / "teacher"
         write_examples(data, others)
         train_student(data, out, options, device="cpu")
-        teacher, (asking, _) = TransformersLanguageModel(out, device="cpu", batch=100), asking_in(out)
-        said = list(answers_of(teacher, own, task("esnli"), asking, max_tokens=8))
+        teacher, (prompts, _) = TransformersLanguageModel(out, device="cpu", batch=100), prompts_in(out)
+        said = list(answers_of(teacher, own, task("esnli"), prompts, max_tokens=8))
     labelled = [replace(one.example, teacher_label=None if one.unparsed else one.label) for one in said]
     return [*labelled, *asked], {
         "kind": "trained in the run",

@@ -26,7 +26,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch
 from curve import plot_results
 from lessons import LESSONS, Lesson
 
-from fmcompress.distillation.evaluation import answers_of, asking_in, report_of
+from fmcompress.distillation.evaluation import answers_of, prompts_in, report_of
 from fmcompress.distillation.examples import read_examples, write_examples
 from fmcompress.distillation.methods import METHODS
 from fmcompress.distillation.options import TrainOptions
@@ -61,11 +61,11 @@ def run_arm(arm: Arm, data: Path, steps: int | None = None) -> dict[str, Any]:
     begin, options = time.process_time(), arm.options(steps)
     with tempfile.TemporaryDirectory() as folder:
         facts = train_student(data, Path(folder) / "student", options, device="cpu")
-        asking, _ = asking_in(Path(folder) / "student")
+        prompts, _ = prompts_in(Path(folder) / "student")
         asked = TransformersLanguageModel(Path(folder) / "student", device="cpu", batch=100)
         test = [one for one in read_examples(data) if one.split == "test"]
         report = report_of(
-            list(answers_of(asked, test, task(options.task), asking, max_tokens=LESSONS[arm.lesson].room))
+            list(answers_of(asked, test, task(options.task), prompts, max_tokens=LESSONS[arm.lesson].room))
         )
     return {
         **asdict(arm), "accuracy": report["accuracy"], "unparsed": report["unparsed"], "tested": report["examples"],

@@ -9,7 +9,7 @@ from ..errors import CalibrationError, ConfigError
 from ..language_model import LanguageModel
 from ..training.folder import FACTS, read_facts
 from .examples import Example
-from .methods import Asking, label_in
+from .methods import StudentPrompts, label_in
 from .tasks import Task
 
 LABEL_TOKENS, RATIONALE_TOKENS = 64, 256  # of an answer at most; the paper's code ends rationales at 64, too
@@ -50,7 +50,7 @@ def answers_of(
     model: LanguageModel,
     examples: Sequence[Example],
     task: Task,
-    asking: Asking,
+    prompts: StudentPrompts,
     *,
     rationales: bool = False,
     max_tokens: int | None = None,
@@ -60,25 +60,25 @@ def answers_of(
 
     max_tokens  of a label; by default 64, or 256 where a rationale comes before it. Rationales have 256
     """
-    room = max_tokens or (RATIONALE_TOKENS if asking.single else LABEL_TOKENS)
+    room = max_tokens or (RATIONALE_TOKENS if prompts.single else LABEL_TOKENS)
     for begin in range(0, len(examples), TOGETHER):
         some = examples[begin : begin + TOGETHER]
-        said = model.generate([asking.label_prompt(one.input) for one in some], max_tokens=room)
+        said = model.generate([prompts.label_prompt(one.input) for one in some], max_tokens=room)
         reasons: list[str | None] = [None] * len(some)
-        if asking.single:
+        if prompts.single:
             reasons = [text.strip() for (text,) in said]
         elif rationales:
-            prompts = [asking.rationale_prompt(one.input) for one in some]
-            reasons = [text.strip() for (text,) in model.generate(prompts, max_tokens=RATIONALE_TOKENS)]
+            wanted = [prompts.rationale_prompt(one.input) for one in some]
+            reasons = [text.strip() for (text,) in model.generate(wanted, max_tokens=RATIONALE_TOKENS)]
         for one, (completion,), reason in zip(some, said, reasons, strict=True):
-            yield _answer(one, completion, reason if rationales else None, task, asking)
+            yield _answer(one, completion, reason if rationales else None, task, prompts)
         if progress:
             progress(begin + len(some), len(examples))
 
 
-def share_of_right(model: LanguageModel, examples: Sequence[Example], task: Task, asking: Asking) -> float:
+def share_of_right(model: LanguageModel, examples: Sequence[Example], task: Task, prompts: StudentPrompts) -> float:
     """Of all labelled examples. Raises CalibrationError if there are none."""
-    return float(report_of(list(answers_of(model, examples, task, asking)))["accuracy"])
+    return float(report_of(list(answers_of(model, examples, task, prompts)))["accuracy"])
 
 
 def report_of(answers: Sequence[Answer]) -> dict[str, Any]:
@@ -97,11 +97,11 @@ def report_of(answers: Sequence[Answer]) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def asking_in(folder: Path) -> tuple[Asking, str]:
+def prompts_in(folder: Path) -> tuple[StudentPrompts, str]:
     """How a student's folder says that it is asked, and its task. Raises ConfigError if it does not."""
     try:
         facts = read_facts(folder)
-        return Asking(**facts["asking"]), str(facts["task"])
+        return StudentPrompts(**facts["prompts"]), str(facts["task"])
     except (ConfigError, KeyError, TypeError):
         raise ConfigError(
             f"{folder}: has no {FACTS} that says how its student is asked. Use --asked-like with the folder that "
@@ -109,8 +109,8 @@ def asking_in(folder: Path) -> tuple[Asking, str]:
         ) from None
 
 
-def _answer(example: Example, completion: str, rationale: str | None, task: Task, asking: Asking) -> Answer:
-    label = label_in(completion, asking)
+def _answer(example: Example, completion: str, rationale: str | None, task: Task, prompts: StudentPrompts) -> Answer:
+    label = label_in(completion, prompts)
     unparsed = "no answer" if label is None else task.flaw(label, example.input)
     right = None
     if example.label is not None:

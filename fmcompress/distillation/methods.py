@@ -19,7 +19,7 @@ SEPARATOR = "\nAnswer:"  # after the input, for a student without an encoder
 
 
 @dataclass(frozen=True)
-class Asking:
+class StudentPrompts:
     """How a student is asked, in training and ever after.
 
     label_prefix, rationale_prefix  before an input, which say what is wanted of it
@@ -98,7 +98,7 @@ def label_source(method: Method, labels: Labels | None = None) -> Labels:
 def rows_of(
     examples: Iterable[Example],
     method: Method,
-    asking: Asking,
+    prompts: StudentPrompts,
     *,
     labels: Labels | None = None,
     weights: Mapping[str, float] | None = None,
@@ -130,8 +130,8 @@ def rows_of(
         else:
             texts = {LABEL: label, RATIONALE: rationale}
         rows = tuple(
-            Row(prompt(example.input), asking.completion(text), part)
-            for part, prompt in ((LABEL, asking.label_prompt), (RATIONALE, asking.rationale_prompt))
+            Row(prompt(example.input), prompts.completion(text), part)
+            for part, prompt in ((LABEL, prompts.label_prompt), (RATIONALE, prompts.rationale_prompt))
             if part in weights and (text := texts.get(part)) is not None
         )
         counts.update(f"{row.part}_rows" for row in rows)
@@ -140,10 +140,10 @@ def rows_of(
     return Rows(found, weights, dict(counts))
 
 
-def label_in(completion: str, asking: Asking) -> str | None:
+def label_in(completion: str, prompts: StudentPrompts) -> str | None:
     """The label that a student wrote; None if it should have come after a rationale and does not."""
     text = completion.strip()
-    if asking.single:
+    if prompts.single:
         _, said, text = text.rpartition(ANSWER)
         if not said:
             return None

@@ -20,7 +20,7 @@ from ..training.text_objective import TextObjective
 from ..training.trainer import Trainer
 from .evaluation import share_of_right
 from .examples import Example, read_examples
-from .methods import SEPARATOR, Asking, Rows, label_source, rows_of, weights_of
+from .methods import SEPARATOR, StudentPrompts, Rows, label_source, rows_of, weights_of
 from .options import TrainOptions
 from .selecting import Selecting
 from .splits import training_examples, validation_examples
@@ -84,7 +84,7 @@ class _Training:
 
     options: TrainOptions
     student: Student
-    asking: Asking
+    prompts: StudentPrompts
     rows: Rows
     objective: TextObjective
     trained: Trainer | Selecting
@@ -104,7 +104,7 @@ class _Training:
             chosen = {"by": "valid", "step": trained.chosen, "accuracy": trained.accuracy}
         return {
             "method": options.method, "labels": label_source(options.method, options.labels), "task": options.task,
-            "asking": self.asking.as_dict(), "weights": self.rows.weights, "counts": self.rows.counts,
+            "prompts": self.prompts.as_dict(), "weights": self.rows.weights, "counts": self.rows.counts,
             "cut": self.objective.cut, "student": self.student.facts(), "steps": trained.steps,
             "learning_rate": options.rate, "chosen": chosen,
         }  # fmt: skip
@@ -118,8 +118,8 @@ def _prepare(
         student = again(options, folder, device)
     else:
         student = begin(options, _texts(examples, options), folder, device)
-    asking = asking_of(options, student)
-    rows = _rows(examples, options, asking)
+    prompts = prompts_of(options, student)
+    rows = _rows(examples, options, prompts)
     objective = TextObjective(  # another objective, such as a teacher's logits, has its place here
         student.model, student.tokenizer, rows.examples, rows.weights, batch_size=options.batch_size,
         micro_batch=options.micro_batch, seed=options.seed, longest_prompt=options.longest_input,
@@ -130,15 +130,15 @@ def _prepare(
         bfloat16=device.type == "cuda",
     )  # fmt: skip
     trainer = Trainer(objective, options.steps, schedule, student.zeros)
-    trained = _selecting(trainer, student, asking, valid, options) if valid else trainer
-    return _Training(options, student, asking, rows, objective, trained)
+    trained = _selecting(trainer, student, prompts, valid, options) if valid else trainer
+    return _Training(options, student, prompts, rows, objective, trained)
 
 
-def asking_of(options: TrainOptions, student: Student) -> Asking:
+def prompts_of(options: TrainOptions, student: Student) -> StudentPrompts:
     """How a student will be asked."""
     separator = options.separator if options.separator is not None else "" if student.has_encoder else SEPARATOR
     single = options.method == "rationale-then-label"
-    return Asking(options.label_prefix, options.rationale_prefix, separator, single)
+    return StudentPrompts(options.label_prefix, options.rationale_prefix, separator, single)
 
 
 def last_losses(records: Sequence[dict[str, Any]]) -> dict[str, float]:
@@ -166,9 +166,9 @@ def _validation(examples: Sequence[Example], options: TrainOptions) -> list[Exam
     return [] if options.select == "last" else valid[: options.valid_examples]
 
 
-def _rows(examples: Sequence[Example], options: TrainOptions, asking: Asking) -> Rows:
+def _rows(examples: Sequence[Example], options: TrainOptions, prompts: StudentPrompts) -> Rows:
     weights = weights_of(options.method, options.alpha, options.rationale_weight)
-    rows = rows_of(examples, options.method, asking, labels=options.labels, weights=weights)
+    rows = rows_of(examples, options.method, prompts, labels=options.labels, weights=weights)
     if not rows.examples:
         raise CalibrationError(
             f"{options.method}: none of {rows.counts['examples']} examples has what it needs: "
@@ -179,14 +179,14 @@ def _rows(examples: Sequence[Example], options: TrainOptions, asking: Asking) ->
 
 
 def _selecting(
-    trainer: Trainer, student: Student, asking: Asking, valid: Sequence[Example], options: TrainOptions
+    trainer: Trainer, student: Student, prompts: StudentPrompts, valid: Sequence[Example], options: TrainOptions
 ) -> Selecting:
     asked = TransformersLanguageModel.of(student.model, student.tokenizer, name="student", batch=64)
 
     def measure() -> float:
         student.model.eval()
         try:
-            return share_of_right(asked, valid, task(options.task), asking)
+            return share_of_right(asked, valid, task(options.task), prompts)
         finally:
             student.model.train()
 

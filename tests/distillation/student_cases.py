@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from fmcompress.distillation.examples import Example, write_examples
-from fmcompress.distillation.methods import Asking, rows_of, weights_of
+from fmcompress.distillation.methods import StudentPrompts, rows_of, weights_of
 from fmcompress.training.start import new_model, new_tokenizer
 from fmcompress.training.text_objective import TextObjective
 
@@ -27,7 +27,7 @@ def student(kind="t5", seed=0):
 
 
 def objective(kind="t5", method="step-by-step", alpha=0.5, weight=None, examples=SUMS, **settings):
-    rows = rows_of(examples, method, Asking(), weights=weights_of(method, alpha, weight))
+    rows = rows_of(examples, method, StudentPrompts(), weights=weights_of(method, alpha, weight))
     return TextObjective(student(kind), tokenizer(), rows.examples, rows.weights, **settings)
 
 

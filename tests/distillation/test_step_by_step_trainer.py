@@ -5,7 +5,7 @@ import torch
 from student_cases import SUMS, gradients, objective, student, tokenizer
 from transformers import DataCollatorForSeq2Seq, Trainer, TrainingArguments
 
-from fmcompress.distillation.methods import Asking, rows_of, weights_of
+from fmcompress.distillation.methods import StudentPrompts, rows_of, weights_of
 from fmcompress.distillation.transformers_trainer import RowCollator, StepByStepTrainer
 from fmcompress.errors import ConfigError
 from fmcompress.training.text_rows import IGNORED, Row
@@ -38,7 +38,7 @@ def caught(base):
 
 def ours(folder, kind, batch, accumulation, examples=SUMS[:8]):
     model, words = student(kind), tokenizer()
-    rows = rows_of(examples, "step-by-step", Asking(), weights=WEIGHTS).examples
+    rows = rows_of(examples, "step-by-step", StudentPrompts(), weights=WEIGHTS).examples
     trainer = caught(StepByStepTrainer)(
         model, arguments(folder, batch, accumulation), train_dataset=rows, data_collator=RowCollator(model, words),
         weights=WEIGHTS,
@@ -90,7 +90,7 @@ def test_accumulation_gives_the_gradient_of_the_large_batch(kind, tmp_path):
 def test_evaluation_and_another_collator(tmp_path):
     trainer = ours(tmp_path, "t5", 8, 1)
     trainer.args.prediction_loss_only = True
-    rows = rows_of(SUMS[:8], "step-by-step", Asking(), weights=WEIGHTS).examples
+    rows = rows_of(SUMS[:8], "step-by-step", StudentPrompts(), weights=WEIGHTS).examples
     expected = sum(sum(losses.values()) for losses in objective(alpha=0.25, examples=SUMS[:8], batch_size=8).losses(0))
     assert trainer.evaluate(rows)["eval_loss"] == pytest.approx(float(expected.detach()), rel=1e-4)
     with pytest.raises(ConfigError, match="RowCollator whose parts are label, rationale"):
@@ -100,7 +100,7 @@ def test_evaluation_and_another_collator(tmp_path):
 def test_the_collator_pads_and_differs_by_the_prefix_alone():
     model, words = student(), tokenizer()
     collate = RowCollator(model, words)
-    rows = rows_of(SUMS[:4], "step-by-step", Asking()).examples
+    rows = rows_of(SUMS[:4], "step-by-step", StudentPrompts()).examples
     batch = collate(rows)
     prefixes = [len(words(text, add_special_tokens=False)["input_ids"]) for text in ("predict:", "explain:")]
     inputs = [ids[mask.bool()].tolist() for ids, mask in zip(batch["input_ids"], batch["attention_mask"], strict=True)]

@@ -46,7 +46,7 @@ def test_a_single_task_student_is_asked_for_both_at_once(capsys, data, tmp_path)
     more = ("--steps", 190, "--batch-size", 16, "--learning-rate", 0.01, "--save-every", 190, "--layers", 2)
     got = train(capsys, data, tmp_path / "out", *more, "--method", "rationale-then-label", "--select", "last", "--json")
     facts = json.loads(got.stdout)
-    assert facts["asking"]["single"]
+    assert facts["prompts"]["single"]
     assert facts["chosen"] == {"by": "last", "step": 190}
     report = json.loads(
         invoke(capsys, "distill", "evaluate", tmp_path / "out", data, "--split", "test", "--json").stdout
@@ -63,7 +63,7 @@ def test_facts_tell_what_was_learned_and_the_best_of_valid_is_kept(capsys, data,
     assert facts["weights"] == {"label": 0.25, "rationale": 0.75}
     assert facts["counts"]["examples"] == 8
     assert facts["counts"]["label_rows"] == facts["counts"]["rationale_rows"] == 8
-    assert facts["asking"] == {
+    assert facts["prompts"] == {
         "label_prefix": "label: ", "rationale_prefix": "explain: ", "separator": "", "single": False,
     }  # fmt: skip
     measured = {record["step"]: record["valid"] for record in read_log(out / training_folder.LOG) if "valid" in record}

@@ -7,7 +7,7 @@ import torch
 from student_cases import SUMS, gradients, objective
 
 from fmcompress.distillation.examples import Example
-from fmcompress.distillation.methods import Asking, label_in, label_source, rows_of, weights_of
+from fmcompress.distillation.methods import StudentPrompts, label_in, label_source, rows_of, weights_of
 from fmcompress.distillation.splits import training_examples, validation_examples
 from fmcompress.errors import CalibrationError, ConfigError
 from fmcompress.training.text_rows import Row
@@ -16,7 +16,7 @@ ONE = Example("1 + 2", "3", "2 after 1 is 3", "4")
 
 
 def learned(method, example=ONE, **settings):
-    rows = rows_of([example], method, Asking(), **settings)
+    rows = rows_of([example], method, StudentPrompts(), **settings)
     return [(row.prompt, row.completion, row.part) for some in rows.examples for row in some]
 
 
@@ -30,10 +30,10 @@ def test_each_method_learns_what_its_name_says():
 
 
 def test_a_student_without_an_encoder_knows_where_its_input_ends():
-    asking = Asking("label: ", "why: ", "\nAnswer:")
-    (rows,) = rows_of([ONE], "step-by-step", asking).examples
+    prompts = StudentPrompts("label: ", "why: ", "\nAnswer:")
+    (rows,) = rows_of([ONE], "step-by-step", prompts).examples
     assert rows == (Row("label: 1 + 2\nAnswer:", " 3"), Row("why: 1 + 2\nAnswer:", " 2 after 1 is 3", "rationale"))
-    assert Asking(separator="\n").completion("3") == "3"
+    assert StudentPrompts(separator="\n").completion("3") == "3"
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ def test_a_student_without_an_encoder_knows_where_its_input_ends():
     ],
 )
 def test_what_is_missing_is_counted_and_never_learned(method, label, rationale, rows, left_out):
-    got = rows_of([Example("x", label, rationale), *SUMS], method, Asking()).counts
+    got = rows_of([Example("x", label, rationale), *SUMS], method, StudentPrompts()).counts
     both = {"label_rows": 16, **({"rationale_rows": 16} if method == "step-by-step" else {})}
     assert {name: got.get(name, 0) - each for name, each in both.items()} == {name: rows.get(name, 0) for name in both}
     assert (got["examples"], got["left_out"]) == (17, left_out)
@@ -92,9 +92,9 @@ def test_weights_and_labels_that_mean_nothing_are_told():
 
 
 def test_a_label_is_read_from_what_was_written():
-    assert label_in(" 3 ", Asking()) == "3"
-    assert label_in("  ", Asking()) is None
-    single = Asking(single=True)
+    assert label_in(" 3 ", StudentPrompts()) == "3"
+    assert label_in("  ", StudentPrompts()) is None
+    single = StudentPrompts(single=True)
     assert label_in("So the answer is 2, or So the answer is 3\n", single) == "3"
     assert label_in("3", single) is None
 

@@ -35,7 +35,7 @@ def evaluate(
     """How often a student is right, by split, and how often it says nothing that could be."""
     import json as _json
 
-    from ...distillation.evaluation import answers_of, asking_in, report_of
+    from ...distillation.evaluation import answers_of, prompts_in, report_of
     from ...distillation.examples import SPLITS, read_examples
     from ...distillation.tasks import task as task_of
     from ...errors import ConfigError
@@ -51,7 +51,7 @@ def evaluate(
     if split not in (None, *SPLITS):
         raise ConfigError(f"--split: expected one of {', '.join(SPLITS)}, got {split!r}.")
     refuse_existing(force, out, None)
-    asking, trained_task = asking_in(asked_like or model)
+    prompts, trained_task = prompts_in(asked_like or model)
     measure = task_of(task or trained_task)
     examples = [one for one in read_examples(data) if split in (None, one.split)]
     if not examples:
@@ -61,13 +61,13 @@ def evaluate(
     with Steps("asking", quiet or json) as steps:
         answers = list(
             answers_of(
-                asked, examples, measure, asking, rationales=rationale, max_tokens=max_tokens,
+                asked, examples, measure, prompts, rationales=rationale, max_tokens=max_tokens,
                 progress=lambda done, total: steps.at(done, total, f"{done} of {total}"),
             )
         )  # fmt: skip
     if out:
         write_text(out, "".join(_json.dumps(one.as_dict(), ensure_ascii=False) + "\n" for one in answers))
-    report = {"model": str(model), "task": measure.name, "asking": asking.as_dict(), **report_of(answers)}
+    report = {"model": str(model), "task": measure.name, "prompts": prompts.as_dict(), **report_of(answers)}
     if json:
         print_json(report)
         return
