@@ -7,7 +7,7 @@ LONGEST = 1000  # characters of an expression
 DEEPEST = 50  # parentheses and signs inside each other
 CLOSE = 1e-9  # relative: 0.1 + 0.2 is 0.3 for whoever wrote it
 NUMBER = r"[1-9][0-9]{0,2}(?:,[0-9]{3})+(?:\.[0-9]*)?|[0-9]+\.?[0-9]*|\.[0-9]+"
-_TOKEN = re.compile(rf"\s*(?:(?P<number>(?:{NUMBER})(?![0-9.,]))|(?P<sign>[-+*/()]))")
+_TOKEN = re.compile(rf"\s*(?:(?P<number>{NUMBER})|(?P<sign>[-+*/()]))")
 _SIGNS = str.maketrans({"−": "-", "×": "*", "÷": "/"})
 
 

@@ -10,6 +10,7 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from glob import glob
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,21 @@ def read_data(
     return RawData([one for some in marked.values() for one in some], dict(+left_out))
 
 
+def completion_files(given: Sequence[str]) -> list[Path]:
+    """Files of completions: each word names one, a folder of them (.json, also packed), or is a pattern with * or ?.
+
+    Raises ConfigError for a word that names none.
+    """
+    found: list[Path] = []
+    for word in given:
+        path = Path(word)
+        some = _in_folder(path, (".json",)) if path.is_dir() else [path] if path.is_file() else map(Path, glob(word))
+        if not (files := _in_order(list(some))):
+            raise ConfigError(f"--completions {word}: there is no such file, nor a folder with JSON lists of texts.")
+        found += files
+    return found
+
+
 def read_records(path: Path) -> list[Any]:
     """The records of a file: a JSON list, JSON lines, or a table with tabs and a header, whose records are mappings.
 
@@ -125,6 +141,10 @@ def _split_of(path: Path) -> str | None:
 def _in_order(paths: Sequence[Path]) -> list[Path]:
     """By name, with train_10 after train_9."""
     return sorted(paths, key=lambda path: [int(p) if p.isdigit() else p for p in re.split(r"(\d+)", path.name)])
+
+
+def _in_folder(path: Path, kinds: Sequence[str]) -> list[Path]:
+    return [one for one in path.iterdir() if one.is_file() and _kind(one) in kinds] if path.is_dir() else []
 
 
 def _files(path: Path) -> dict[str | None, list[Path]]:

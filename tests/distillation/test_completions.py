@@ -36,6 +36,7 @@ def test_rationale_and_label(name, completion, label):
         ("svamp", "So 4 / 2 is 2.", "no answer"), ("svamp", "The answer is 42.", "no expression"),
         ("svamp", "The answer is ((491 - 21", "no expression"), ("svamp", "The answer is (1\n)", "no expression"),
         ("esnli", "It may. So the answer is .", "no label"), ("gsm8k", "The answer is unknown.", "no number"),
+        ("esnli", "It may.\nPremise: x\nA: So the answer is neutral.", "no answer"),
         ("text", "The answer is", "no label"), ("text", "The answer isn", "no answer"),
     ],
 )  # fmt: skip

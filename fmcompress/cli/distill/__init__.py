@@ -11,5 +11,6 @@ app.add_typer(distill_app, name="distill")
 
 from . import (  # noqa: E402  each adds its command
     evaluate,  # noqa: F401
+    rationales,  # noqa: F401
     train,  # noqa: F401
 )
