@@ -20,7 +20,7 @@ from ..training.text_objective import TextObjective
 from ..training.trainer import Trainer
 from .evaluation import share_of_right
 from .examples import Example, read_examples
-from .methods import SEPARATOR, StudentPrompts, Rows, label_source, rows_of, weights_of
+from .methods import SEPARATOR, Rows, StudentPrompts, label_source, rows_of, weights_of
 from .options import TrainOptions
 from .selecting import Selecting
 from .splits import training_examples, validation_examples
