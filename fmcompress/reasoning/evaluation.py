@@ -50,7 +50,8 @@ class Evaluation:
             "accuracy": self.accuracy,
             "questions": self.asked.total(),
             "groups": {
-                group: {"accuracy": self.right[group] / asked, "questions": asked} for group, asked in self.asked.items()
+                group: {"accuracy": self.right[group] / asked, "questions": asked}
+                for group, asked in self.asked.items()
             },
             "traces": self.traces,
             "states": dict(self.states),

@@ -16,7 +16,9 @@ def gold_steps(problem: Problem) -> tuple[Step, ...]:
     Raises ConfigError for a problem without a proof.
     """
     if problem.proof is None:
-        raise ConfigError(f"problem {problem.name!r}: expected one with a proof. Take generated ones, ProntoQA or bAbI.")
+        raise ConfigError(
+            f"problem {problem.name!r}: expected one with a proof. Take generated ones, ProntoQA or bAbI."
+        )
     return problem.proof or steps(problem.context, problem.question)
 
 
