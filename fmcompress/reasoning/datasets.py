@@ -133,12 +133,11 @@ def _chain(path: str | Path, at: int, context: Sequence[str], said: Any) -> tupl
 
 def _chosen(path: str | Path, at: int, item: Any, choices: Sequence[str]) -> Problem:
     wanted = "an object with context, question and answer, one of A, B" + (", C" if len(choices) == 3 else "")
-    texts = [item.get(key) for key in ("context", "question", "answer")] if isinstance(item, dict) else []
-    if not texts or not all(isinstance(text, str) and text.strip() for text in texts):
+    if not isinstance(item, dict):
         raise _damaged(path, at, wanted, item)
-    context, question, answer = texts
+    context, question, answer = (str(item.get(key) or "") for key in ("context", "question", "answer"))
     statement = re.sub(r"^.*(?:true|false|unknown)\?\s*", "", question).strip().removesuffix(".")
-    if _ANSWERS.get(answer) not in choices or not statement:
+    if _ANSWERS.get(answer) not in choices or not statement or not sentences(context):
         raise _damaged(path, at, wanted, item)
     said = statement[0].lower() + statement[1:] if statement.startswith("The ") else statement
     name = str(item.get("id", f"{Path(path).stem}-{at}"))

@@ -11,8 +11,8 @@ from .rules import Theory
 def follows(selection: Sequence[str], inference: str) -> bool:
     """Whether one application of a rule, or one induction from an example, leads from the selection to the inference.
 
-    A single fact leads to itself as well: to say it again draws nothing new, and nothing wrong. False for sentences that
-    are not in controlled English.
+    A single fact leads to itself as well: to say it again draws nothing new, and nothing wrong. False for sentences
+    that are not in controlled English.
     """
     try:
         parsed, drawn = [parse(sentence) for sentence in selection], parse(inference)

@@ -7,7 +7,7 @@ from ..errors import ConfigError
 from ..training.text_rows import Row
 from .english import Literal, parse, say
 from .gold import gold_steps
-from .problem import Problem, Step
+from .problem import UNKNOWN, Problem, Step
 from .prompts import NOT_YET, Prompts, TrainedPrompts, chain_of
 
 PARTS = ("selection", "inference", "halt", "value", "direct", "chain")
@@ -55,7 +55,7 @@ def _rows_of_step(
     chosen = [statements[one] for one in steps[number].selection]
     rows = list((_whole if whole else _one_by_one)(prompts, statements, problem.question, chosen))
     rows.append(Row(prompts.inference(chosen), f" {inferences[-1]}", "inference"))
-    answered = number + 1 == len(steps) and problem.answer not in ("", "unknown")
+    answered = number + 1 == len(steps) and problem.answer != UNKNOWN
     said = problem.answer if answered else NOT_YET
     rows.append(Row(prompts.halting(problem.question, inferences), f" {said}", "halt"))
     spoiled = [*inferences[:-1], _spoiled(inferences[-1], statements, random)]
