@@ -1,0 +1,128 @@
+"""Recovery from a pruned checkpoint to one of the same form that its dense parent has taught; may be interrupted."""
+
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..checkpoint.card import note_recovered
+from ..checkpoint.layout import CARD
+from ..devices import pick_device
+from ..errors import ConfigError, FmcompressError
+from ..runtime import load
+from ..training.folder import TrainingFolder, read_log
+from ..training.loop import Observer, train
+from ..training.schedule import Schedule
+from ..training.start import load_trainable, zeros_of
+from ..training.trainer import Trainer
+from .logit_objective import LogitObjective, TeacherModel
+from .recover import (
+    Recovery,
+    choose_learning,
+    perplexity_on,
+    round_to_stored_,
+    write_recovered,
+)
+from .recover_inputs import Inputs, read_inputs
+from .recover_options import RecoverOptions
+from .recover_curves import plot_recovery
+
+Facts = dict[str, Any]
+WIDTH_RATE, HIGHEST_RATE = 0.128, 1e-3  # a learning rate that falls with the width
+
+
+def run_recover(
+    pruned: Path, out: Path, options: RecoverOptions, observer: Observer, *, device: str = "auto",
+    plot: Path | None = None, resume: bool = False, force: bool = False,
+) -> Facts:  # fmt: skip
+    """Let a pruned model learn its teacher's logits, and write it into OUT in the form that it had, its zeros kept.
+
+    plot  picture of losses and perplexity, drawn anew at each checkpoint
+
+    Returns out, steps, best_step, perplexity (before, after and dense), regained (share of what was lost; None where
+    nothing was lost or no teacher is there), learning and pruned (numbers of weights), rounded_to_zero and more. The
+    step of the lowest perplexity on held-out text is kept; where no step gained anything OUT is a copy of the pruned
+    model, and a note says so. Raises an error before any work where something does not fit, Interrupted when the
+    observer stops it.
+    """
+    where = pick_device(device)
+    folder = TrainingFolder(out, resume=resume, force=force)
+    inputs = read_inputs(pruned, options)
+    fingerprint = inputs.fingerprint(options)
+    if folder.finished:
+        return {**folder.check_finished(fingerprint), "out": str(out), "finished_before": True}
+    begun_at = time.process_time()
+    with folder.open(fingerprint) as begun:
+        try:
+            recovery, before, dense = _recovery(inputs, options, where)
+            if begun:
+                recovery.load(*folder.load())
+                observer.note(f"resuming: {recovery.step} of {recovery.steps} steps are done")
+            draw = lambda records, path: plot_recovery(records, path, before, dense)  # noqa: E731
+            train(recovery, folder, observer, options.save_every, plot=plot, draw=draw)
+        except FmcompressError:
+            folder.discard_if_empty()
+            raise
+        facts = {"fingerprint": fingerprint, **_finish(folder, inputs, recovery, before, dense)}
+        facts["cpu_seconds"] = time.process_time() - begun_at
+        if plot:
+            plot_recovery(read_log(folder.log), plot, before, dense)
+        note_recovered(inputs.pruned.folder / CARD, folder.model / CARD, facts)
+        folder.publish(facts)
+    for note in facts["notes"]:
+        observer.note(note)
+    return {**facts, "out": str(out)}
+
+
+def _recovery(inputs: Inputs, options: RecoverOptions, device: torch.device) -> tuple[Recovery, float, float | None]:
+    """The training, and the perplexities of the pruned and of the dense model on the held-out windows."""
+    model, _ = load_trainable(inputs.pruned.folder, str(device))
+    choose_learning(model, options.include, options.exclude)
+    zeros = {name: zero for name, zero in zeros_of(model).items() if model.get_parameter(name).requires_grad}
+    dense, teacher = None, None
+    if inputs.teacher is not None:
+        of_teacher = load(inputs.teacher.folder, device=str(device), dtype="float32").requires_grad_(False)
+        dense = perplexity_on(of_teacher, inputs.valid)
+        teacher = TeacherModel(of_teacher) if options.teacher_weight else None
+    before = perplexity_on(model, inputs.valid)
+    objective = LogitObjective(
+        model, inputs.train, teacher, vocabulary=inputs.vocabulary, teacher_weight=options.teacher_weight,
+        temperature=options.temperature, batch_size=options.batch_size, seed=options.seed,
+    )  # fmt: skip
+    width = getattr(model.config.get_text_config(), "hidden_size", None) or 1024
+    rate = options.learning_rate or min(HIGHEST_RATE, WIDTH_RATE / width)
+    schedule = Schedule(options.batch_size, rate, 0.0, warmup=0.05, seed=options.seed, bfloat16=device.type == "cuda")
+    trainer = Trainer(objective, options.steps, schedule, zeros)
+    every = options.valid_every or max(1, options.steps // 10)
+    return Recovery(trainer, lambda: perplexity_on(model, inputs.valid), every, before), before, dense
+
+
+def _finish(folder: TrainingFolder, inputs: Inputs, recovery: Recovery, before: float, dense: float | None) -> Facts:
+    """Write the best step, and tell of it."""
+    model, zeros, notes = recovery.trainer.model, recovery.trainer.zeros, []
+    after, rounded = before, 0
+    if recovery.best_step:
+        recovery.take_best()
+        rounded = round_to_stored_(model, inputs.pruned, zeros)
+        after = perplexity_on(model, inputs.valid)
+    gained = after < before
+    if not gained:
+        after, rounded = before, 0
+        notes.append("nothing was gained on the held-out text: OUT holds the pruned weights as they were")
+    write_recovered(inputs.pruned, folder.model, folder.scratch, model if gained else None, zeros)
+    lost = None if dense is None else before - dense
+    return {
+        "steps": recovery.steps,
+        "best_step": recovery.best_step if gained else 0,
+        "perplexity": {"before": before, "after": after, "dense": dense},
+        "regained": None if lost is None or lost <= 0 else (before - after) / lost,
+        "learning_rate": recovery.trainer.schedule.learning_rate,
+        "learning": sum(one.numel() for one in model.parameters() if one.requires_grad),
+        "pruned": sum(int(zero.sum()) for zero in zeros.values()),
+        "rounded_to_zero": rounded,
+        "tokens": recovery.steps * min(recovery.trainer.schedule.batch_size, len(inputs.train)) * inputs.train.shape[1],
+        "windows": {"train": len(inputs.train), "valid": len(inputs.valid), "length": inputs.train.shape[1]},
+        "notes": notes,
+    }
