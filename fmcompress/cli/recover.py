@@ -1,7 +1,7 @@
 """fmcompress recover."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -47,7 +47,7 @@ def recover(
 ) -> None:
     """Let a pruned model learn what its dense parent says of a text. Zeros stay zeros, the format stays."""
     from ..distillation.recover_options import RecoverOptions
-    from ..distillation.recover_run import run_recover
+    from ..distillation.recover_run import plan_recover, run_recover
     from ..drawing import new_figure
     from ..errors import ConfigError
     from ..options import resolve
@@ -67,29 +67,48 @@ def recover(
         save_every=save_every, **{name: None if path is None else str(path) for name, path in paths.items()},
     )  # fmt: skip
     quiet_transformers()
+    if dry_run:
+        plan = plan_recover(pruned, out, options, device=device, resume=resume, force=force)
+        print_json(finite(plan)) if json else console.print(_plan(plan), soft_wrap=True, markup=False)
+        return
     with TrainingProgress(quiet, _told) as progress:
         facts = run_recover(pruned, out, options, progress, device=device, plot=plot, resume=resume, force=force)
     print_json(finite(facts)) if json else console.print(_summary(facts), soft_wrap=True, markup=False)
 
 
-def _told(record: dict[str, object], steps: int) -> str:
+def _plan(plan: dict[str, Any]) -> str:
+    """Lines on what would be done."""
+    from ..report import human_bytes, printable
+
+    perplexity, windows = plan["perplexity"], plan["windows"]
+    dense = "" if perplexity["dense"] is None else f", {perplexity['dense']:.4f} dense"
+    left = "" if plan["left_bytes"] is None else f", {human_bytes(plan['left_bytes'])} are left"
+    return "\n".join([
+        printable(f"{plan['out']}: {plan['steps']} steps on {windows['train']} windows of {windows['length']} tokens"),
+        f"{plan['learning']:,} weights learn, of which {plan['pruned']:,} stay 0",
+        f"perplexity on {windows['valid']} held-out windows: {perplexity['before']:.4f} now{dense}",
+        f"about {plan['seconds']:.0f} s: {plan['step_s']:.2f} s a step, {plan['look_s']:.2f} s a look at held-out text",
+        f"memory: about {human_bytes(plan['peak_bytes'])} at most{left}",
+    ])  # fmt: skip
+
+
+def _told(record: dict[str, Any], steps: int) -> str:
     seen = f" · perplexity {record['perplexity']:.4f}" if "perplexity" in record else ""
     return f"step {record['step']} of {steps} · loss {record['loss']:.4f}{seen}"
 
 
-def _summary(facts: dict[str, object]) -> str:
+def _summary(facts: dict[str, Any]) -> str:
     """A line on a finished recovery."""
     from ..report import printable
 
     if facts.get("finished_before"):
         return printable(f"{facts['out']}: nothing left to do.")
     perplexity = facts["perplexity"]
-    assert isinstance(perplexity, dict)
     told = [f"perplexity {perplexity['before']:.4f} before, {perplexity['after']:.4f} after"]
     if perplexity["dense"] is not None:
         told[0] += f", {perplexity['dense']:.4f} dense"
     if facts["regained"] is not None:
-        told.append(f"{100 * float(str(facts['regained'])):.1f} % of what was lost is regained")
+        told.append(f"{100 * facts['regained']:.1f} % of what was lost is regained")
     told.append(f"step {facts['best_step']} of {facts['steps']} kept")
     told.append(f"{facts['pruned']:,} zeros kept")
     return printable(f"{facts['out']}: {' · '.join(told)}")

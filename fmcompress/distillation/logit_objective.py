@@ -11,6 +11,7 @@ from torch.nn.functional import cross_entropy
 from ..errors import CheckpointError, ConfigError
 from ..training.order import draw
 from .top_k_code import TopK
+from .top_k_logits import LogitsFile
 
 WINDOWS = 1  # of the seeds of draw()
 LOGIT_BYTES = 1 << 27  # float32 logits of one model held at once
@@ -76,6 +77,19 @@ class TeacherModel:
         with torch.no_grad():
             own = self.model(input_ids=tokens).logits[:, :-1, : logits.shape[-1]]
         return divergence(logits.flatten(0, 1), own.flatten(0, 1), temperature).view(logits.shape[:2])
+
+
+class TeacherFile:
+    """What a teacher said of the same windows before, in a file."""
+
+    def __init__(self, file: LogitsFile) -> None:
+        self.file = file
+
+    def divergence(self, rows: Tensor, tokens: Tensor, logits: Tensor, temperature: float) -> Tensor:
+        """See Teacher. The temperature must be the file's."""
+        read = self.file.read(rows.tolist())
+        known = TopK(*(part.to(logits.device) for part in (read.ids, read.log_p, read.rest)))
+        return top_k_divergence(logits.flatten(0, 1), known, temperature).view(logits.shape[:2])
 
 
 class LogitObjective:

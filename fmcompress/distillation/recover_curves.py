@@ -1,4 +1,4 @@
-"""The picture of a recovery: losses over the steps, and perplexity between that of the pruned and of the dense model."""
+"""The picture of a recovery: losses, and perplexity between that of the pruned and of the dense model."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -14,8 +14,9 @@ from ..checkpoint import Checkpoint
 from ..errors import CalibrationError, CheckpointError, ConfigError
 from ..formats import open_checkpoint
 from .logit_objective import shared_vocabulary
-from .recover import check_recoverable
 from .recover_options import RecoverOptions
+from .recover_writing import check_recoverable
+from .top_k_logits import LogitsFile, tokenizer_digest
 
 
 @dataclass
@@ -28,6 +29,7 @@ class Inputs:
 
     pruned: Checkpoint
     teacher: Checkpoint | None
+    logits: LogitsFile | None
     train: Tensor
     valid: Tensor
     vocabulary: int
@@ -40,6 +42,7 @@ class Inputs:
             "pruned": self.pruned.digest(),
             "teacher": None if self.teacher is None else self.teacher.digest(),
             "tokens": tokens,
+            "logits": None if self.logits is None else self.logits.about.model_dump(),
             "threads": torch.get_num_threads(),
             **{f"option {key}": value for key, value in options.model_dump(exclude=places).items()},
         }
@@ -50,28 +53,47 @@ def read_inputs(pruned: Path, options: RecoverOptions) -> Inputs:
     student = open_checkpoint(pruned)
     check_recoverable(student)
     skeleton, tokenizer = _causal(student), load_tokenizer(pruned)
-    size, longest = _logits(skeleton), [longest_sequence(skeleton)]
-    teacher, vocabulary = None, size
+    longest = [longest_sequence(skeleton)]
+    teacher, of_teacher, vocabulary = None, None, _logits(skeleton)
     if options.teacher is not None:
         teacher = open_checkpoint(options.teacher)
         other, of_teacher = _causal(teacher), load_tokenizer(teacher.folder)
-        names = (pruned, teacher.folder)
-        vocabulary = shared_vocabulary(tokenizer, of_teacher, (size, _logits(other)), names)
+        vocabulary = shared_vocabulary(tokenizer, of_teacher, (vocabulary, _logits(other)), (pruned, teacher.folder))
         longest.append(longest_sequence(other))
-    assert options.text is not None
-    text = Path(options.text)
-    length = min([options.sequence_length, *(one for one in longest if one)])
-    windows = _windows(tokenizer, text, length, options.max_windows)
-    if teacher is not None and not _windows(of_teacher, text, length, options.max_windows).equal(windows):
-        raise CheckpointError(
-            f"{teacher.folder}: its tokenizer cuts the text into other tokens than that of {pruned}. "
-            "Give a teacher of the same tokens."
-        )
-    if options.valid is not None:
-        valid = _windows(tokenizer, Path(options.valid), length, options.valid_windows)
+    fitting = [one for one in longest if one]
+    if options.logits is not None:
+        logits, where = LogitsFile(Path(options.logits)), Path(options.logits)
+        _check_logits(logits, tokenizer, _logits(skeleton), fitting, pruned)
+        windows, vocabulary = logits.tokens[: options.max_windows], logits.about.vocabulary
     else:
-        windows, valid = _held_out(windows, options, text)
-    return Inputs(student, teacher, windows, valid[: options.valid_windows], vocabulary)
+        logits, where = None, Path(str(options.text))
+        length = min([options.sequence_length, *fitting])
+        windows = _windows(tokenizer, where, length, options.max_windows)
+        if teacher is not None and not _windows(of_teacher, where, length, options.max_windows).equal(windows):
+            raise CheckpointError(
+                f"{teacher.folder}: its tokenizer cuts the text into other tokens than that of {pruned}. "
+                "Give a teacher of the same tokens."
+            )
+    if options.valid is not None:
+        valid = _windows(tokenizer, Path(options.valid), windows.shape[1], options.valid_windows)
+    else:
+        windows, valid = _held_out(windows, options, where)
+    return Inputs(student, teacher, logits, windows, valid[: options.valid_windows], vocabulary)
+
+
+def _check_logits(file: LogitsFile, tokenizer: Any, size: int, longest: list[int], pruned: Path) -> None:
+    """Raise CheckpointError unless logits are of the student's tokens."""
+    about = file.about
+    if about.tokenizer != tokenizer_digest(tokenizer):
+        raise CheckpointError(
+            f"{file.path}: is of a teacher whose tokenizer knows other tokens than that of {pruned}. Give a teacher of "
+            "the same tokens."
+        )
+    if about.vocabulary > size or any(about.length > one for one in longest):
+        raise CheckpointError(
+            f"{file.path}: has windows of {about.length} tokens out of {about.vocabulary}, {pruned} takes "
+            f"{min([*longest, about.length])} out of {size}. Make logits that fit, or give --text and --teacher."
+        )
 
 
 def _held_out(windows: Tensor, options: RecoverOptions, where: Path) -> tuple[Tensor, Tensor]:

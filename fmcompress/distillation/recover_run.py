@@ -1,7 +1,7 @@
 """Recovery from a pruned checkpoint to one of the same form that its dense parent has taught; may be interrupted."""
 
-import math
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,24 +10,20 @@ import torch
 from ..checkpoint.card import note_recovered
 from ..checkpoint.layout import CARD
 from ..devices import pick_device
-from ..errors import ConfigError, FmcompressError
+from ..errors import FmcompressError
+from ..evaluation import mean_nats, open_streamed, perplexity
 from ..runtime import load
 from ..training.folder import TrainingFolder, read_log
 from ..training.loop import Observer, train
 from ..training.schedule import Schedule
 from ..training.start import load_trainable, zeros_of
-from ..training.trainer import Trainer
-from .logit_objective import LogitObjective, TeacherModel
-from .recover import (
-    Recovery,
-    choose_learning,
-    perplexity_on,
-    round_to_stored_,
-    write_recovered,
-)
+from .logit_objective import LogitObjective, Teacher, TeacherFile, TeacherModel
+from .recover import Recovery, choose_learning, perplexity_on
+from .recover_curves import plot_recovery
 from .recover_inputs import Inputs, read_inputs
 from .recover_options import RecoverOptions
-from .recover_curves import plot_recovery
+from .recover_plan import measure, require_room
+from .recover_writing import round_to_stored_, write_recovered
 
 Facts = dict[str, Any]
 WIDTH_RATE, HIGHEST_RATE = 0.128, 1e-3  # a learning rate that falls with the width
@@ -56,52 +52,91 @@ def run_recover(
     begun_at = time.process_time()
     with folder.open(fingerprint) as begun:
         try:
-            recovery, before, dense = _recovery(inputs, options, where)
+            recovery, dense = prepare(inputs, options, where)
+            before = recovery.perplexity
             if begun:
                 recovery.load(*folder.load())
                 observer.note(f"resuming: {recovery.step} of {recovery.steps} steps are done")
-            draw = lambda records, path: plot_recovery(records, path, before, dense)  # noqa: E731
+            draw = partial(plot_recovery, before=before, dense=dense)
             train(recovery, folder, observer, options.save_every, plot=plot, draw=draw)
         except FmcompressError:
             folder.discard_if_empty()
             raise
         facts = {"fingerprint": fingerprint, **_finish(folder, inputs, recovery, before, dense)}
-        facts["cpu_seconds"] = time.process_time() - begun_at
         if plot:
-            plot_recovery(read_log(folder.log), plot, before, dense)
+            draw(read_log(folder.log), plot)
         note_recovered(inputs.pruned.folder / CARD, folder.model / CARD, facts)
         folder.publish(facts)
     for note in facts["notes"]:
         observer.note(note)
-    return {**facts, "out": str(out)}
+    return {**facts, "out": str(out), "cpu_s": time.process_time() - begun_at}
 
 
-def _recovery(inputs: Inputs, options: RecoverOptions, device: torch.device) -> tuple[Recovery, float, float | None]:
-    """The training, and the perplexities of the pruned and of the dense model on the held-out windows."""
+def prepare(inputs: Inputs, options: RecoverOptions, device: torch.device) -> tuple[Recovery, float | None]:
+    """The training before its first step, and the perplexity of the dense model on the held-out windows if known.
+
+    Raises ConfigError where the memory is too small, or nothing is left to learn.
+    """
+    online = inputs.teacher is not None and inputs.logits is None and options.teacher_weight > 0
+    require_room(inputs, device, online=online)
+    teacher: Teacher | None = None
+    dense = None
+    if online:
+        assert inputs.teacher is not None
+        of_teacher = load(inputs.teacher.folder, device=str(device), dtype="float32").requires_grad_(False)
+        dense, teacher = perplexity_on(of_teacher, inputs.valid), TeacherModel(of_teacher)
+    elif inputs.teacher is not None:  # never whole in memory
+        streamed = open_streamed(inputs.teacher.folder, device, "float32")
+        dense = perplexity(mean_nats(streamed, inputs.valid), inputs.teacher.folder)[0]
+    temperature = options.temperature
+    if inputs.logits is not None and options.teacher_weight:
+        teacher, temperature = TeacherFile(inputs.logits), inputs.logits.about.temperature
     model, _ = load_trainable(inputs.pruned.folder, str(device))
     choose_learning(model, options.include, options.exclude)
     zeros = {name: zero for name, zero in zeros_of(model).items() if model.get_parameter(name).requires_grad}
-    dense, teacher = None, None
-    if inputs.teacher is not None:
-        of_teacher = load(inputs.teacher.folder, device=str(device), dtype="float32").requires_grad_(False)
-        dense = perplexity_on(of_teacher, inputs.valid)
-        teacher = TeacherModel(of_teacher) if options.teacher_weight else None
-    before = perplexity_on(model, inputs.valid)
     objective = LogitObjective(
         model, inputs.train, teacher, vocabulary=inputs.vocabulary, teacher_weight=options.teacher_weight,
-        temperature=options.temperature, batch_size=options.batch_size, seed=options.seed,
+        temperature=temperature, batch_size=options.batch_size, seed=options.seed,
     )  # fmt: skip
     width = getattr(model.config.get_text_config(), "hidden_size", None) or 1024
     rate = options.learning_rate or min(HIGHEST_RATE, WIDTH_RATE / width)
     schedule = Schedule(options.batch_size, rate, 0.0, warmup=0.05, seed=options.seed, bfloat16=device.type == "cuda")
-    trainer = Trainer(objective, options.steps, schedule, zeros)
     every = options.valid_every or max(1, options.steps // 10)
-    return Recovery(trainer, lambda: perplexity_on(model, inputs.valid), every, before), before, dense
+    look = partial(perplexity_on, model, inputs.valid)
+    return Recovery(objective, options.steps, schedule, zeros, measure=look, every=every, start=look()), dense
+
+
+def plan_recover(
+    pruned: Path, out: Path, options: RecoverOptions, *, device: str = "auto", resume: bool = False, force: bool = False
+) -> Facts:
+    """What run_recover would do, from two steps that are done in memory alone; nothing is written.
+
+    Returns the perplexities before and of the dense model, and what recover_plan.measure does.
+    """
+    TrainingFolder(out, resume=resume, force=force)
+    inputs = read_inputs(pruned, options)
+    recovery, dense = prepare(inputs, options, pick_device(device))
+    known = {"perplexity": {"before": recovery.perplexity, "dense": dense}, "windows": _windows(inputs)}
+    return {"out": str(out), "steps": recovery.steps, **known, **_weights(recovery), **measure(recovery)}
+
+
+def _windows(inputs: Inputs) -> Facts:
+    return {"train": len(inputs.train), "valid": len(inputs.valid), "length": inputs.train.shape[1]}
+
+
+def _weights(recovery: Recovery) -> Facts:
+    """How many learn, and how many stay 0."""
+    return {
+        "learning_rate": recovery.schedule.learning_rate,
+        "learning": sum(one.numel() for one in recovery.model.parameters() if one.requires_grad),
+        "pruned": sum(int(zero.sum()) for zero in recovery.zeros.values()),
+    }
 
 
 def _finish(folder: TrainingFolder, inputs: Inputs, recovery: Recovery, before: float, dense: float | None) -> Facts:
     """Write the best step, and tell of it."""
-    model, zeros, notes = recovery.trainer.model, recovery.trainer.zeros, []
+    model: Any = recovery.model
+    zeros, notes = recovery.zeros, list[str]()
     after, rounded = before, 0
     if recovery.best_step:
         recovery.take_best()
@@ -118,11 +153,9 @@ def _finish(folder: TrainingFolder, inputs: Inputs, recovery: Recovery, before: 
         "best_step": recovery.best_step if gained else 0,
         "perplexity": {"before": before, "after": after, "dense": dense},
         "regained": None if lost is None or lost <= 0 else (before - after) / lost,
-        "learning_rate": recovery.trainer.schedule.learning_rate,
-        "learning": sum(one.numel() for one in model.parameters() if one.requires_grad),
-        "pruned": sum(int(zero.sum()) for zero in zeros.values()),
+        **_weights(recovery),
         "rounded_to_zero": rounded,
-        "tokens": recovery.steps * min(recovery.trainer.schedule.batch_size, len(inputs.train)) * inputs.train.shape[1],
-        "windows": {"train": len(inputs.train), "valid": len(inputs.valid), "length": inputs.train.shape[1]},
+        "tokens": recovery.steps * min(recovery.schedule.batch_size, len(inputs.train)) * inputs.train.shape[1],
+        "windows": _windows(inputs),
         "notes": notes,
     }
