@@ -32,7 +32,7 @@ class About(BaseModel):
     temperature          of softmax(logits / temperature), whose logarithms are kept
     windows, length      of the text, in tokens; each but the first token of a window has a row
     teacher, tokenizer   digest of the teacher's checkpoint, and of what its tokenizer knows (see tokenizer_digest)
-    crc32                of the bytes of each tensor, 8 hexadecimal digits
+    crc32                of all of that and of the bytes of each tensor, 8 hexadecimal digits
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -63,6 +63,11 @@ class About(BaseModel):
         """Predicted tokens."""
         return self.windows * (self.length - 1)
 
+    @property
+    def begun(self) -> int:
+        """What the checksum of each tensor begins with: that of all other fields."""
+        return zlib.crc32(self.model_dump_json(exclude={"crc32"}).encode())
+
     def shapes(self) -> dict[str, tuple[torch.dtype, tuple[int, int]]]:
         """The tensors of the file."""
         packed = {name: (dtype, (self.rows, cols)) for name, (dtype, cols) in self.code.shapes().items()}
@@ -86,7 +91,7 @@ class LogitsWriter:
         self.path, self.about, self.tokens = path, about, tokens
         self.growing = path.with_name(f"{path.name}.partial")
         self._places: dict[str, int] = {}  # where the next bytes of each tensor go
-        self._sums: dict[str, int] = dict.fromkeys(about.shapes(), 0)
+        self._sums: dict[str, int] = dict.fromkeys(about.shapes(), about.begun)
         self._done = 0
 
     def __enter__(self) -> "LogitsWriter":
@@ -174,7 +179,7 @@ class LogitsFile:
         self.tokens = tokens.long()
 
     def _check_sum(self, name: str) -> None:
-        total, cols = 0, max(1, self._entries[name].size_bytes // self._entries[name].shape[0])
+        total, cols = self.about.begun, max(1, self._entries[name].size_bytes // self._entries[name].shape[0])
         rows = max(1, CHUNK_BYTES // cols)
         for begin in range(0, self._entries[name].shape[0], rows):
             part = self._read(name, begin, min(begin + rows, self._entries[name].shape[0]))
