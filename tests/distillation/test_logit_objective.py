@@ -125,9 +125,7 @@ def objective(models, weight, **options):
 
 
 def test_the_losses_mix_by_their_weight(models):
-    (only, teacher_gradients), (text, text_gradients) = (
-        losses_and_gradients(objective(models, w)) for w in (1.0, 0.0)
-    )
+    (only, teacher_gradients), (text, text_gradients) = (losses_and_gradients(objective(models, w)) for w in (1.0, 0.0))
     assert only.keys() == {"teacher"}
     assert text.keys() == {"text"}
     mixed, gradients = losses_and_gradients(objective(models, 0.25))

@@ -71,7 +71,9 @@ def test_the_temperature_is_of_the_logits():
     assert torch.allclose(warm.log_p, (logits / 2).log_softmax(-1).gather(1, warm.ids))
 
 
-@pytest.mark.parametrize("vocabulary, k, most", [(105, 64, 93), (50257, 64, 165), (152064, 64, 180), (152064, 128, 340)])
+@pytest.mark.parametrize(
+    "vocabulary, k, most", [(105, 64, 93), (50257, 64, 165), (152064, 64, 180), (152064, 128, 340)]
+)
 def test_a_row_is_small(vocabulary, k, most):
     """Packed ids alone would take k * log2(vocabulary) bits; k of so many can be chosen in log2 of a binomial."""
     code = Code(k, vocabulary)
