@@ -11,6 +11,7 @@ needs the folder of small trained checkpoints and texts that CONTRIBUTING.md des
 """
 
 import argparse
+import itertools
 import json
 import lzma
 import os
@@ -40,7 +41,7 @@ def stories(data: Path, name: str) -> dict[str, str]:
     with lzma.open(data / "tinystories-sample" / "tiny_stories.txt.xz", "rt", encoding="utf-8") as file:
         text = file.read()
     cuts = [0, *(text.index("\n\n", len(text) * tenth // 10) + 2 for tenth in (1, 8, 9)), len(text)]
-    parts = dict(zip(("calibration", "train", "valid", "test"), zip(cuts, cuts[1:], strict=False), strict=True))
+    parts = dict(zip(("calibration", "train", "valid", "test"), itertools.pairwise(cuts), strict=True))
     found = {part: text[begin:end] for part, (begin, end) in parts.items()}
     if name == "babyllama105":  # its tokenizer has no line ends
         found = {part: content.replace("\n", " ") for part, content in found.items()}
@@ -48,7 +49,7 @@ def stories(data: Path, name: str) -> dict[str, str]:
 
 
 def wikitext(data: Path) -> dict[str, str]:
-    """WikiText-2: calibration is the first tenth of the training split, training the rest; the other splits as named."""
+    """WikiText-2: calibration is the first tenth of the training split, training its rest; the others as named."""
     texts = {}
     for split in ("train", "valid", "test"):
         with lzma.open(data / "wikitext-2" / f"{split}.txt.xz", "rt", encoding="utf-8") as file:

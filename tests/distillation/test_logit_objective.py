@@ -67,7 +67,7 @@ def test_all_tokens_are_the_whole_divergence():
 
 
 def test_a_student_that_says_the_same_has_nothing_to_learn():
-    student, teacher = drawn()
+    _student, teacher = drawn()
     assert float(divergence(teacher, teacher).abs().max()) < 1e-6
     assert float(top_k_divergence(teacher + 5, top_k(teacher, 3)).abs().max()) < 1e-5
 

@@ -96,7 +96,7 @@ def test_a_dry_run_writes_nothing(places, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    "change, told",
+    ("change", "told"),
     [
         (["--teacher-weight", 2], "teacher-weight"),
         (["--temperature", 0], "temperature"),

@@ -39,7 +39,7 @@ def test_ids_come_back_and_values_nearly(size, rows, bits, scale, seed):
     assert bool((error.abs() <= 0.5 * step + fall / 1024 + 1e-4).all())
 
 
-@pytest.mark.parametrize("bits, bound", [(8, 2e-4), (4, 5e-2)])
+@pytest.mark.parametrize(("bits", "bound"), [(8, 2e-4), (4, 5e-2)])
 def test_the_divergence_of_the_coding_is_small(bits, bound):
     known = top_k(logits_of(200, 1000, 0), 64)
     error = coding_error(known, Code(64, 1000, bits))
@@ -72,7 +72,7 @@ def test_the_temperature_is_of_the_logits():
 
 
 @pytest.mark.parametrize(
-    "vocabulary, k, most", [(105, 64, 93), (50257, 64, 165), (152064, 64, 180), (152064, 128, 340)]
+    ("vocabulary", "k", "most"), [(105, 64, 93), (50257, 64, 165), (152064, 64, 180), (152064, 128, 340)]
 )
 def test_a_row_is_small(vocabulary, k, most):
     """Packed ids alone would take k * log2(vocabulary) bits; k of so many can be chosen in log2 of a binomial."""
@@ -83,7 +83,7 @@ def test_a_row_is_small(vocabulary, k, most):
     assert code.row_bytes <= most
 
 
-@pytest.mark.parametrize("k, vocabulary, bits", [(0, 5, 8), (6, 5, 8), (2, 5, 3)])
+@pytest.mark.parametrize(("k", "vocabulary", "bits"), [(0, 5, 8), (6, 5, 8), (2, 5, 3)])
 def test_sizes_that_do_not_fit_are_told(k, vocabulary, bits):
     with pytest.raises(ConfigError, match="top-k, bits"):
         Code(k, vocabulary, bits)
@@ -97,7 +97,7 @@ def damaged(name, change):
 
 
 @pytest.mark.parametrize(
-    "name, change",
+    ("name", "change"),
     [
         ("upper", lambda part: part.zero_()),
         ("upper", lambda part: part.fill_(255)),

@@ -16,5 +16,6 @@ def summary(facts: dict[str, Any]) -> str:
 
 
 def told_of(record: dict[str, Any], steps: int) -> str:
+    """A line on a step."""
     kind = "videos" if record["videos"] else "images"
     return f"step {record['step']} of {steps} · {record['stage']} stage · {kind} · loss {record['loss']:.3f}"
