@@ -46,6 +46,10 @@ class LanguageModelError(FmcompressError, RuntimeError):
     """A language model that cannot be asked, or whose answer is of no use."""
 
 
+class TraceError(FmcompressError, ValueError):
+    """A trace of reasoning whose steps or answer do not hold."""
+
+
 class RankFailed(FmcompressError):
     """An error of input that another rank of the run has met and told of."""
 

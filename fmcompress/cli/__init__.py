@@ -33,6 +33,7 @@ from . import (  # noqa: E402  each adds its command
     omnivl,  # noqa: F401
     prune,  # noqa: F401
     quantize,  # noqa: F401
+    reason,  # noqa: F401
     recover,  # noqa: F401
     report,  # noqa: F401
     schedule,  # noqa: F401

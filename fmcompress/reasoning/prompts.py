@@ -5,6 +5,8 @@ from typing import Protocol
 
 NOT_YET = "not yet"  # of a halter, where more has to be known
 
+ANSWER_IS = "The answer is"  # before the answer at the end of a chain of thought
+
 
 class Prompts(Protocol):
     """The texts of one way to ask. A continuation is what follows the prompt, its leading space included."""
@@ -37,10 +39,27 @@ class Prompts(Protocol):
         """What the answer is to follow without any step: the baseline."""
         ...
 
+    def chain(self, context: Sequence[str], question: str) -> str:
+        """What a chain of thought is to follow, which ends in "The answer is" and the answer: the other baseline."""
+        ...
+
 
 def spoken(statement: str) -> str:
     """A statement inside a sentence: without its full stop."""
     return statement.rstrip().removesuffix(".")
+
+
+def chain_of(sentences: Sequence[Sequence[str]], inferences: Sequence[str], answer: str) -> str:
+    """Steps and the answer as a chain of thought, without the space that it begins with.
+
+    sentences   the selected ones of each step
+    inferences  of each step
+    """
+    steps = [
+        f"{' and '.join(map(spoken, chosen))}. Therefore, {inference}"
+        for chosen, inference in zip(sentences, inferences, strict=True)
+    ]
+    return " ".join([*steps, f"{ANSWER_IS} {answer}."])
 
 
 class TrainedPrompts:
@@ -75,3 +94,7 @@ class TrainedPrompts:
     def direct(self, context: Sequence[str], question: str) -> str:
         """See Prompts."""
         return f"answer: {' '.join(context)} {question} The answer is"
+
+    def chain(self, context: Sequence[str], question: str) -> str:
+        """See Prompts. chain_of() is what a model is trained to write after it."""
+        return f"explain: {' '.join(context)} {question}"

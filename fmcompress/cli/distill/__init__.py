@@ -9,4 +9,7 @@ distill_app = typer.Typer(
 )
 app.add_typer(distill_app, name="distill")
 
-from . import logits  # noqa: E402, F401  each adds its command
+from . import (  # noqa: E402  each adds its command
+    logits,  # noqa: F401
+    rationales,  # noqa: F401
+)
