@@ -182,6 +182,11 @@ def read_log(path: Path) -> list[Record]:
     return records
 
 
+def read_facts(folder: Path) -> Record:
+    """What a finished training tells of itself. Raises ConfigError if it does not."""
+    return _read_json(folder / FACTS)
+
+
 def _read_json(path: Path) -> Record:
     try:
         return dict(json.loads(path.read_text()))
