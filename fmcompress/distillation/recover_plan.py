@@ -10,8 +10,7 @@ from ..checkpoint import Checkpoint
 from ..errors import ConfigError
 from ..memory import available_bytes, peak_memory_bytes
 from ..report import human_bytes
-from ..training.trainer import Trainer
-from .recover import Recovery
+from ..training.selecting import Selecting
 from .recover_inputs import Inputs
 
 LEARNING_BYTES = 20  # of a weight in float32: itself, its gradient, two moments of AdamW, the best step's
@@ -40,7 +39,7 @@ def require_room(inputs: Inputs, device: torch.device, *, online: bool) -> None:
         )
 
 
-def measure(recovery: Recovery) -> dict[str, Any]:
+def measure(recovery: Selecting) -> dict[str, Any]:
     """Two steps and a look at the held-out text, done in memory: time of each, of all, and the most memory held.
 
     recovery  before its first step; its model is changed
@@ -48,16 +47,16 @@ def measure(recovery: Recovery) -> dict[str, Any]:
     Returns step_s, look_s, seconds (all steps and looks), peak_bytes (a copy of the best step's weights counted), and
     left_bytes (None where the system does not tell).
     """
-    recovery.steps, steps = max(2, recovery.steps), recovery.steps
+    steps = recovery.steps
     looks = steps // recovery.every + (steps % recovery.every > 0)
     begin = time.perf_counter()
     recovery.measure()
     look_s = time.perf_counter() - begin
-    Trainer.one(recovery)  # the first makes the optimizer's moments
+    recovery.trainer.one()  # the first makes the optimizer's moments
     begin = time.perf_counter()
-    Trainer.one(recovery)
+    recovery.trainer.one()
     step_s = time.perf_counter() - begin
-    best = sum(one.numel() * one.itemsize for one in recovery.state()["model"].values())
+    best = sum(one.numel() * one.itemsize for one in recovery.trainer.state()["model"].values())
     return {
         "step_s": step_s,
         "look_s": look_s,

@@ -1,5 +1,6 @@
 """Recovery from a pruned checkpoint to one of the same form that its dense parent has taught; may be interrupted."""
 
+import operator
 import time
 from functools import partial
 from pathlib import Path
@@ -16,9 +17,11 @@ from ..runtime import load
 from ..training.folder import TrainingFolder, read_log
 from ..training.loop import Observer, train
 from ..training.schedule import Schedule
+from ..training.selecting import Selecting
 from ..training.start import load_trainable, zeros_of
+from ..training.trainer import Trainer
 from .logit_objective import LogitObjective, Teacher, TeacherFile, TeacherModel
-from .recover import Recovery, choose_learning, perplexity_on
+from .recover import choose_learning, perplexity_on
 from .recover_curves import plot_recovery
 from .recover_inputs import Inputs, read_inputs
 from .recover_options import RecoverOptions
@@ -53,7 +56,7 @@ def run_recover(
     with folder.open(fingerprint) as begun:
         try:
             recovery, dense = prepare(inputs, options, where)
-            before = recovery.perplexity
+            before = recovery.value
             if begun:
                 recovery.load(*folder.load())
                 observer.note(f"resuming: {recovery.step} of {recovery.steps} steps are done")
@@ -72,7 +75,7 @@ def run_recover(
     return {**facts, "out": str(out), "cpu_s": time.process_time() - begun_at}
 
 
-def prepare(inputs: Inputs, options: RecoverOptions, device: torch.device) -> tuple[Recovery, float | None]:
+def prepare(inputs: Inputs, options: RecoverOptions, device: torch.device) -> tuple[Selecting, float | None]:
     """The training before its first step, and the perplexity of the dense model on the held-out windows if known.
 
     Raises ConfigError where the memory is too small, or nothing is left to learn.
@@ -103,7 +106,8 @@ def prepare(inputs: Inputs, options: RecoverOptions, device: torch.device) -> tu
     schedule = Schedule(options.batch_size, rate, 0.0, warmup=0.05, seed=options.seed, bfloat16=device.type == "cuda")
     every = options.valid_every or max(1, options.steps // 10)
     look = partial(perplexity_on, model, inputs.valid)
-    return Recovery(objective, options.steps, schedule, zeros, measure=look, every=every, start=look()), dense
+    trainer = Trainer(objective, options.steps, schedule, zeros)
+    return Selecting(trainer, look, every, name="perplexity", better=operator.lt, start=look()), dense
 
 
 def plan_recover(
@@ -116,7 +120,7 @@ def plan_recover(
     TrainingFolder(out, resume=resume, force=force)
     inputs = read_inputs(pruned, options)
     recovery, dense = prepare(inputs, options, pick_device(device))
-    known = {"perplexity": {"before": recovery.perplexity, "dense": dense}, "windows": _windows(inputs)}
+    known = {"perplexity": {"before": recovery.value, "dense": dense}, "windows": _windows(inputs)}
     return {"out": str(out), "steps": recovery.steps, **known, **_weights(recovery), **measure(recovery)}
 
 
@@ -124,22 +128,22 @@ def _windows(inputs: Inputs) -> Facts:
     return {"train": len(inputs.train), "valid": len(inputs.valid), "length": inputs.train.shape[1]}
 
 
-def _weights(recovery: Recovery) -> Facts:
+def _weights(recovery: Selecting) -> Facts:
     """How many learn, and how many stay 0."""
     return {
-        "learning_rate": recovery.schedule.learning_rate,
-        "learning": sum(one.numel() for one in recovery.model.parameters() if one.requires_grad),
-        "pruned": sum(int(zero.sum()) for zero in recovery.zeros.values()),
+        "learning_rate": recovery.trainer.schedule.learning_rate,
+        "learning": sum(one.numel() for one in recovery.trainer.model.parameters() if one.requires_grad),
+        "pruned": sum(int(zero.sum()) for zero in recovery.trainer.zeros.values()),
     }
 
 
-def _finish(folder: TrainingFolder, inputs: Inputs, recovery: Recovery, before: float, dense: float | None) -> Facts:
+def _finish(folder: TrainingFolder, inputs: Inputs, recovery: Selecting, before: float, dense: float | None) -> Facts:
     """Write the best step, and tell of it."""
-    model: Any = recovery.model
-    zeros, notes = recovery.zeros, list[str]()
+    model: Any = recovery.trainer.model
+    zeros, notes = recovery.trainer.zeros, list[str]()
     after, rounded = before, 0
-    if recovery.best_step:
-        recovery.take_best()
+    if recovery.chosen:
+        recovery.choose_()
         rounded = round_to_stored_(model, inputs.pruned, zeros)
         after = perplexity_on(model, inputs.valid)
     gained = after < before
@@ -150,12 +154,12 @@ def _finish(folder: TrainingFolder, inputs: Inputs, recovery: Recovery, before: 
     lost = None if dense is None else before - dense
     return {
         "steps": recovery.steps,
-        "best_step": recovery.best_step if gained else 0,
+        "best_step": recovery.chosen if gained else 0,
         "perplexity": {"before": before, "after": after, "dense": dense},
         "regained": None if lost is None or lost <= 0 else (before - after) / lost,
         **_weights(recovery),
         "rounded_to_zero": rounded,
-        "tokens": recovery.steps * min(recovery.schedule.batch_size, len(inputs.train)) * inputs.train.shape[1],
+        "tokens": recovery.steps * min(recovery.trainer.schedule.batch_size, len(inputs.train)) * inputs.train.shape[1],
         "windows": _windows(inputs),
         "notes": notes,
     }
