@@ -7,6 +7,8 @@ from typing import Any
 _LAZY = {
     "Asking": ".rationales",
     "Example": ".examples",
+    "LogitsFile": ".top_k_logits",
+    "RecoverOptions": ".recover_options",
     "RowCollator": ".transformers_trainer",
     "StepByStepTrainer": ".transformers_trainer",
     "StudentPrompts": ".methods",
@@ -24,11 +26,13 @@ _LAZY = {
     "report_of": ".evaluation",
     "reports_by_split": ".teacher_report",
     "rows_of": ".methods",
+    "run_recover": ".recover_run",
     "task": ".tasks",
     "train_student": ".run",
     "weights_of": ".methods",
     "with_teacher": ".completions",
     "write_examples": ".examples",
+    "write_teacher_logits": ".teacher_logits",
 }
 __all__ = [*_LAZY]
 

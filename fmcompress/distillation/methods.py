@@ -9,8 +9,9 @@ from ..errors import ConfigError
 from ..training.text_rows import Row
 from .examples import Example
 
-Method = Literal["fine-tuning", "distillation", "step-by-step", "rationale-then-label"]
+Method = Literal["fine-tuning", "distillation", "step-by-step", "rationale-then-label", "logits"]
 Labels = Literal["gold", "teacher"]
+# those that need no teacher in memory, as "logits" does
 METHODS: tuple[Method, ...] = ("fine-tuning", "distillation", "step-by-step", "rationale-then-label")
 LABEL, RATIONALE = "label", "rationale"  # parts of the loss
 ANSWER = "So the answer is"  # between a rationale and a label in one text
@@ -109,6 +110,7 @@ def rows_of(
     distillation          the teacher's label
     step-by-step          the label, and the rationale; an example that has one of them gives that one
     rationale-then-label  both in one completion; an example that lacks one of them gives nothing
+    logits                the label, of which a teacher's logits are learned, too
 
     labels   "gold" or "teacher", see label_source
     weights  see weights_of; parts that weigh 0 have no rows

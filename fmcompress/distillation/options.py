@@ -30,6 +30,8 @@ class TrainOptions(BaseModel):
     select         "valid": the checkpoint with the most right answers on that split is kept; "last": the last one.
                    None: "valid" where there are labelled examples of that split. Never "test"
     task           by whose measure an answer is right
+    logits_teacher folder of the model whose logits are learned by the method "logits", teacher_weight of them in the
+                   loss beside the label's tokens, at that temperature
     valid_examples the first so many are asked, at every checkpoint
     model          further fields of T5Config or LlamaConfig, in YAML alone
     """
@@ -43,6 +45,10 @@ class TrainOptions(BaseModel):
     label_prefix: str = PREFIXES[0]
     rationale_prefix: str = PREFIXES[1]
     separator: str | None = None
+
+    logits_teacher: str | None = None
+    teacher_weight: float = Field(0.5, ge=0, le=1)
+    temperature: float = Field(1.0, gt=0, allow_inf_nan=False)
 
     student: str | None = None
     keep_zeros: bool = True
@@ -92,6 +98,12 @@ class TrainOptions(BaseModel):
             raise ValueError("alpha, rationale-weight: both say how the parts weigh. Give one")
         if self.label_prefix == self.rationale_prefix and self.method == "step-by-step":
             raise ValueError("label-prefix, rationale-prefix: expected two that differ, so that a student knows them")
+        if (self.method == "logits") != (self.logits_teacher is not None):
+            raise ValueError(
+                "logits-teacher: the method logits, and no other, learns from a model's logits. Give its folder"
+            )
+        if self.logits_teacher is not None and self.new is not None:
+            raise ValueError("new: its tokenizer is made anew, no teacher has it. Give a --student of the same tokens")
         label_source(self.method, self.labels)
         return self
 

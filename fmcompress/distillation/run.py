@@ -16,16 +16,17 @@ from ..training.folder import Record as Facts
 from ..training.folder import TrainingFolder, read_log
 from ..training.loop import Observer, Unwatched, train
 from ..training.schedule import Schedule
+from ..training.selecting import Selecting
 from ..training.text_objective import TextObjective
 from ..training.trainer import Trainer
 from .evaluation import share_of_right
 from .examples import Example, read_examples
 from .methods import SEPARATOR, Rows, StudentPrompts, label_source, rows_of, weights_of
 from .options import TrainOptions
-from .selecting import Selecting
 from .splits import training_examples, validation_examples
 from .student import Student, again, begin
 from .tasks import task
+from .text_logits import TextLogitObjective, load_teacher
 
 LAST = 50  # steps whose mean losses are told
 
@@ -101,7 +102,7 @@ class _Training:
         options, trained = self.options, self.trained
         chosen: Facts = {"by": "last", "step": trained.steps}
         if isinstance(trained, Selecting):
-            chosen = {"by": "valid", "step": trained.chosen, "accuracy": trained.accuracy}
+            chosen = {"by": "valid", "step": trained.chosen, "accuracy": trained.value}
         return {
             "method": options.method, "labels": label_source(options.method, options.labels), "task": options.task,
             "prompts": self.prompts.as_dict(), "weights": self.rows.weights, "counts": self.rows.counts,
@@ -120,11 +121,7 @@ def _prepare(
         student = begin(options, _texts(examples, options), folder, device)
     prompts = prompts_of(options, student)
     rows = _rows(examples, options, prompts)
-    objective = TextObjective(  # another objective, such as a teacher's logits, has its place here
-        student.model, student.tokenizer, rows.examples, rows.weights, batch_size=options.batch_size,
-        micro_batch=options.micro_batch, seed=options.seed, longest_prompt=options.longest_input,
-        longest_completion=options.longest_output,
-    )  # fmt: skip
+    objective = _objective(options, student, rows, device)
     schedule = Schedule(
         options.batch_size, options.rate, options.weight_decay, options.warmup, seed=options.seed,
         bfloat16=device.type == "cuda",
@@ -132,6 +129,20 @@ def _prepare(
     trainer = Trainer(objective, options.steps, schedule, student.zeros)
     trained = _selecting(trainer, student, prompts, valid, options) if valid else trainer
     return _Training(options, student, prompts, rows, objective, trained)
+
+
+def _objective(options: TrainOptions, student: Student, rows: Rows, device: torch.device) -> TextObjective:
+    given: dict[str, Any] = {
+        "batch_size": options.batch_size, "micro_batch": options.micro_batch, "seed": options.seed,
+        "longest_prompt": options.longest_input, "longest_completion": options.longest_output,
+    }  # fmt: skip
+    learned = student.model, student.tokenizer, rows.examples, rows.weights
+    if options.logits_teacher is None:
+        return TextObjective(*learned, **given)
+    teacher = load_teacher(Path(options.logits_teacher), student.model, student.tokenizer, device)
+    return TextLogitObjective(
+        *learned, teacher=teacher, teacher_weight=options.teacher_weight, temperature=options.temperature, **given
+    )
 
 
 def prompts_of(options: TrainOptions, student: Student) -> StudentPrompts:

@@ -19,10 +19,11 @@ def train(
     ],
     out: Annotated[Path, typer.Argument(help="Folder of the student to write; appears when all is done.")],
     method: Annotated[
-        Literal["fine-tuning", "distillation", "step-by-step", "rationale-then-label"] | None,
+        Literal["fine-tuning", "distillation", "step-by-step", "rationale-then-label", "logits"] | None,
         typer.Option(
             help="step-by-step (default): labels and rationales as two tasks; fine-tuning: gold labels; distillation: "
-            "the teacher's; rationale-then-label: both in one text."
+            "the teacher's; rationale-then-label: both in one text; logits: labels and what --logits-teacher says of "
+            "them."
         ),
     ] = None,
     student: Annotated[
@@ -47,6 +48,13 @@ def train(
     separator: Annotated[
         str | None, typer.Option(help='After the input; default "\\nAnswer:" for a student without an encoder.')
     ] = None,
+    logits_teacher: Annotated[
+        Path | None, typer.Option(help="Folder of a model of the student's kind and tokens, for --method logits.")
+    ] = None,
+    teacher_weight: Annotated[
+        float | None, typer.Option(help="Of its logits in the loss, the rest is the label's; default 0.5.")
+    ] = None,
+    temperature: Annotated[float | None, typer.Option(help="Of both models' logits; default 1.")] = None,
     fraction: Annotated[float | None, typer.Option(help="Of the training examples, drawn by the seed.")] = None,
     steps: Annotated[int | None, typer.Option(help="Default 1000.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Examples in a step; default 64.")] = None,
@@ -90,7 +98,9 @@ def train(
         TrainOptions, config, method=method, student=None if student is None else str(student), new=new, size=size,
         width=width, layers=layers, vocabulary=vocabulary, labels=labels, alpha=alpha,
         rationale_weight=rationale_weight, label_prefix=label_prefix, rationale_prefix=rationale_prefix,
-        separator=separator, fraction=fraction, steps=steps, batch_size=batch_size, micro_batch=micro_batch,
+        logits_teacher=None if logits_teacher is None else str(logits_teacher), teacher_weight=teacher_weight,
+        temperature=temperature, separator=separator, fraction=fraction, steps=steps, batch_size=batch_size,
+        micro_batch=micro_batch,
         learning_rate=learning_rate, warmup=warmup, select=select, task=task, seed=seed, save_every=save_every,
     )  # fmt: skip
     quiet_transformers()
