@@ -4,7 +4,8 @@
 
 A seed trains a Llama of 0.4 million parameters from nothing on problems of its own, with a prefix a task: to select
 statements, to infer from a selection, to halt, to answer directly, and to write a chain of thought. Every problem gives
-each of them as many rows. Held-out problems of depth 1 to 5, and bAbI's tasks 15 and 16, are then put to it in all ways.
+each of them as many rows. Held-out
+problems of depth 1 to 5, and bAbI's tasks 15 and 16, are then put to it in all ways.
 With --model FOLDER the model of the last seed is kept, for `fmcompress reason --prompts trained --enough`.
 """
 

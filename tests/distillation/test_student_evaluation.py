@@ -4,12 +4,12 @@ from dataclasses import replace
 
 import pytest
 import torch
+from fmcompress.distillation.selecting import Selecting
 from student_cases import SUMS, objective
 
 from fmcompress.distillation.evaluation import answers_of, report_of
 from fmcompress.distillation.examples import Example
 from fmcompress.distillation.methods import StudentPrompts
-from fmcompress.distillation.selecting import Selecting
 from fmcompress.distillation.tasks import task
 from fmcompress.errors import CalibrationError
 from fmcompress.language_model import ScriptedLanguageModel
