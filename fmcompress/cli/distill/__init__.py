@@ -8,3 +8,7 @@ distill_app = typer.Typer(
     help="Distilling step-by-step: a small student learns a teacher's answers and its reasons.", no_args_is_help=True
 )
 app.add_typer(distill_app, name="distill")
+
+from . import (  # noqa: E402  each adds its command
+    rationales,  # noqa: F401
+)

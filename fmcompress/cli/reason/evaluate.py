@@ -50,6 +50,7 @@ def evaluate(
     steps: opt.Steps = 6,
     select: opt.Select = 3,
     enough: opt.Enough = False,
+    least: opt.Least = 2,
     labels: opt.Labels = False,
     beam: opt.Beam = 1,
     value: opt.Value = False,
@@ -79,7 +80,7 @@ def evaluate(
         raise ConfigError("--language-model: who is to reason? Give a folder, an address, a file of answers or oracle.")
     problems = _problems(dataset, data, task, family, depth, limit, seed)
     options = Options(
-        steps, select, enough, labels, beam, value, halt, True, normalise, samples=samples, temperature=temperature,
+        steps, select, enough, least, labels, beam, value, halt, True, normalise, samples=samples, temperature=temperature,
         seed=seed,
     )  # fmt: skip
     chosen = method or ["selection-inference", *([] if language_model == "oracle" else ["direct"])]
