@@ -2,11 +2,10 @@
 
     python examples/reason/fictional.py --out results.json --babi ../shared/data/babi --seeds 0 1 2
 
-A seed trains a Llama of 0.4 million parameters from nothing on problems of its own, with a prefix a task: to select
-statements, to infer from a selection, to halt, to answer directly, and to write a chain of thought. Every problem gives
-each of them as many rows. Held-out
-problems of depth 1 to 5, and bAbI's tasks 15 and 16, are then put to it in all ways.
-With --model FOLDER the model of the last seed is kept, for `fmcompress reason --prompts trained --enough`.
+A seed trains a small Llama from nothing on problems of its own, with a prefix a task: to select statements, to infer
+from a selection, to halt, and to answer directly. Every problem gives one step and one direct question. Held-out
+problems of depth 1 to 5, and bAbI's tasks 15 and 16, are then put to it in both ways. With --model FOLDER the last
+seed's model is kept, for `fmcompress reason --prompts trained --enough --select 3`.
 """
 
 import argparse
@@ -57,7 +56,7 @@ class Stage:
     batch: int = 12
 
 
-STAGES = (Stage((1, 2), 1500), Stage((1, 2, 3, 4, 5), 3000))
+STAGES = (Stage((1, 2), 800), Stage((1, 2, 3, 4, 5), 1600))
 
 
 def rows_of(problems: Sequence[Problem], seed: int, parts: Sequence[str]) -> list[list[Row]]:

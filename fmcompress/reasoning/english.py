@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from ..errors import ConfigError
 
@@ -46,6 +47,7 @@ class Rule:
     conclusion: Literal
 
 
+@lru_cache(1 << 14)  # a problem's statements are parsed again and again
 def parse(sentence: str) -> Literal | Rule:
     """A fact or a rule. Case does not matter. Raises ConfigError for a sentence of another form."""
     text = sentence.strip().removesuffix(".").lower()

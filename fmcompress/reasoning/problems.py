@@ -25,7 +25,7 @@ def generate(
     depths: Sequence[int] = (1, 2, 3, 4, 5),
     pairs: float = 0.25,
 ) -> list[Problem]:
-    """Problems in which families, depths and answers take turns; equal seeds give equal problems.
+    """Problems of all families, depths and answers, in turns of a drawn order; equal seeds give equal problems.
 
     depths  steps of the shortest proof; where nothing follows, those of the longest derivation about the subject.
             Families of one step leave them out of account.
@@ -40,7 +40,8 @@ def generate(
         raise ConfigError(f"depths: expected some from 1 to 6, got {list(depths)}, and families, got {list(families)}.")
     if not 0 <= pairs <= 1:
         raise ConfigError(f"pairs: expected a share from 0 to 1, got {pairs}.")
-    kinds = islice(cycle(product(ANSWERS, depths, families)), count)
+    every = list(product(ANSWERS, depths, families))
+    kinds = islice(cycle(Random(f"{seed}").sample(every, len(every))), count)
     return [_problem(*kind, pairs, Random(f"{seed}/{number}"), f"{number}") for number, kind in enumerate(kinds)]
 
 
