@@ -33,7 +33,7 @@ class Options:
 
     steps       the most, or with halt "fixed" exactly so many
     select      the most statements of a step
-    enough      let a step have fewer; see ScoringSelector
+    enough      let a step have fewer, but `least`; see ScoringSelector
     labels      score labels in the place of statements; see LabelSelector
     beam        traces that are kept
     value       rank them by the model's verdict; see LanguageModelValue
@@ -49,6 +49,7 @@ class Options:
     steps: int = 5
     select: int = 2
     enough: bool = False
+    least: int = 2
     labels: bool = False
     beam: int = 1
     value: bool = False
@@ -81,7 +82,9 @@ def build(name: str, model: LanguageModel, prompts: Prompts, options: Options | 
 def selection_inference(model: LanguageModel, prompts: Prompts, options: Options) -> SelectionInference:
     """Selection-Inference with one model in all parts. Raises ConfigError."""
     kind = LabelSelector if options.labels else ScoringSelector
-    selector = kind(model, prompts, options.select, enough=options.enough, normalise=options.normalise)
+    selector = kind(
+        model, prompts, options.select, enough=options.enough, least=options.least, normalise=options.normalise
+    )
     if options.halt not in HALTS:
         raise ConfigError(f"halt: expected {' or '.join(HALTS)}, got {options.halt!r}.")
     halter: FixedSteps | LanguageModelHalter

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigError, in_one_line
-from .english import FALSE, TRUE, Literal, say
+from .english import FALSE, TRUE, Literal, ask, parse, say
 from .problem import UNKNOWN, Problem, Step
 from .statements import sentences
 
@@ -95,7 +95,8 @@ def read_proofwriter(path: str | Path) -> list[Problem]:
 
     path  .json or .json.gz, or a folder with dev.json
 
-    The question becomes "Is it true that …?", as generated problems have it. Raises ConfigError for another form.
+    The question becomes "Is Bob kind?" or "Is it true that …?", as generated problems have it. Raises ConfigError for
+    another form.
     """
     return [_chosen(path, at, item, (TRUE, FALSE, UNKNOWN)) for at, item in _items(path)]
 
@@ -105,7 +106,7 @@ def read_prontoqa(path: str | Path) -> list[Problem]:
 
     path  .json or .json.gz, or a folder with dev.json
 
-    The question becomes "Is it true that …?". Raises ConfigError for another form, or a chain that is none.
+    The question becomes "Is Max sour?". Raises ConfigError for another form, or a chain that is none.
     """
     problems = []
     for at, item in _items(path):
@@ -133,16 +134,23 @@ def _chain(path: str | Path, at: int, context: Sequence[str], said: Any) -> tupl
 
 def _chosen(path: str | Path, at: int, item: Any, choices: Sequence[str]) -> Problem:
     wanted = "an object with context, question and answer, one of A, B" + (", C" if len(choices) == 3 else "")
-    texts = [item.get(key) for key in ("context", "question", "answer")] if isinstance(item, dict) else []
-    if not texts or not all(isinstance(text, str) and text.strip() for text in texts):
+    if not isinstance(item, dict):
         raise _damaged(path, at, wanted, item)
-    context, question, answer = texts
+    context, question, answer = (str(item.get(key) or "") for key in ("context", "question", "answer"))
     statement = re.sub(r"^.*(?:true|false|unknown)\?\s*", "", question).strip().removesuffix(".")
-    if _ANSWERS.get(answer) not in choices or not statement:
+    if _ANSWERS.get(answer) not in choices or not statement or not sentences(context):
         raise _damaged(path, at, wanted, item)
-    said = statement[0].lower() + statement[1:] if statement.startswith("The ") else statement
     name = str(item.get("id", f"{Path(path).stem}-{at}"))
-    return Problem(tuple(sentences(context)), f"Is it true that {said}?", _ANSWERS[answer], tuple(choices), name=name)
+    return Problem(tuple(sentences(context)), _question(statement), _ANSWERS[answer], tuple(choices), name=name)
+
+
+def _question(statement: str) -> str:
+    """As generated problems ask."""
+    try:
+        parsed = parse(statement)
+    except ConfigError:
+        parsed = None
+    return ask(parsed) if isinstance(parsed, Literal) else f"Is it true that {statement}?"
 
 
 def _items(path: str | Path) -> list[tuple[int, Any]]:

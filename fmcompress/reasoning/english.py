@@ -7,12 +7,11 @@ from ..errors import ConfigError
 
 ANYONE = "?"  # the subject of a rule that holds for all, and what an open question asks for
 TRUE, FALSE = "true", "false"
-_CLOSED = "is it true that "
 _OPEN = ((r"what is (.+) afraid of", "is afraid of"), (r"what colou?r is (.+)", "is"))
 _IRREGULAR = {"mice": "mouse", "wolves": "wolf", "sheep": "sheep"}
 _PLURALS = {one: many for many, one in _IRREGULAR.items()}
 _PRONOUNS = ("someone", "something", "they", "it")
-_THING = r"(?:the [a-z]+(?: [a-z]+)?|[a-z]+)"
+_THING = r"(?:the [a-z]+(?: (?!not )[a-z]+)?|[a-z]+)"
 
 
 @dataclass(frozen=True)
@@ -62,13 +61,17 @@ def parse(sentence: str) -> Literal | Rule:
 def parse_question(question: str) -> Literal:
     """What is asked: a statement, or one whose `what` is ANYONE. Raises ConfigError for a question of another form."""
     text = question.strip().removesuffix("?").strip().lower()
-    if text.startswith(_CLOSED) and (found := _literal(text.removeprefix(_CLOSED))):
+    said = text.removeprefix("is it true that ")
+    if said == text and (match := re.fullmatch(rf"is ({_THING}) (.+)", text)):
+        said = f"{match[1]} is {match[2]}"
+    if said != text and (found := _literal(said)) and found.subject != ANYONE:
         return found
     for pattern, verb in _OPEN:
         if match := re.fullmatch(pattern, text):
             return Literal(match[1], verb, ANYONE)
     raise ConfigError(
-        f"question: expected 'Is it true that …?', 'What is … afraid of?' or 'What color is …?', got {question!r}."
+        "question: expected 'Is Alan kind?', 'Is it true that …?', 'What is … afraid of?' or 'What color is …?', "
+        f"got {question!r}."
     )
 
 
@@ -96,9 +99,12 @@ def say(fact: Literal) -> str:
 
 
 def ask(statement: Literal) -> str:
-    """A closed question; parse_question() gives the statement again."""
+    """A closed question, such as "Is Alan not kind?"; parse_question() gives the statement again."""
     said = say(statement).removesuffix(".")
-    return f"Is it true that {said[0].lower() + said[1:] if said.startswith('The ') else said}?"
+    said = said[0].lower() + said[1:] if said.startswith("The ") else said
+    if statement.verb.startswith("is"):
+        return f"Is {said.replace(' is ', ' ', 1)}?"
+    return f"Is it true that {said}?"
 
 
 def plural(noun: str) -> str:

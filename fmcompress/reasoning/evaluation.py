@@ -20,13 +20,13 @@ from .trace import Trace
 class Evaluation:
     """Of one method.
 
-    right, asked   by group: the depth of the shortest proof as "1", "2", ..., or "unknown"; in the order of groups_of()
-    states         of traces, by how often
-    traces         that were validated: all of a method that leaves some, or a TraceError would have been raised
-    checked, sound inferences that a symbolic checker could judge, and those that follow from their selection
-    steps          of all traces
-    counts         of what the model was asked; None for a method that asks none
-    answers        (name, expected, answered), one a question
+    right, asked    by group, such as the depth of the shortest proof, in their order
+    states          of traces, by how often
+    traces          that were validated: all of a method that leaves some, or a TraceError would have been raised
+    checked, sound  inferences that a symbolic checker could judge, and those that follow from their selection
+    steps           of all traces
+    counts          of what the model was asked; None for a method that asks none
+    answers         (name, expected, answered), one a question
     """
 
     right: Counter[str] = field(default_factory=Counter)
@@ -50,7 +50,8 @@ class Evaluation:
             "accuracy": self.accuracy,
             "questions": self.asked.total(),
             "groups": {
-                group: {"accuracy": self.right[group] / asked, "questions": asked} for group, asked in self.asked.items()
+                group: {"accuracy": self.right[group] / asked, "questions": asked}
+                for group, asked in self.asked.items()
             },
             "traces": self.traces,
             "states": dict(self.states),
@@ -65,11 +66,13 @@ def evaluate(
     method: Method,
     problems: Sequence[Problem],
     *,
+    group: Callable[[Problem], str] | None = None,
     counting: CountingLanguageModel | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Evaluation:
     """Put problems to a method.
 
+    group     names what a problem is counted under; None: depth_of()
     counting  the model that it asks
     progress  is told how many questions of all are answered
 
@@ -80,15 +83,15 @@ def evaluate(
     found = Evaluation()
     for done, problem in enumerate(problems, 1):
         reply = method.run(problem.context, problem.question, problem.choices)
-        group = group_of(problem)
-        found.asked[group] += 1
-        found.right[group] += same_answer(reply.answer, problem.answer)
+        under = (group or depth_of)(problem)
+        found.asked[under] += 1
+        found.right[under] += same_answer(reply.answer, problem.answer)
         found.answers.append((problem.name, problem.answer, reply.answer))
         if isinstance(reply, Trace):
             _add_trace(found, reply)
         if progress:
             progress(done, len(problems))
-    found.asked = Counter({group: found.asked[group] for group in sorted(found.asked)})
+    found.asked = Counter({under: found.asked[under] for under in sorted(found.asked)})
     found.counts = counting.counts.as_dict() if counting else None
     return found
 
@@ -103,8 +106,8 @@ def _add_trace(found: Evaluation, trace: Trace) -> None:
         found.sound += sum(follows(trace.sentences(step), step.inference) for step in trace.steps)
 
 
-def group_of(problem: Problem) -> str:
-    """The depth of the shortest proof, found by the chainer where none is given; UNKNOWN, or "?" where it cannot tell."""
+def depth_of(problem: Problem) -> str:
+    """Steps of the shortest proof, found by the chainer where none is given; UNKNOWN, or "?" where it cannot tell."""
     if problem.answer == UNKNOWN:
         return UNKNOWN
     if problem.depth is not None:

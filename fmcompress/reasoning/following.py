@@ -11,16 +11,12 @@ from .rules import Theory
 def follows(selection: Sequence[str], inference: str) -> bool:
     """Whether one application of a rule, or one induction from an example, leads from the selection to the inference.
 
-    A single fact leads to itself as well: to say it again draws nothing new, and nothing wrong. False for sentences that
-    are not in controlled English.
+    A selected fact follows as well: to say it again draws nothing new, and nothing wrong. False for sentences that are
+    not in controlled English.
     """
     try:
         parsed, drawn = [parse(sentence) for sentence in selection], parse(inference)
         theory = Theory(selection)
     except ConfigError:
         return False
-    if not isinstance(drawn, Literal):
-        return False
-    if drawn in theory.facts:
-        return len(selection) == 1
-    return theory.heights.get(drawn) == 1 or drawn in examples(parsed)
+    return isinstance(drawn, Literal) and (theory.heights.get(drawn, 2) <= 1 or drawn in examples(parsed))

@@ -11,13 +11,17 @@ from .rules import Theory
 
 
 def gold_steps(problem: Problem) -> tuple[Step, ...]:
-    """The steps of the problem's proof; where it is empty, what steps() says.
+    """The steps that are to be learned: the problem's proof, or where nothing answers, all that leads on.
 
     Raises ConfigError for a problem without a proof.
     """
     if problem.proof is None:
-        raise ConfigError(f"problem {problem.name!r}: expected one with a proof. Take generated ones, ProntoQA or bAbI.")
-    return problem.proof or steps(problem.context, problem.question)
+        raise ConfigError(
+            f"problem {problem.name!r}: expected one with a proof. Take generated ones, ProntoQA or bAbI."
+        )
+    if problem.proof or problem.answer != UNKNOWN:
+        return problem.proof
+    return Theory(problem.context).walk(parse_question(problem.question).subject)
 
 
 def with_proof(problem: Problem) -> Problem:

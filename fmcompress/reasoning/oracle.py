@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from .english import answer_to, parse, parse_question, say
 from .gold import steps
 from .induction import examples
+from .loop import SelectionInference
 from .parts import Answer, Selected
 from .rules import Theory
 
@@ -38,3 +39,8 @@ class OracleHalter:
         fact = next(iter(Theory(inferences[-1:]).facts), None)
         text = answer_to(parse_question(question), fact) if fact else None
         return Answer(text) if text else None
+
+
+def oracle(max_steps: int = 6) -> SelectionInference:
+    """Selection-Inference whose parts all ask the chainer: right wherever a proof has at most so many steps."""
+    return SelectionInference(OracleSelector(), OracleInferrer(), OracleHalter(), max_steps)

@@ -1,7 +1,7 @@
 """Generated problems of forward chaining, with gold proofs, whose answers no word in them gives away."""
 
 from collections.abc import Iterator, Sequence
-from itertools import cycle, islice, product
+from itertools import cycle, islice, pairwise, product
 from random import Random
 
 from ..errors import ConfigError
@@ -18,32 +18,41 @@ FAMILIES = (*CHAINED, *OF_ONE_STEP)
 
 
 def generate(
-    count: int, *, seed: int, families: Sequence[str] = FAMILIES, depths: Sequence[int] = (1, 2, 3, 4, 5)
+    count: int,
+    *,
+    seed: int,
+    families: Sequence[str] = FAMILIES,
+    depths: Sequence[int] = (1, 2, 3, 4, 5),
+    pairs: float = 0.25,
 ) -> list[Problem]:
     """Problems in which families, depths and answers take turns; equal seeds give equal problems.
 
     depths  steps of the shortest proof; where nothing follows, those of the longest derivation about the subject.
             Families of one step leave them out of account.
+    pairs   share of the places in a chain whose rule has a second condition ("attributes"), or beside whose rule there
+            is another that leads nowhere ("ontology")
 
-    Raises ConfigError for a family that there is not, or a depth below 1 or above 6.
+    Raises ConfigError for a family that there is not, a depth below 1 or above 6, or pairs outside [0, 1].
     """
     if wrong := [one for one in families if one not in FAMILIES]:
         raise ConfigError(f"family: expected one of {', '.join(FAMILIES)}, got {wrong[0]!r}.")
     if not families or not depths or min(depths) < 1 or max(depths) > 6:
         raise ConfigError(f"depths: expected some from 1 to 6, got {list(depths)}, and families, got {list(families)}.")
+    if not 0 <= pairs <= 1:
+        raise ConfigError(f"pairs: expected a share from 0 to 1, got {pairs}.")
     kinds = islice(cycle(product(ANSWERS, depths, families)), count)
-    return [_problem(*kind, Random(f"{seed}/{number}"), f"{number}") for number, kind in enumerate(kinds)]
+    return [_problem(*kind, pairs, Random(f"{seed}/{number}"), f"{number}") for number, kind in enumerate(kinds)]
 
 
-def _problem(answer: str, depth: int, family: str, random: Random, name: str) -> Problem:
+def _problem(answer: str, depth: int, family: str, pairs: float, random: Random, name: str) -> Problem:
     if family == "fears":
         return _fears(random, f"fears-{name}")
     if family == "colours":
         return _colours(random, f"colours-{name}")
-    return _chained(family, depth, answer, random, f"{family}-{depth}-{name}")
+    return _chained(family, depth, answer, pairs, random, f"{family}-{depth}-{name}")
 
 
-def _chained(family: str, depth: int, answer: str, random: Random, name: str) -> Problem:
+def _chained(family: str, depth: int, answer: str, pairs: float, random: Random, name: str) -> Problem:
     """Three chains of equal form about three subjects; their ends are an attribute, its denial and another attribute.
 
     Which of them is the chain of the one who is asked about is the answer. All else is the same, so that neither
@@ -60,7 +69,7 @@ def _chained(family: str, depth: int, answer: str, random: Random, name: str) ->
     subjects = dict(zip(ANSWERS, random.sample(NAMES, 3), strict=True))
     kinds = iter(random.sample(FICTIONAL, len(FICTIONAL)))
     links = _ontology if family == "ontology" else _attributes
-    paired = [random.random() < 0.25 for _ in range(depth)]  # places of rules that have a second condition
+    paired = [random.random() < pairs for _ in range(depth)]  # places of rules that have a second condition
     context = []
     for one in ANSWERS:
         context += links(subjects[one], ends[one], paired, kinds, attributes, random)
@@ -78,7 +87,7 @@ def _ontology(
     """One chain: the subject's kind, kinds of kinds, and the last one's attribute; some have another besides."""
     own = [next(kinds) for _ in paired]
     said = [say(Literal(subject, "is a", own[0]))]
-    for kind, above in zip(own, own[1:], strict=False):
+    for kind, above in pairwise(own):
         said.append(_of_kind(kind, Literal(ANYONE, "is a", above), random))
     said.append(_of_kind(own[-1], end, random))
     aside = [kind for kind, has in zip(own, paired, strict=True) if has]

@@ -82,17 +82,17 @@ class Theory:
         return self._steps([goal], chosen)
 
     def walk(self, subject: str) -> tuple[Step, ...]:
-        """All about one subject that something else follows from, the flattest first, and what that needs of others.
+        """All about one subject that something else follows from, and the highest; with what that needs of others.
 
-        These are the steps that are worth a try before it is clear whether they lead to an answer.
+        These are the steps that are worth a try before it is clear whether they lead to an answer; the flattest first.
         """
         used = {condition for ways in self.ways.values() for way in ways for condition in way.conditions}
-        goals = sorted((h, say(fact), fact) for fact, h in self.heights.items() if fact.subject == subject and h)
+        about = sorted((h, say(fact), fact) for fact, h in self.heights.items() if fact.subject == subject and h)
+        goals = [fact for h, _, fact in about if fact in used or h == about[-1][0]]
         chosen: dict[Literal, Application] = {}
-        for _, _, goal in goals:
-            if goal in used:
-                self._choose_flattest(goal, chosen)
-        return self._steps([goal for _, _, goal in goals if goal in used], chosen)
+        for goal in goals:
+            self._choose_flattest(goal, chosen)
+        return self._steps(goals, chosen)
 
     def _choose_flattest(self, goal: Literal, chosen: dict[Literal, Application]) -> None:
         if goal in self.facts or goal in chosen:

@@ -36,20 +36,29 @@ class ScoringSelector:
     The likeliest statement is appended to the prompt, and the others are scored again, until there are enough.
 
     select     most statements of a step
-    enough     let prompts.enough() compete from the second statement on, so that a step may have fewer; a choice of our
-               own. Without it each step has `select`, or all there are
+    enough     let prompts.enough() compete once `least` are chosen, so that a step may have fewer; a choice of our own.
+               Without it each step has `select`, or all there are
+    least      2 are a fact and a rule. With 1, what is uncertain loses to what is short: the probability of "some rule"
+               is parted among all rules, that of enough() is not
     normalise  "sum" of a statement's log probabilities, or their "mean", which favours no short statement
 
     Of equal scores the earlier statement counts. Statements of the same words are never selected together.
     """
 
     def __init__(
-        self, model: LanguageModel, prompts: Prompts, select: int = 2, *, enough: bool = False, normalise: str = "sum"
+        self,
+        model: LanguageModel,
+        prompts: Prompts,
+        select: int = 2,
+        *,
+        enough: bool = False,
+        least: int = 2,
+        normalise: str = "sum",
     ) -> None:
         check_normalise(normalise)
-        if select < 1:
-            raise ConfigError(f"select: expected at least 1 statement a step, got {select}.")
-        self.model, self.prompts, self.most = model, prompts, select
+        if select < 1 or least < 1:
+            raise ConfigError(f"select, least: expected at least 1 statement a step, got {select} and {least}.")
+        self.model, self.prompts, self.most, self.least = model, prompts, select, least
         self.enough, self.normalise = enough, normalise
 
     def select(self, statements: Sequence[str], question: str) -> Selected:
@@ -76,7 +85,7 @@ class ScoringSelector:
             return [(known, True)]
         prefix = self.prompts.selection(listed, question, [names[number] for number in known.numbers])
         texts = [self.prompts.chosen(names[number]) for number in open_]
-        may_end = self.enough and bool(known.numbers)
+        may_end = self.enough and len(known.numbers) >= self.least
         scores = scored(self.model, prefix, [*texts, *([self.prompts.enough()] if may_end else [])], self.normalise)
         numbers = [(*known.numbers, number) for number in open_] + [known.numbers] * may_end
         return [

@@ -7,8 +7,10 @@ from ..errors import ConfigError
 from ..training.text_rows import Row
 from .english import Literal, parse, say
 from .gold import gold_steps
-from .problem import Problem, Step
+from .induction import examples
+from .problem import UNKNOWN, Problem, Step
 from .prompts import NOT_YET, Prompts, TrainedPrompts, chain_of
+from .rules import Theory
 
 PARTS = ("selection", "inference", "halt", "value", "direct", "chain")
 
@@ -29,8 +31,11 @@ def training_rows(
                       the several statements of a selection. Without it the rows are those of all steps
     whole_selections  a selection is one row, statement after statement, as a model without an encoder reads and writes
                       it anyway: the same text as in a row a statement, in fewer rows
-    seed              of what spoils the steps of "value": each comes as it is, " correct", and with another inference,
-                      " incorrect"
+    seed              of what spoils steps
+
+    Steps of "value" come as they are, " correct", and with another inference, " incorrect". Of "inference", each comes
+    a second time with another statement in the place of its last one, where nothing follows; then the first is said
+    again, so that the inferrer need not make anything up.
 
     Raises ConfigError for a problem without a proof, or for a part that there is not.
     """
@@ -38,7 +43,9 @@ def training_rows(
         raise ConfigError(f"part: expected one of {', '.join(PARTS)}, got {wrong[0]!r}.")
     prompts = prompts or TrainedPrompts()
     steps = gold_steps(problem)
-    numbers = range(len(steps)) if drawn is None else [drawn.randrange(len(steps))]
+    numbers = list(range(len(steps)))
+    if drawn and numbers:
+        numbers = [drawn.choice(numbers)]
     rows = []
     for number in numbers:
         rows += _rows_of_step(problem, steps, number, prompts, whole_selections, Random(f"{seed}/{number}"))
@@ -53,9 +60,14 @@ def _rows_of_step(
     inferences = [step.inference for step in steps[: number + 1]]
     statements = [*problem.context, *inferences[:-1]]
     chosen = [statements[one] for one in steps[number].selection]
-    rows = list((_whole if whole else _one_by_one)(prompts, statements, problem.question, chosen))
+    rows: list[Row] = []
+    if len(chosen) > 1:  # one alone says again what is known: there is nothing to learn to select
+        rows += (_whole if whole else _one_by_one)(prompts, statements, problem.question, chosen)
     rows.append(Row(prompts.inference(chosen), f" {inferences[-1]}", "inference"))
-    answered = number + 1 == len(steps) and problem.answer not in ("", "unknown")
+    rows += [
+        Row(prompts.inference(those), f" {those[0]}", "inference") for those in _in_vain(chosen, statements, random)
+    ]
+    answered = number + 1 == len(steps) and problem.answer != UNKNOWN
     said = problem.answer if answered else NOT_YET
     rows.append(Row(prompts.halting(problem.question, inferences), f" {said}", "halt"))
     spoiled = [*inferences[:-1], _spoiled(inferences[-1], statements, random)]
@@ -77,6 +89,20 @@ def _whole(prompts: Prompts, statements: Sequence[str], question: str, chosen: S
     if not end.startswith(begin):
         raise ConfigError("prompts: whole selections need a prompt that grows at its end. Take rows a statement.")
     yield Row(begin, end.removeprefix(begin) + prompts.enough(), "selection")
+
+
+def _in_vain(chosen: Sequence[str], statements: Sequence[str], random: Random) -> list[list[str]]:
+    """The selection with another last statement, from which nothing follows; none if none is found."""
+    others = [one for one in statements if one not in chosen]
+    those = [*chosen[:-1], random.choice(others)] if others and len(chosen) > 1 else []
+    try:
+        return [those] if those and len(Theory(those).heights) == len(Theory(those).facts) and not _shown(those) else []
+    except ConfigError:
+        return []
+
+
+def _shown(selection: Sequence[str]) -> bool:
+    return bool(examples([parse(sentence) for sentence in selection]))
 
 
 def _chain(problem: Problem, steps: Sequence[Step]) -> str:

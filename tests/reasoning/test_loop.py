@@ -142,33 +142,68 @@ class Offers:
 
 class Drawn:
     def infer(self, sentences):
-        return {"Tara is a gull.": "Tara flies.", "Tara flies.": "Tara nests."}.get(sentences[0]) or {
-            CONTEXT[0]: QUIET, QUIET: HUNTS
-        }[sentences[0]]  # fmt: skip
+        known = {CONTEXT[0]: QUIET, QUIET: HUNTS, CONTEXT[1]: "Tara flies.", CONTEXT[3]: CONTEXT[3]}
+        return known.get(sentences[0], f"{sentences[0]} So it is.")
 
 
 class Hunting:
     def halt(self, question, inferences, choices):
-        return Answer("yes") if inferences[-1] == HUNTS else None
+        return {HUNTS: Answer("yes"), "Tara flies. So it is.": Answer("no")}.get(inferences[-1])
 
 
 def test_a_beam_finds_the_trace_that_greed_misses():
     """Tara's statement is a little likelier at first, and leads nowhere; what could follow it is unlikely."""
     offers = {
         CONTEXT[-1]: [((1,), -0.4), ((0, 2), -0.5)],
-        "Tara flies.": [((4, 1), -3.0), ((4, 3), -5.0)],
+        "Tara flies.": [((2,), -3.0), ((0, 3), -5.0)],
         QUIET: [((4, 3), -0.2), ((1,), -0.3)],
     }
     runs = [SelectionInference(Offers(offers), Drawn(), Hunting(), 2, beam=beam) for beam in (1, 2)]
     greedy, wide = (run.run(CONTEXT, QUESTION) for run in runs)
-    assert (greedy.state, [step.inference for step in greedy.steps]) == ("unknown", ["Tara flies.", "Tara nests."])
+    assert (greedy.state, [step.inference for step in greedy.steps]) == (
+        "unknown",
+        ["Tara flies.", "Every lynx is quiet. So it is."],
+    )
     assert (wide.state, [step.inference for step in wide.steps]) == ("answered", [QUIET, HUNTS])
 
 
 def test_an_answer_wins_over_a_likelier_trace_without_one():
-    offers = {CONTEXT[-1]: [((1,), -0.1), ((0, 2), -5.0)], "Tara flies.": [((4, 1), -0.1)], QUIET: [((4, 3), -5.0)]}
+    offers = {CONTEXT[-1]: [((1,), -0.1), ((0, 2), -5.0)], "Tara flies.": [((2,), -0.1)], QUIET: [((4, 3), -5.0)]}
     found = SelectionInference(Offers(offers), Drawn(), Hunting(), 2, beam=2).run(CONTEXT, QUESTION)
     assert (found.state, found.answer) == ("answered", "yes")
+
+
+def test_a_likelier_answer_is_waited_for():
+    offers = {"Tara flies.": [((4,), -5.0)], CONTEXT[-1]: [((1,), -0.1), ((0, 2), -0.2)], QUIET: [((2,), -0.1)]}
+    offers["Every lynx is quiet. So it is."] = [((4, 3), -0.1)]
+    found = SelectionInference(Offers(offers), Drawn(), Hunting(), 3, beam=2).run(CONTEXT, QUESTION)
+    assert (found.answer, len(found.steps)) == ("yes", 3)
+
+
+def test_what_could_go_on_wins_over_a_likelier_trace_that_could_not():
+    offers = {CONTEXT[-1]: [((3,), -0.1), ((1,), -1.0)]}
+    found = SelectionInference(Offers(offers), Drawn(), Hunting(), 1, beam=2).run(CONTEXT, QUESTION)
+    assert (found.state, found.steps[0].inference) == ("unknown", "Tara flies.")
+
+
+def test_traces_that_could_not_go_on_take_no_place_of_others():
+    offers = {
+        CONTEXT[-1]: [((0, 2), -0.1), ((1,), -5.0)],
+        QUIET: [((3,), -0.1), ((0,), -0.1)],
+        "Tara flies.": [((2,), -1.0)],
+    }
+    found = SelectionInference(Offers(offers), Drawn(), Hunting(), 2, beam=2).run(CONTEXT, QUESTION)
+    assert (found.state, found.steps[0].inference) == ("unknown", "Tara flies.")
+
+
+def test_traces_that_know_the_same_differ_by_what_they_said_last():
+    class Quiet:
+        def halt(self, question, inferences, choices):
+            return Answer("yes") if len(inferences) == 2 and inferences[-1] == QUIET else None
+
+    offers = {CONTEXT[-1]: [((0, 2), -0.1), ((1,), -0.2)], QUIET: [((1,), -0.1)], "Tara flies.": [((0, 2), -0.5)]}
+    found = SelectionInference(Offers(offers), Drawn(), Quiet(), 2, beam=2).run(CONTEXT, QUESTION)
+    assert found.answer == "yes"
 
 
 def test_a_value_outweighs_a_likelier_selection():

@@ -34,11 +34,11 @@ def test_the_likeliest_is_appended_and_the_others_are_scored_again():
     assert second == ("select: A. B. C. Q? We know that B and", " A", " C")
 
 
-def test_enough_competes_from_the_second_on():
+def test_enough_competes_once_the_least_are_chosen():
     table = {("that", " A"): -1, ("A and", " nothing more"): -0.5, ("A and", " B"): -2, ("that", " nothing more"): 0}
     model = scripted(table)
     assert ScoringSelector(model, PROMPTS, 3).select(["A.", "B."], "Q?").numbers == (0, 1)
-    assert ScoringSelector(model, PROMPTS, 3, enough=True).select(["A.", "B."], "Q?") == Selected((0,), -1.5)
+    assert ScoringSelector(model, PROMPTS, 3, enough=True, least=1).select(["A.", "B."], "Q?") == Selected((0,), -1.5)
 
 
 def test_the_mean_favours_no_short_statement():
@@ -105,7 +105,7 @@ def test_order_of_the_context_changes_only_numbers():
 
 
 def test_odd_options_and_damaged_models_are_refused():
-    with pytest.raises(ConfigError, match="select: expected at least 1"):
+    with pytest.raises(ConfigError, match="select, least: expected at least 1"):
         ScoringSelector(chance(), PROMPTS, 0)
     with pytest.raises(ConfigError, match="normalise: expected sum or mean, got 'max'"):
         ScoringSelector(chance(), PROMPTS, normalise="max")

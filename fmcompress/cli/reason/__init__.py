@@ -9,4 +9,5 @@ app.add_typer(reason_app, name="reason")
 
 from . import (  # noqa: E402  each adds its command
     ask,  # noqa: F401
+    evaluate,  # noqa: F401
 )

@@ -26,6 +26,7 @@ Enough = Annotated[bool, typer.Option("--enough", help="Let a step have fewer st
 Labels = Annotated[bool, typer.Option("--labels", help="Score labels (sen 3) in the place of statements.")]
 Beam = Annotated[int, typer.Option(min=1, help="Traces that are kept; 1 is greedy.")]
 Value = Annotated[bool, typer.Option("--value", help="Rank the beam by the model's verdict, correct or incorrect.")]
+Least = Annotated[int, typer.Option(min=1, help="With --enough: as many as a step has at least.")]
 Halt = Annotated[Literal["model", "fixed"], typer.Option(help="Who says that enough is known.")]
 Repeat = Annotated[bool, typer.Option("--repeat", help="Go on after a step that said nothing new.")]
 Normalise = Annotated[Literal["sum", "mean"], typer.Option(help="Of log probabilities over a text's tokens.")]
