@@ -61,6 +61,15 @@ def evaluate(
     streamed = open_streamed(model, device, dtype)
     length = min(sequence_length, longest_sequence(streamed.model) or sequence_length)
     windows = read_windows(model, text, length, max_windows)
+    nats = mean_nats(streamed, windows, progress)
+    return Perplexity(*perplexity(nats, model), len(windows) * (length - 1), len(windows), length)
+
+
+def mean_nats(
+    streamed: StreamedModel, windows: Tensor, progress: Callable[[int, int], None] = lambda done, total: None
+) -> float:
+    """Mean negative log-likelihood over all tokens of windows [count, length] but the first of each."""
+    count, length = windows.shape
     parts = windows.split(windows_at_once([streamed], length))
     blocks, nats = len(streamed.text_blocks), 0.0
     for number, part in enumerate(parts):
@@ -69,8 +78,7 @@ def evaluate(
             for tokens, states, targets in predictions(streamed, hidden):
                 logits = streamed.logits(tokens, states).float()
                 nats += float(cross_entropy(logits.flatten(0, 1), targets.flatten().to(logits.device), reduction="sum"))
-    predicted = len(windows) * (length - 1)
-    return Perplexity(*perplexity(nats / predicted, model), predicted, len(windows), length)
+    return nats / (count * (length - 1))
 
 
 def open_streamed(model: Path, device: torch.device, dtype: str) -> StreamedModel:

@@ -43,6 +43,19 @@ def append_to_card(source: Path, card: Path, facts: dict[str, Any]) -> None:
     _write(card, f"{text.rstrip()}\n\n{headline}" + "\n".join(lines) + "\n")
 
 
+def note_recovered(source: Path, card: Path, facts: dict[str, Any]) -> None:
+    """Write a card that tells of a recovery, where the source has one. See append_to_card."""
+    text = _read(source)
+    if text and facts["best_step"]:
+        told = facts["perplexity"]
+        line = (
+            f"Then fmcompress recover let the weights that are not pruned learn for {facts['best_step']} steps: "
+            f"perplexity on held-out text went from {told['before']:.4g} to {told['after']:.4g}."
+        )
+        headline = "" if HEADLINE in text else f"{HEADLINE}\n\n"
+        _write(card, f"{text.rstrip()}\n\n{headline}{line}\n`fmcompress-training.json` has the details of that.\n")
+
+
 def note_dense_again(source: Path, card: Path) -> None:
     """Write a card whose last note tells of dense weights, where the source's has a note of a run."""
     before, headline, notes = _read(source).rpartition(HEADLINE)

@@ -34,6 +34,7 @@ from . import (  # noqa: E402  each adds its command
     prune,  # noqa: F401
     quantize,  # noqa: F401
     reason,  # noqa: F401
+    recover,  # noqa: F401
     report,  # noqa: F401
     schedule,  # noqa: F401
     spipe,  # noqa: F401

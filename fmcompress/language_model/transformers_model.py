@@ -39,17 +39,27 @@ class TransformersLanguageModel:
         chat: bool = False,
         verify: bool = True,
     ) -> None:
-        self.model = load(folder, device=device, dtype=dtype, verify=verify)
-        self.tokenizer = load_tokenizer(Path(folder))
-        self.name, self.batch, self.chat = str(folder), batch, chat
+        self._take(load(folder, device=device, dtype=dtype, verify=verify), load_tokenizer(Path(folder)), str(folder))
+        self.batch, self.chat = batch, chat
         if batch < 1:
             raise ConfigError(f"batch: expected at least 1, got {batch}.")
         if not hasattr(self.model, "generate") or not self.model.can_generate():
             raise ConfigError(f"{folder}: {type(self.model).__name__} writes no text. Give a causal language model.")
         if chat and not getattr(self.tokenizer, "chat_template", None):
             raise ConfigError(f"{folder}: its tokenizer has no chat template. Leave #chat out.")
-        self.answers = bool(self.model.config.is_encoder_decoder)  # rather than continues
-        self.longest = None if self.answers else longest_sequence(self.model)
+
+    @classmethod
+    def of(cls, model: Any, tokenizer: Any, *, name: str = "in memory", batch: int = 16) -> "TransformersLanguageModel":
+        """A model that is in memory already, as it is whenever it is asked; it should be in eval mode then."""
+        self = cls.__new__(cls)
+        self._take(model, tokenizer, name)
+        self.batch, self.chat = batch, False
+        return self
+
+    def _take(self, model: Any, tokenizer: Any, name: str) -> None:
+        self.model, self.tokenizer, self.name = model, tokenizer, name
+        self.answers = bool(model.config.is_encoder_decoder)  # rather than continues
+        self.longest = None if self.answers else longest_sequence(model)
 
     def generate(self, prompts: Sequence[str], **settings: Any) -> list[list[str]]:
         """See LanguageModel.generate. Equal seeds give equal texts, whatever other prompts there are.

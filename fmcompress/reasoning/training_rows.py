@@ -60,7 +60,9 @@ def _rows_of_step(
     inferences = [step.inference for step in steps[: number + 1]]
     statements = [*problem.context, *inferences[:-1]]
     chosen = [statements[one] for one in steps[number].selection]
-    rows = list((_whole if whole else _one_by_one)(prompts, statements, problem.question, chosen))
+    rows: list[Row] = []
+    if len(chosen) > 1:  # one alone says again what is known: there is nothing to learn to select
+        rows += (_whole if whole else _one_by_one)(prompts, statements, problem.question, chosen)
     rows.append(Row(prompts.inference(chosen), f" {inferences[-1]}", "inference"))
     rows += [
         Row(prompts.inference(those), f" {those[0]}", "inference") for those in _in_vain(chosen, statements, random)

@@ -21,6 +21,7 @@ from ..workspace import locked
 FACTS = "fmcompress-training.json"  # in OUT: options and last losses
 LOG = "fmcompress-training.jsonl"  # in OUT: a line a step
 RUN, MODEL, STATE, REPLACED, FORCED = "run.json", "model", "step-", "replaced", "forced"
+SCRATCH = "scratch"  # what writing the model needs meanwhile
 State = dict[str, dict[str, Tensor]]
 Record = dict[str, Any]
 
@@ -31,6 +32,7 @@ class TrainingFolder:
     out      the finished model, which is not there before the end
     partial  beside it: run.json, which tells what is trained, a log, the model's folder as it will be, and step-N with
              the tensors of all that goes on from step N
+    scratch  in it, for whoever needs room to write the model; goes with it
 
     Raises ConfigError for an OUT that is in use, where no folder can be made, or that is left from another run.
     """
@@ -38,7 +40,7 @@ class TrainingFolder:
     def __init__(self, out: Path, *, resume: bool, force: bool) -> None:
         self.out, self.resume, self.force = out.resolve(), resume, force
         self.partial = self.out.parent / f"{self.out.name}.partial"
-        self.model, self.log = self.partial / MODEL, self.partial / LOG
+        self.model, self.log, self.scratch = self.partial / MODEL, self.partial / LOG, self.partial / SCRATCH
         if resume and force:
             raise ConfigError("--resume goes on with a training and --force forgets it: give one of them.")
         if not self.out.parent.is_dir():
@@ -64,7 +66,7 @@ class TrainingFolder:
             raise ConfigError(f"OUT: {self.out} holds no model, so --force leaves it alone. Remove it yourself.")
 
     def _check_partial(self) -> None:
-        ours = {RUN, LOG, MODEL, REPLACED, FORCED}
+        ours = {RUN, LOG, MODEL, REPLACED, FORCED, SCRATCH}
         names = {path.name for path in self.partial.iterdir()} if self.partial.is_dir() else {"a file"}
         if any(name not in ours and not name.startswith((STATE, f"{RUN}.")) for name in names):
             raise ConfigError(f"OUT: {self.partial} is in the way, and not of an interrupted training. Move it.")
@@ -178,6 +180,11 @@ def read_log(path: Path) -> list[Record]:
             except ValueError:
                 continue
     return records
+
+
+def read_facts(folder: Path) -> Record:
+    """What a finished training tells of itself. Raises ConfigError if it does not."""
+    return _read_json(folder / FACTS)
 
 
 def _read_json(path: Path) -> Record:

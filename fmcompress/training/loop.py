@@ -54,8 +54,15 @@ class Unwatched:
 class Trainable(Protocol):
     """What is trained: `step` of `steps` are done, one() does the next, state() is all that goes on from here."""
 
-    step: int
-    steps: int
+    @property
+    def step(self) -> int:
+        """Steps that are done."""
+        ...
+
+    @property
+    def steps(self) -> int:
+        """All of them."""
+        ...
 
     def one(self) -> Record:
         """Do a step, and tell of it: "step" from 1, and numbers by their names."""

@@ -25,24 +25,29 @@ def load_trainable(folder: Path, device: str = "cpu") -> tuple[Any, Any]:
     model = load(folder, device=device, dtype="float32", dense=True)
     if not hasattr(model, "generate") or not model.can_generate():
         raise ConfigError(f"{folder}: {type(model).__name__} writes no text. Give a language model.")
+    _tie_again(model)
     return model, load_tokenizer(folder)
 
 
-def zeros_of(model: nn.Module) -> dict[str, Tensor]:
-    """Where the weights of linear layers are 0, by name: bool of their shape. Layers without a zero are left out.
+def _tie_again(model: Any) -> None:
+    """Let tied weights that a checkpoint holds twice be one parameter, as they are once transformers has loaded it."""
+    for name, other in (getattr(model, "all_tied_weights_keys", None) or {}).items():
+        own, shared = model.get_parameter(name), model.get_parameter(other)
+        if own is not shared and torch.equal(own, shared):
+            path, _, key = name.rpartition(".")
+            model.get_submodule(path).register_parameter(key, shared)
 
-    Embeddings, and output layers that share their weight, are no linear layers that anyone prunes.
+
+def zeros_of(model: nn.Module) -> dict[str, Tensor]:
+    """Where matrices, experts stacked into one tensor among them, are 0, by name: bool of their shape.
+
+    Those without a zero are left out, and so are embeddings and output layers that share their weight: nobody prunes
+    them.
     """
     embeddings = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
-    found = {}
-    for name, module in model.named_modules():
-        weight = getattr(module, "weight", None)
-        if isinstance(module, nn.Embedding) or not isinstance(weight, nn.Parameter) or weight.dim() < 2:
-            continue
-        zero = weight.detach() == 0
-        if id(weight) not in embeddings and bool(zero.any()):
-            found[f"{name}.weight"] = zero
-    return found
+    matrices = {n: one for n, one in model.named_parameters() if one.dim() >= 2 and id(one) not in embeddings}
+    found = {name: one.detach() == 0 for name, one in matrices.items()}
+    return {name: zero for name, zero in found.items() if bool(zero.any())}
 
 
 def new_tokenizer(texts: Iterable[str], vocabulary: int = 2000, kind: Literal["bpe", "words"] = "bpe") -> Any:

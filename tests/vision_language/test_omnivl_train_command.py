@@ -8,7 +8,7 @@ from helpers import folder_bytes, invoke, start_cli
 from training_cases import write_manifest
 from transformers import AutoModel, BertConfig, BertModel, BertTokenizerFast, ViTConfig, ViTImageProcessorPil, ViTModel
 
-from fmcompress.cli.omnivl.watch import TrainingProgress
+from fmcompress.cli.watch import TrainingProgress
 from fmcompress.models import register
 from fmcompress.models.omnivl import OmniVLModel
 from fmcompress.training import folder as training_folder

@@ -10,5 +10,8 @@ distill_app = typer.Typer(
 app.add_typer(distill_app, name="distill")
 
 from . import (  # noqa: E402  each adds its command
+    evaluate,  # noqa: F401
+    logits,  # noqa: F401
     rationales,  # noqa: F401
+    train,  # noqa: F401
 )

@@ -35,7 +35,7 @@ def say(notes: list[str], quiet: bool) -> None:
 def loaded(model: Path, device: str, dtype: str, batch_size: int) -> Any:
     """The model, without transformers' own bars."""
     from ...vision_language.omnivl.loaded import OmniVL
-    from .watch import quiet_transformers
+    from ..watch import quiet_transformers
 
     quiet_transformers()
     return OmniVL(model, device=device, dtype=dtype, batch_size=batch_size)

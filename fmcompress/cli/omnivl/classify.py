@@ -73,7 +73,7 @@ def _classified(
     from ...formats import open_checkpoint
     from ...vision_language.omnivl.classification import zero_shot
     from ...vision_language.omnivl.fine_tuning import VisualClassifier
-    from .watch import quiet_transformers
+    from ..watch import quiet_transformers
 
     quiet_transformers()
     if model.is_dir() and open_checkpoint(model).config.get("model_type") == "omnivl_vision":
@@ -115,7 +115,7 @@ def _probed(model: Any, found: Any, seed: int, progress: Any) -> tuple[Any, Any]
 def _fine_tuned(model: Path, out: Path, found: Any, options: Any, device: str, quiet: bool) -> dict[str, Any]:
     from ...report import Steps
     from ...vision_language.omnivl.fine_tuning import fine_tune
-    from .watch import quiet_transformers
+    from ..watch import quiet_transformers
 
     quiet_transformers()
     train, val = _training(found), found.some("val")

@@ -66,7 +66,8 @@ def train(
     from ...report import print_json
     from ...vision_language.omnivl.options import TrainOptions
     from ...vision_language.omnivl.run import run_training
-    from .watch import TrainingProgress, quiet_transformers, summary
+    from ..watch import TrainingProgress, quiet_transformers
+    from .watch import summary, told_of
 
     if plot:
         new_figure(plot, 1, 1)  # before hours of work
@@ -79,7 +80,7 @@ def train(
         decoder_rows=decoder_rows, save_every=save_every, **{"from": _name(start)},
     )  # fmt: skip
     quiet_transformers()
-    with TrainingProgress(quiet) as progress:
+    with TrainingProgress(quiet, told_of) as progress:
         facts = run_training(pairs, out, options, progress, device=device, plot=plot, resume=resume, force=force)
     print_json(facts) if json else console.print(summary(facts), soft_wrap=True, markup=False)
 

@@ -1,60 +1,8 @@
-"""What a person sees of a training, and how Ctrl-C ends it between two steps."""
+"""What a person is told of a training of OmniVL."""
 
-import signal
-from types import FrameType
 from typing import Any
 
-from ...report import Steps, err, printable
-
-
-class TrainingProgress:
-    """A bar on a terminal, a line a checkpoint elsewhere, nothing when quiet. See run.Observer.
-
-    The first Ctrl-C lets the step end and a checkpoint be written, the second one stops at once.
-    """
-
-    def __init__(self, quiet: bool = False) -> None:
-        self.quiet, self.stopping = quiet, False
-        self.bar = Steps("training", quiet)
-
-    def __enter__(self) -> "TrainingProgress":
-        self._before = signal.signal(signal.SIGINT, self._interrupted)
-        self.bar.__enter__()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.bar.__exit__(*error)
-        signal.signal(signal.SIGINT, self._before)
-
-    def _interrupted(self, *_: int | FrameType | None) -> None:
-        self.stopping = True
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-
-    def note(self, text: str) -> None:
-        """See run.Observer."""
-        if not self.quiet:
-            err.print(printable(text), soft_wrap=True, markup=False)
-
-    def step(self, record: dict[str, Any], steps: int) -> None:
-        """See run.Observer."""
-        self.bar.at(record["step"], steps, _told(record, steps))
-
-    def saved(self, record: dict[str, Any], steps: int) -> None:
-        """See run.Observer."""
-        if not err.is_terminal:
-            self.note(_told(record, steps))
-
-    def stop(self) -> bool:
-        """See run.Observer."""
-        return self.stopping
-
-
-def quiet_transformers() -> None:
-    """No bars and tables of transformers' own: what they would tell is checked and told in a line of ours."""
-    from transformers.utils import logging
-
-    logging.disable_progress_bar()
-    logging.set_verbosity_error()
+from ...report import printable
 
 
 def summary(facts: dict[str, Any]) -> str:
@@ -67,6 +15,7 @@ def summary(facts: dict[str, Any]) -> str:
     return printable(f"{facts['out']}: {' · '.join(told)}")
 
 
-def _told(record: dict[str, Any], steps: int) -> str:
+def told_of(record: dict[str, Any], steps: int) -> str:
+    """A line on a step."""
     kind = "videos" if record["videos"] else "images"
     return f"step {record['step']} of {steps} · {record['stage']} stage · {kind} · loss {record['loss']:.3f}"

@@ -44,7 +44,7 @@ def method_of(
     from ...language_model import language_model as opened
     from ...reasoning.build import build
     from ...reasoning.few_shot import read_prompts
-    from ..omnivl.watch import quiet_transformers
+    from ..watch import quiet_transformers
 
     if language_model is None:
         raise ConfigError("--language-model: who is to reason? Give a folder, an address or a file of answers.")

@@ -63,7 +63,8 @@ def reason(
     if plot and method != "selection-inference":
         raise ConfigError(f"--plot: draws a trace, and {method} leaves none. Leave it out.")
     options = Options(
-        steps, select, enough, least, labels, beam, value, halt, not repeat, normalise, max_tokens, samples, temperature, seed
+        steps, select, enough, least, labels, beam, value, halt, not repeat, normalise, max_tokens, samples,
+        temperature, seed,
     )  # fmt: skip
     statements, wanted = read_statements(context), _choices(choices)
     chosen = opt.method_of(method, language_model, prompts, options, device, dtype)

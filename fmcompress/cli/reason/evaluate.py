@@ -80,8 +80,8 @@ def evaluate(
         raise ConfigError("--language-model: who is to reason? Give a folder, an address, a file of answers or oracle.")
     problems = _problems(dataset, data, task, family, depth, limit, seed)
     options = Options(
-        steps, select, enough, least, labels, beam, value, halt, True, normalise, samples=samples, temperature=temperature,
-        seed=seed,
+        steps, select, enough, least, labels, beam, value, halt, True, normalise, samples=samples,
+        temperature=temperature, seed=seed,
     )  # fmt: skip
     chosen = method or ["selection-inference", *([] if language_model == "oracle" else ["direct"])]
     group = (lambda problem: f"task {problem.name.split('-')[1]}") if dataset == "babi" else None
@@ -140,7 +140,7 @@ def _evaluated(
     from ...reasoning.few_shot import read_prompts
     from ...reasoning.oracle import oracle
     from ..omnivl.arguments import watched
-    from ..omnivl.watch import quiet_transformers
+    from ..watch import quiet_transformers
 
     if spec == "oracle":
         if methods != ["selection-inference"] or answers:

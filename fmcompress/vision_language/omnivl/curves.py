@@ -7,10 +7,10 @@ from typing import Any
 
 from ...drawing import BLUE, FAINT, GREEN, INK, ORANGE, PURPLE, heading, new_figure, plain, save
 from ...errors import ConfigError
+from ...training.curves import means
 from .objective import LOSSES
 
 COLOURS = dict(zip(LOSSES, (BLUE, ORANGE, GREEN, PURPLE), strict=True))
-POINTS = 60  # of a curve, each the mean of as many steps
 
 
 def plot_losses(records: Sequence[Mapping[str, Any]], path: str | Path, title: str = "Training of OmniVL") -> None:
@@ -33,7 +33,7 @@ def plot_losses(records: Sequence[Mapping[str, Any]], path: str | Path, title: s
         for videos, style in ((False, "-"), (True, "--")):
             found = [(r["step"], r[name]) for r in records if name in r and r["videos"] == videos]
             if found:
-                steps, values = _means(found)
+                steps, values = means(found)
                 axes.plot(steps, values, style, marker="." if len(steps) == 1 else None, color=COLOURS[name],
                           label=f"{'videos' if videos else 'images'}: {values[-1]:.3g} at last")  # fmt: skip
         for border in borders:
@@ -48,12 +48,3 @@ def plot_losses(records: Sequence[Mapping[str, Any]], path: str | Path, title: s
             axes.set_xlabel("step", color=INK)
     heading(figure, title)
     save(figure, path)
-
-
-def _means(found: Sequence[tuple[int, float]]) -> tuple[list[float], list[float]]:
-    """Steps and values, each the mean of neighbours, POINTS of them at most."""
-    size = -(-len(found) // POINTS)
-    parts = [found[begin : begin + size] for begin in range(0, len(found), size)]
-    return [sum(step for step, _ in part) / len(part) for part in parts], [
-        sum(value for _, value in part) / len(part) for part in parts
-    ]
