@@ -113,11 +113,14 @@ def run(
         for lesson in sorted({arm.lesson for arm in missing}):
             files[lesson], teacher = prepare(LESSONS[lesson], given, Path(name), steps)
             results["teachers"][lesson] = teacher
+            results.setdefault("settings", {})[lesson] = LESSONS[lesson].settings
         waiting = [pool.submit(run_arm, arm, files[arm.lesson], steps) for arm in missing]
         for number, done_arm in enumerate(as_completed(waiting), 1):
             record = done_arm.result()
             results["arms"].append(record)
-            results["settings"] = {lesson: LESSONS[lesson].settings for lesson in files}
+            results["arms"].sort(
+                key=lambda one: (one["lesson"], one["seed"], one["fraction"], METHODS.index(one["method"]))
+            )
             results["table"] = list(table(results["arms"]))
             write_json(out, results)
             told = " ".join(
