@@ -12,12 +12,13 @@ from fictional import PARTS, Stage, measured, problems_to_measure, rows_of, summ
 from fmcompress.reasoning.problems import generate
 
 QUESTIONS = 12
+STAGES = (Stage((1,), ("chain",), 20, 8), Stage((1, 2), (*PARTS, "chain"), 30, 8))
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("model")
-    told = trained(0, (Stage((1,), 40, 8), Stage((1, 2), 20, 8)), folder, width=32)
+    told = trained(0, STAGES, folder, width=32)
     problems = problems_to_measure(QUESTIONS, None, None)
     return told, problems, measured(folder, problems, ("selection-inference", "direct"))
 
@@ -28,7 +29,7 @@ def test_every_part_has_as_many_rows_and_is_learned(run):
     assert {part: sum(row.part == part for row in rows) for part in PARTS} == {
         "selection": 24, "inference": 48, "halt": 24, "direct": 24,
     }  # fmt: skip
-    assert told["losses"].keys() == set(PARTS)
+    assert told["losses"].keys() == {*PARTS, "chain"}
     assert all(loss < 4 for loss in told["losses"].values())  # from ln of some 130 words
 
 
@@ -46,7 +47,7 @@ def test_all_traces_are_valid_and_all_questions_counted(run):
 
 def test_equal_seeds_learn_the_same(run, tmp_path):
     told, _, _ = run
-    again = trained(0, (Stage((1,), 40, 8), Stage((1, 2), 20, 8)), tmp_path, width=32)
+    again = trained(0, STAGES, tmp_path, width=32)
     assert again["losses"] == told["losses"]
 
 
@@ -57,4 +58,4 @@ def test_the_table_is_of_means_and_deviations():
     found = summary({"0": seed(0.25), "1": seed(0.75)})
     assert found["direct"]["1"] == {"accuracy": 0.5, "sd": pytest.approx(0.3536, abs=1e-4)}
     assert "50.0 ± 35.4" in table(found)
-    assert fictional.METHODS.keys() == {"selection-inference", "direct"}
+    assert fictional.METHODS.keys() == {"selection-inference", "chain-of-thought", "direct"}
