@@ -12,7 +12,7 @@ from fictional import PARTS, Stage, measured, problems_to_measure, rows_of, summ
 from fmcompress.reasoning.problems import generate
 
 QUESTIONS = 12
-STAGES = (Stage((1,), ("chain",), 12, 6), Stage((1, 2), (*PARTS, "chain"), 12, 6))
+STAGES = (Stage((1,), ("chain",), 20, 6), Stage((1, 2), (*PARTS, "chain"), 25, 6))
 
 
 @pytest.fixture(scope="module")
