@@ -2,19 +2,12 @@
 
     python examples/reason/fictional.py --out results.json --babi ../shared/data/babi --seeds 0 1 2 --plot results.png
 
-<<<<<<< HEAD
-A seed trains a small Llama from nothing on problems of its own, with a prefix a task: to select statements, to infer
-from a selection, to halt, and to answer directly. Every problem gives one step and one direct question. Held-out
-problems of depth 1 to 5, and bAbI's tasks 15 and 16, are then put to it in both ways. With --model FOLDER the last
-seed's model is kept, for `fmcompress reason --prompts trained --enough --select 3`.
-=======
 A seed trains a Llama of 0.2 million parameters from nothing on problems of its own, with a prefix a task: first to
 write whole chains of thought, of one step and then of up to five, which is where it learns to match statements; then to
 select statements, to infer from a selection, to halt, and to answer directly, with as many rows of each. Held-out
 problems of depth 1 to 5, and bAbI's tasks 15 and 16, are then put to it in each way. With --model FOLDER the last
 seed's model is kept, for `fmcompress reason --prompts trained --enough --select 3 --steps 6`. Settings were chosen on
 seed 100.
->>>>>>> c557e7abcd85d6415dd3e12387ef7303072a9646
 """
 
 import argparse
