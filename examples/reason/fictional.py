@@ -1,4 +1,4 @@
-"""Selection-Inference against direct answers and chains of thought, with one small model that learns all of them.
+"""Selection-Inference against direct answers, with one small model that learns both from generated problems.
 
     python examples/reason/fictional.py --out results.json --babi ../shared/data/babi --seeds 0 1 2 --plot results.png
 
@@ -41,7 +41,7 @@ from fmcompress.training.trainer import Trainer
 
 PARTS = ("selection", "inference", "halt", "direct")
 MIXTURE = ("ontology", "attributes", "ontology", "attributes", "fears", "colours")
-METHODS = {"selection-inference": "Selection-Inference", "chain-of-thought": "chain of thought", "direct": "direct"}
+METHODS = {"selection-inference": "Selection-Inference", "direct": "direct"}
 OPTIONS = Options(steps=6, select=3, enough=True)
 DEEP = (1, 2, 3, 4, 5)
 
@@ -61,7 +61,7 @@ class Stage:
     batch: int = 16
 
 
-STAGES = (Stage((1,), ("chain",), 500), Stage(DEEP, ("chain",), 2000), Stage(DEEP, (*PARTS, "chain"), 1200))
+STAGES = (Stage((1,), ("chain",), 500), Stage(DEEP, ("chain",), 2000), Stage(DEEP, PARTS, 2500))
 
 
 def rows_of(problems: Sequence[Problem], seed: int, parts: Sequence[str]) -> list[list[Row]]:

@@ -58,4 +58,4 @@ def test_the_table_is_of_means_and_deviations():
     found = summary({"0": seed(0.25), "1": seed(0.75)})
     assert found["direct"]["1"] == {"accuracy": 0.5, "sd": pytest.approx(0.3536, abs=1e-4)}
     assert "50.0 ± 35.4" in table(found)
-    assert fictional.METHODS.keys() == {"selection-inference", "chain-of-thought", "direct"}
+    assert fictional.METHODS.keys() == {"selection-inference", "direct"}
