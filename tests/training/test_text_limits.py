@@ -47,7 +47,7 @@ def test_what_is_longer_than_the_model_takes_is_cut_at_the_end_that_says_least(k
     assert what.cut == 3
     prompt, _, both = what.examples[0]
     assert len(prompt.prompt) == POSITIONS if kind == "bart" else len(prompt.prompt) == POSITIONS + 1 - 2
-    assert both.completion == tuple(words("3 " * 20, add_special_tokens=False)["input_ids"]) + (1,)
+    assert both.completion == (*words("3 " * 20, add_special_tokens=False)["input_ids"], 1)
     assert all(bool(loss.isfinite()) for losses in what.losses(0) for loss in losses.values())
 
 
