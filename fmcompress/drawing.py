@@ -33,6 +33,13 @@ def new_figure(path: str | Path, width: float, height: float) -> "Figure":
     return Figure(figsize=(width, height), facecolor="white")
 
 
+def require_picture(path: Path) -> None:
+    """Raise ConfigError for a picture that cannot be drawn or written: its suffix, matplotlib, its folder."""
+    new_figure(path, 1, 1)
+    if not path.parent.is_dir():
+        raise ConfigError(f"{path}: there is no folder {path.parent}. Make it first.")
+
+
 def save(figure: "Figure", path: str | Path) -> None:
     """Write a figure, whole or not at all, the same bytes each time. Raises DiskError."""
     import matplotlib

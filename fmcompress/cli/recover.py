@@ -48,17 +48,14 @@ def recover(
     """Let a pruned model learn what its dense parent says of a text. Zeros stay zeros, the format stays."""
     from ..distillation.recover_options import RecoverOptions
     from ..distillation.recover_run import plan_recover, run_recover
-    from ..drawing import new_figure
-    from ..errors import ConfigError
+    from ..drawing import require_picture
     from ..options import resolve
     from ..report import finite, print_json
     from ..report import out as console
     from .watch import TrainingProgress, quiet_transformers
 
     if plot:
-        new_figure(plot, 1, 1)  # before hours of work
-        if not plot.parent.is_dir():
-            raise ConfigError(f"{plot}: there is no folder {plot.parent}. Make it first.")
+        require_picture(plot)  # before hours of work
     paths = {"teacher": teacher, "text": text, "logits": logits, "valid": valid}
     options = resolve(
         RecoverOptions, config, steps=steps, batch_size=batch_size, sequence_length=sequence_length,

@@ -82,8 +82,7 @@ def train(
     """Train a student on labels and rationales, or by one of the methods that it is compared to."""
     from ...distillation.options import TrainOptions
     from ...distillation.run import train_student
-    from ...drawing import new_figure
-    from ...errors import ConfigError
+    from ...drawing import require_picture
     from ...options import resolve
     from ...report import out as console
     from ...report import print_json
@@ -91,9 +90,7 @@ def train(
     from .summary import trained
 
     if plot:
-        new_figure(plot, 1, 1)  # before hours of work
-        if not plot.parent.is_dir():
-            raise ConfigError(f"{plot}: there is no folder {plot.parent}. Make it first.")
+        require_picture(plot)  # before hours of work
     options = resolve(
         TrainOptions, config, method=method, student=None if student is None else str(student), new=new, size=size,
         width=width, layers=layers, vocabulary=vocabulary, labels=labels, alpha=alpha,

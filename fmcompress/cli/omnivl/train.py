@@ -59,8 +59,7 @@ def train(
     quiet: shared.Quiet = False,
 ) -> None:
     """Train OmniVL on images, videos and what is said of them: images first, then both."""
-    from ...drawing import new_figure
-    from ...errors import ConfigError
+    from ...drawing import require_picture
     from ...options import resolve
     from ...report import out as console
     from ...report import print_json
@@ -70,9 +69,7 @@ def train(
     from .watch import summary, told_of
 
     if plot:
-        new_figure(plot, 1, 1)  # before hours of work
-        if not plot.parent.is_dir():
-            raise ConfigError(f"{plot}: there is no folder {plot.parent}. Make it first.")
+        require_picture(plot)  # before hours of work
     options = resolve(
         TrainOptions, config, size=size, vision_init=_name(vision_init), text_init=_name(text_init),
         image_steps=image_steps, joint_steps=joint_steps, video_share=video_share, frames=frames,
