@@ -89,11 +89,14 @@ def main() -> None:
 
 
 def _fail(error: BaseException, code: int, debug: bool, text: str | None = None) -> None:
-    from rich.text import Text
-
-    from ..report import err, printable
-
     if debug:
         raise error
+    try:
+        from rich.text import Text
+
+        from ..report import err, printable
+    except Exception:  # Ctrl-C while torch was loading, which cannot be loaded twice
+        sys.stderr.write(f"error: {text or error}\n")
+        sys.exit(code)
     err.print(Text(f"error: {printable(text or str(error))}", style="red"), soft_wrap=True)
     sys.exit(code)

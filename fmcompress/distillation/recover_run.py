@@ -29,6 +29,7 @@ from .recover_writing import round_to_stored_, write_recovered
 
 Facts = dict[str, Any]
 WIDTH_RATE, HIGHEST_RATE = 0.128, 1e-3  # a learning rate that falls with the width
+WARMUP_STEPS = 25  # at least, or half of a short run
 
 
 def run_recover(
@@ -102,7 +103,8 @@ def prepare(inputs: Inputs, options: RecoverOptions, device: torch.device) -> tu
     )  # fmt: skip
     width = getattr(model.config.get_text_config(), "hidden_size", None) or 1024
     rate = options.learning_rate or min(HIGHEST_RATE, WIDTH_RATE / width)
-    schedule = Schedule(options.batch_size, rate, 0.0, warmup=0.05, seed=options.seed, bfloat16=device.type == "cuda")
+    warmup = max(0.05, min(0.5, WARMUP_STEPS / options.steps))  # a full first step of Adam undoes what pruning left
+    schedule = Schedule(options.batch_size, rate, 0.0, warmup, seed=options.seed, bfloat16=device.type == "cuda")
     every = options.valid_every or max(1, options.steps // 10)
     look = partial(perplexity_on, model, inputs.valid)
     trainer = Trainer(objective, options.steps, schedule, zeros)

@@ -71,7 +71,9 @@ def train(
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Of a new student, the order and the fraction; default 0.")] = None,
     save_every: Annotated[int | None, typer.Option(help="Steps between checkpoints; default 200.")] = None,
-    plot: Annotated[Path | None, typer.Option(help="Losses as a picture, drawn anew at each checkpoint: .png.")] = None,
+    plot: Annotated[
+        Path | None, typer.Option(help="Losses as a picture, drawn anew at each checkpoint: .png, .svg, .pdf.")
+    ] = None,
     config: shared.ConfigFile = None,
     device: shared.Device = "auto",
     resume: shared.Resume = False,
