@@ -136,9 +136,10 @@ def _chain(path: str | Path, at: int, context: Sequence[str], said: Any) -> tupl
 
 def _chosen(path: str | Path, at: int, item: Any, choices: Sequence[str]) -> Problem:
     wanted = "an object with context, question and answer, one of A, B" + (", C" if len(choices) == 3 else "")
-    if not isinstance(item, dict):
+    said = [item.get(key) for key in ("context", "question", "answer")] if isinstance(item, dict) else []
+    if not said or not all(isinstance(one, str) for one in said):
         raise _damaged(path, at, wanted, item)
-    context, question, answer = (str(item.get(key) or "") for key in ("context", "question", "answer"))
+    context, question, answer = said
     statement = re.sub(r"^.*(?:true|false|unknown)\?\s*", "", question).strip().removesuffix(".")
     if _ANSWERS.get(answer) not in choices or not statement or not sentences(context):
         raise _damaged(path, at, wanted, item)
@@ -159,8 +160,9 @@ def _items(path: str | Path) -> list[tuple[int, Any]]:
     path = Path(path)
     if path.is_dir():
         path = path / "dev.json"
+    text = _text(path)
     try:
-        items = json.loads(_text(path))
+        items = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise ConfigError(
             f"{path}: expected JSON, got a damaged file ({in_one_line(error, 120)}). Fetch it anew."

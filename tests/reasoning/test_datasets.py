@@ -121,6 +121,7 @@ def test_what_is_no_babi_folder(tmp_path):
         ([], "expected a list of questions"),
         (["one"], "question 1: expected an object with context"),
         ([PRONTO, PRONTO | {"context": " "}], "question 2: expected an object with context"),
+        ([PRONTO | {"context": ["Max is a yumpus."]}], "question 1: expected an object with context"),
         ([PRONTO | {"answer": "C"}], "question 1: expected an object with context"),
         ([PRONTO | {"answer": 3}], "question 1: expected an object with context"),
         ([PRONTO | {"explanation": None}], "question 1: expected an explanation"),
@@ -142,7 +143,7 @@ def test_damaged_archives_are_told(tmp_path):
     spoiled = bytearray(gzip.compress(json.dumps([WRITER] * 50).encode()))
     spoiled[30] ^= 0xFF
     path.write_bytes(spoiled)
-    with pytest.raises(ConfigError, match="cannot be read"):
+    with pytest.raises(ConfigError, match=r"gz: cannot be read as text \(Error"):
         read_proofwriter(path)
     path.write_bytes(b"no archive")
     with pytest.raises(ConfigError, match="cannot be read"):
