@@ -31,5 +31,5 @@ def plot_results(table: Sequence[Mapping[str, Any]], path: Path) -> None:
         axes.set_ylabel("right on test, %", color=INK)
         axes.set_title(lesson, loc="left", fontsize=11, color=INK)
         axes.legend(frameon=False, fontsize=8)
-    heading(figure, "A new T5 of some 300,000 parameters, by method")
+    heading(figure, "A new T5 of 0.1 to 0.3 million parameters, by method")
     save(figure, path)

@@ -2,7 +2,7 @@
 
     python examples/distill/step_by_step.py --data ../shared/data --out results.json --plot results.png
 
-An arm is a task, a method, a fraction of the training examples and a seed: a new T5 of some 300,000 parameters, trained
+An arm is a task, a method, a fraction of the training examples and a seed: a new T5 of 0.1 to 0.3 million parameters, trained
 for as many steps as any other arm of its task, and asked for the labels of the test split. Arms run in two processes of
 one thread; those that are in --out already are kept. Settings were chosen on seed 10, on the split "valid".
 """
@@ -113,11 +113,14 @@ def run(
         for lesson in sorted({arm.lesson for arm in missing}):
             files[lesson], teacher = prepare(LESSONS[lesson], given, Path(name), steps)
             results["teachers"][lesson] = teacher
+            results.setdefault("settings", {})[lesson] = LESSONS[lesson].settings
         waiting = [pool.submit(run_arm, arm, files[arm.lesson], steps) for arm in missing]
         for number, done_arm in enumerate(as_completed(waiting), 1):
             record = done_arm.result()
             results["arms"].append(record)
-            results["settings"] = {lesson: LESSONS[lesson].settings for lesson in files}
+            results["arms"].sort(
+                key=lambda one: (one["lesson"], one["seed"], one["fraction"], METHODS.index(one["method"]))
+            )
             results["table"] = list(table(results["arms"]))
             write_json(out, results)
             told = " ".join(

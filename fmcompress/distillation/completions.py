@@ -10,8 +10,8 @@ from .tasks import Task
 _ANSWER = re.compile(r"\b(?:So the|so the|The|the) answer is\b:?")
 _WANTED = {
     "choice": re.compile(r"\(\w\)(.*)", re.DOTALL),  # "(c) wooded area."
-    "expression": re.compile(r"(\(.*\))"),  # "(84 / 2)", from the first parenthesis to the last
-    "number": re.compile(rf"([-−]?\s*\$?\s*(?:{NUMBER}))"),
+    "expression": re.compile(r"^[^(\n]*(\(.*\))", re.MULTILINE),  # "(84 / 2)", from the first parenthesis to the last
+    "number": re.compile(rf"([-−]? ?\$? ?(?:{NUMBER}))"),
     "text": re.compile(r"([^\n]*)"),
 }
 NO_TEXT, NO_ANSWER = "no text", "no answer"  # nothing before a further question; nowhere "the answer is"
@@ -46,7 +46,9 @@ def parse(completion: str, task: Task) -> Parsed:
     if not answers:
         return Parsed(unparsed=NO_ANSWER)
     said = answers[0].strip()
-    found = _WANTED[task.form].search(said.rpartition("=")[2] if task.form == "number" else said)
+    if task.form == "number":
+        said = " ".join(said.rpartition("=")[2].split())  # long runs of space would take hours to search
+    found = _WANTED[task.form].search(said)
     label = _clean(found[1], task) if found else ""
     return Parsed(reason.strip() or None, label) if label else Parsed(unparsed=_MISSING[task.form])
 

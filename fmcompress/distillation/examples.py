@@ -58,11 +58,21 @@ def write_examples(path: Path, examples: Iterable[Example]) -> None:
     write_text(path, "".join(json.dumps(each, ensure_ascii=False) + "\n" for each in kept))
 
 
-def _parsed(line: str, where: str) -> Example:
+def parse_json(text: str, where: str) -> Any:
+    """The value of a JSON text. Raises ConfigError, with where, for what is none, or holds half a character."""
     try:
-        values: Any = json.loads(line)
+        value = json.loads(text)
+        if "\\u" in text:
+            json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise ConfigError(f"{where}: holds half of a surrogate pair, which is no character. Write it whole.") from None
     except (ValueError, RecursionError):
         raise ConfigError(f"{where}: is no JSON.") from None
+    return value
+
+
+def _parsed(line: str, where: str) -> Example:
+    values = parse_json(line, where)
     if not isinstance(values, dict) or not isinstance(values.get("input"), str):
         raise ConfigError(f'{where}: expected an object with a text as "input".')
     known: dict[str, Any] = {name: values.get(name) for name in Example.__dataclass_fields__}

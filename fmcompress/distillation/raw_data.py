@@ -1,7 +1,6 @@
 """Raw data of a task from a file or a folder: examples in the files' order, with splits that share nothing."""
 
 import gzip
-import json
 import lzma
 import math
 import random
@@ -16,7 +15,7 @@ from typing import Any
 
 from ..checkpoint import read_error
 from ..errors import ConfigError
-from .examples import Example, read_examples
+from .examples import Example, parse_json, read_examples
 from .tasks import Task
 
 _OPENERS: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".xz": lzma.open}
@@ -64,7 +63,10 @@ def read_data(
     told = _texts_by_split(completions)
     by_split = {split: _examples(task, files, left_out, told) for split, files in _files(path).items()}
     if told:
-        raise ConfigError(f"completions of {', '.join(map(str, told))}: {path} has no such rows. Leave them out.")
+        raise ConfigError(
+            f"completions of {', '.join(split or 'no split' for split in told)}: {path} has no such rows. Leave them "
+            "out, or let the file's name have its split."
+        )
     if any(one.split for some in by_split.values() for one in some):
         return RawData([one for some in by_split.values() for one in some], dict(left_out))
     if "train" not in by_split and "valid" in by_split:
@@ -103,22 +105,15 @@ def read_records(path: Path) -> list[Any]:
             text = file.read().decode("utf-8")
     except UnicodeDecodeError:
         raise ConfigError(f"{path}: expected UTF-8 text.") from None
+    except (gzip.BadGzipFile, EOFError, lzma.LZMAError, zlib.error) as error:
+        raise ConfigError(f"{path}: does not unpack ({error}). Fetch it again.") from None
     except OSError as error:
         raise read_error(path, error) from None
-    except (EOFError, lzma.LZMAError, zlib.error) as error:
-        raise ConfigError(f"{path}: does not unpack ({error}). Fetch it again.") from None
     if _kind(path) == ".tsv":
         return list(_table(path, text))
-    lines = [(f"{path}, line {n}", line) for n, line in enumerate(text.split("\n"), 1) if line.strip()]
-    found = [_json(str(path), text)] if text.lstrip().startswith("[") else [_json(*line) for line in lines]
+    lines = [(line, f"{path}, line {n}") for n, line in enumerate(text.split("\n"), 1) if line.strip()]
+    found = [parse_json(text, str(path))] if text.lstrip().startswith("[") else [parse_json(*line) for line in lines]
     return found[0] if found and isinstance(found[0], list) else found
-
-
-def _json(where: str, text: str) -> Any:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        raise ConfigError(f"{where}: is no JSON.") from None
 
 
 def _table(path: Path, text: str) -> Iterator[Mapping[str, str]]:

@@ -11,7 +11,6 @@ import torch
 from ..checkpoint.card import note_recovered
 from ..checkpoint.layout import CARD
 from ..devices import pick_device
-from ..errors import FmcompressError
 from ..evaluation import mean_nats, open_streamed, perplexity
 from ..runtime import load
 from ..training.folder import TrainingFolder, read_log
@@ -62,7 +61,7 @@ def run_recover(
                 observer.note(f"resuming: {recovery.step} of {recovery.steps} steps are done")
             draw = partial(plot_recovery, before=before, dense=dense)
             train(recovery, folder, observer, options.save_every, plot=plot, draw=draw)
-        except FmcompressError:
+        except BaseException:
             folder.discard_if_empty()
             raise
         facts = {"fingerprint": fingerprint, **_finish(folder, inputs, recovery, before, dense)}

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from ..devices import pick_device
-from ..errors import CalibrationError, FmcompressError
+from ..errors import CalibrationError
 from ..files import sha256_of
 from ..language_model import TransformersLanguageModel
 from ..training.curves import plot_losses
@@ -62,10 +62,10 @@ def train_student(
                 trained.load(*folder.load())
                 observer.note(f"resuming: {trained.step} of {trained.steps} steps are done")
             train(trained, folder, observer, options.save_every, plot=plot, draw=plot_losses)
-        except FmcompressError:
+        except BaseException:
             folder.discard_if_empty()
             raise
-        training.finish().save_pretrained(folder.model)
+        folder.finish_model(training.finish().save_pretrained)
         records = read_log(folder.log)
         facts = {"fingerprint": fingerprint, **training.facts(), "losses": last_losses(records)}
         if plot:
@@ -166,7 +166,9 @@ def notes_on(facts: Facts) -> list[str]:
     notes = [f"{counts[key]} of {counts['examples']} examples have no {name} and gave no row for it."
              for key, name in what.items() if counts.get(key)]  # fmt: skip
     if facts["cut"]:
-        notes.append(f"{facts['cut']} rows were longer than longest-input or longest-output and were cut.")
+        notes.append(
+            f"{facts['cut']} rows were longer than longest-input, longest-output or the model takes and were cut."
+        )
     return notes
 
 
@@ -193,6 +195,12 @@ def _selecting(
     trainer: Trainer, student: Student, prompts: StudentPrompts, valid: Sequence[Example], options: TrainOptions
 ) -> Selecting:
     asked = TransformersLanguageModel.of(student.model, student.tokenizer, name="student", batch=64)
+    longest = max(len(asked.encode(prompts.label_prompt(one.input))) for one in valid)
+    if asked.longest is not None and longest >= asked.longest:
+        raise CalibrationError(
+            f"valid: an example has {longest} tokens, and the student takes {asked.longest}, its answer included. "
+            "Leave it out, or --select last."
+        )
 
     def measure() -> float:
         student.model.eval()

@@ -59,7 +59,7 @@ class TransformersLanguageModel:
     def _take(self, model: Any, tokenizer: Any, name: str) -> None:
         self.model, self.tokenizer, self.name = model, tokenizer, name
         self.answers = bool(model.config.is_encoder_decoder)  # rather than continues
-        self.longest = None if self.answers else longest_sequence(model)
+        self.longest = longest_sequence(model)  # of an encoder and a decoder each
 
     def generate(self, prompts: Sequence[str], **settings: Any) -> list[list[str]]:
         """See LanguageModel.generate. Equal seeds give equal texts, whatever other prompts there are.
@@ -89,7 +89,8 @@ class TransformersLanguageModel:
         """
         head = self.encode(prefix)
         tails = [self._tail(head, prefix, text) for text in continuations]
-        longest = max(map(len, tails), default=0) + len(head)
+        tail = max(map(len, tails), default=0)
+        longest = max(tail, len(head)) if self.answers else tail + len(head)
         if self.longest is not None and longest > self.longest:
             raise LanguageModelError(
                 f"{self.name}: prefix and continuation have {longest} tokens, and the model takes {self.longest}. "
@@ -124,7 +125,7 @@ class TransformersLanguageModel:
         """Rows of similar lengths, with the tokens that each may write; one whose context ends before is alone."""
         together: list[tuple[int, int]] = []
         for row in sorted(rows, key=lambda row: len(tokens[row[0]])):
-            room = max_tokens if self.longest is None else self.longest - len(tokens[row[0]])
+            room = self._room(tokens[row[0]], max_tokens)
             if room < 1:
                 raise LanguageModelError(
                     f"{self.name}: a prompt has {len(tokens[row[0]])} tokens, and the model takes {self.longest}. "
@@ -136,6 +137,14 @@ class TransformersLanguageModel:
                 together.append(row)
         for begin in range(0, len(together), self.batch):
             yield together[begin : begin + self.batch], max_tokens
+
+    def _room(self, prompt: list[int], wanted: int) -> int:
+        """Tokens that may be written: as many as wanted, or more, where there is room."""
+        if self.longest is None:
+            return wanted
+        if not self.answers:
+            return self.longest - len(prompt)
+        return self.longest - 1 if len(prompt) <= self.longest else 0
 
     @torch.inference_mode()
     def _write(self, heads: list[list[int]], generators: list[Any], room: int, wanted: Settings) -> list[str]:

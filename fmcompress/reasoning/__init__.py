@@ -14,6 +14,7 @@ _LAZY = {
     "Selected": ".parts",
     "Trace": ".trace",
     "TraceStep": ".trace",
+    "read_trace": ".trace_json",
     "ScoringSelector": ".selection",
     "LabelSelector": ".selection",
     "LanguageModelInferrer": ".inference",

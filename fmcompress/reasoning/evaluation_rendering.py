@@ -79,7 +79,7 @@ def plot_accuracy(groups: Mapping[str, Mapping[str, Mapping[str, Any]]], title: 
         bars = axes.bar(at, heights, 0.92 * width, label=name, color=COLOURS[place % len(COLOURS)])
         if any(spread):
             axes.errorbar(at, heights, spread, fmt="none", ecolor=INK, elinewidth=0.8, capsize=2)
-        axes.bar_label(bars, [f"{height:.0f}" for height in heights], fontsize=7, color=INK, padding=1)
+        axes.bar_label(bars, [f"{height:.0f}" for height in heights], fontsize=7, color="white", label_type="center")
     axes.set_xticks(range(len(labels)), [printable(label) for label in labels], parse_math=False)
     axes.set_ylim(0, 108)
     axes.set_ylabel("right answers, %", color=INK)

@@ -125,13 +125,6 @@ class Trace:
         """One JSON document, which read_trace() reads again."""
         return json.dumps(self.as_dict(), indent=1)
 
-    @staticmethod
-    def from_json(text: str | bytes) -> "Trace":
-        """See read_trace()."""
-        from .trace_json import read_trace
-
-        return read_trace(text)
-
 
 def check_selection(selection: Sequence[int], context: int, before: int) -> None:
     """Check that a step is drawn from different statements: of so many of the context, and inferences before it.

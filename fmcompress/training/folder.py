@@ -4,7 +4,7 @@ import contextlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -150,6 +150,18 @@ class TrainingFolder:
             file.writelines(json.dumps(record) + "\n" for record in kept)
         return step, state
 
+    def finish_model(self, write: Callable[[Path], object]) -> None:
+        """Let write(folder) write the finished model over the one that the training began with.
+
+        Each file appears whole: a training that was stopped here goes on from either.
+        """
+        shutil.rmtree(self.scratch, ignore_errors=True)
+        self.scratch.mkdir()
+        write(self.scratch)
+        for path in sorted(self.scratch.iterdir()):
+            sync(path)
+            os.replace(path, self.model / path.name)
+
     def publish(self, facts: Record) -> None:
         """Let OUT appear: the model's folder with the log and the facts in it."""
         copy_file(self.log, self.model / LOG)
@@ -190,5 +202,5 @@ def read_facts(folder: Path) -> Record:
 def _read_json(path: Path) -> Record:
     try:
         return dict(json.loads(path.read_text()))
-    except (OSError, ValueError, TypeError):
+    except (OSError, ValueError, TypeError, RecursionError):
         raise ConfigError(f"{path}: does not tell which training wrote it. Use --force to start anew.") from None

@@ -26,6 +26,7 @@ def load_trainable(folder: Path, device: str = "cpu") -> tuple[Any, Any]:
     if not hasattr(model, "generate") or not model.can_generate():
         raise ConfigError(f"{folder}: {type(model).__name__} writes no text. Give a language model.")
     _tie_again(model)
+    vars(model.config).pop("quantization_config", None)  # weights are numbers from here on, also where they are saved
     return model, load_tokenizer(folder)
 
 

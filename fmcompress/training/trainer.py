@@ -83,14 +83,14 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         values = self._gradients()
         if not math.isfinite(sum(values.values())):
-            raise self._diverged(values, rate)
+            raise diverged(self.step, self.steps, values, rate)
         for name, zero in self.zeros.items():
             gradient = self._named[name].grad
             if gradient is not None:
                 gradient.masked_fill_(zero, 0.0)
         norm = torch.nn.utils.clip_grad_norm_(self._named.values(), self.schedule.clip)
         if not bool(norm.isfinite()):
-            raise self._diverged({"gradient": float(norm)}, rate)
+            raise diverged(self.step, self.steps, {"gradient": float(norm)}, rate)
         self.optimizer.step()
         with torch.no_grad():
             for name, zero in self.zeros.items():
@@ -119,13 +119,6 @@ class Trainer:
             raise CalibrationError(f"step {self.step + 1}: nothing can be learned from what was drawn.")
         return values
 
-    def _diverged(self, values: Mapping[str, float], rate: float) -> CalibrationError:
-        told = ", ".join(f"{name} {value:g}" for name, value in values.items())
-        return CalibrationError(
-            f"step {self.step + 1} of {self.steps}: no finite number any more ({told}) at a learning rate of "
-            f"{rate:.2g}. Start anew with a lower --learning-rate."
-        )
-
     def state(self) -> dict[str, dict[str, Tensor]]:
         """Tensors from which load() goes on: of "model" and "optimizer". Not copied."""
         return {
@@ -143,3 +136,12 @@ class Trainer:
             self._named[name].copy_(value)
         load_moments_(self.optimizer, state["optimizer"])
         self.step = step
+
+
+def diverged(step: int, steps: int, values: Mapping[str, float], rate: float) -> CalibrationError:
+    """The error to raise where a step from 0 gives no finite numbers."""
+    told = ", ".join(f"{name} {value:g}" for name, value in values.items())
+    return CalibrationError(
+        f"step {step + 1} of {steps}: no finite number any more ({told}) at a learning rate of {rate:.2g}. "
+        "Start anew with a lower --learning-rate."
+    )

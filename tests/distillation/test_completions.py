@@ -61,6 +61,12 @@ def test_any_text_is_parsed_or_has_a_reason(name, text):
     assert taken.teacher_label is not None or taken.rationale is None  # so that nothing trains on it
 
 
+@pytest.mark.parametrize(("name", "text"), [("gsm8k", "x" + " " * 200_000 + "y"), ("svamp", "(" * 200_000)])
+def test_texts_made_to_be_slow_are_read_in_one_pass(name, text):
+    """A search that begins anew at each character would not end."""
+    assert parse(f"The answer is {text}", task(name)).label is None
+
+
 def test_what_no_label_could_make_right_is_not_kept():
     person = Example("2 and 2?", "( 2.0 + 2.0 )", "a person's reason", split="train")
     bad = with_teacher(Example(**{**vars(person), "completion": "Hm. The answer is (2 + x)."}), task("svamp"))

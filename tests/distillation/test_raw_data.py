@@ -113,8 +113,9 @@ def test_the_same_input_is_in_one_split_and_something_is_left_to_train(tmp_path)
         ("train.json", "{", "train.json, line 1: is no JSON"), ("train.json", "[1", "train.json: is no JSON"),
         ("train.json", "[1]", "train.json, record 1: is no record of task svamp"), ("train.json", "", "got none"),
         ("train.json", '{"input": "x", "label": "1"}\n3', "record 2"), ("train.tsv", "a\tb\n1", "row 2: expected 2 columns"),
-        ("train.txt", "x", "expected a file ending in .json, .jsonl, .tsv"), ("train.json.gz", "x", "train.json.gz"),
+        ("train.txt", "x", "expected a file ending in .json, .jsonl, .tsv"), ("train.json.gz", "x", "does not unpack"),
         ("train.json.xz", "x", "does not unpack"), ("train.json", "\udcff", "UTF-8"),
+        ("train.json", '{"input": "\\ud800", "label": "1"}', "train.json, line 1: holds half of a surrogate pair"),
     ],
 )  # fmt: skip
 def test_bad_files_are_told_in_one_line(tmp_path, name, text, told):

@@ -7,13 +7,16 @@ import pytest
 import torch
 from helpers import folder_bytes, invoke
 from student_cases import FAST, SUMS, TEST, VALID, student, tokenizer, write_sums
-from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
+from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, PreTrainedModel
 
 from fmcompress.distillation.examples import write_examples
+from fmcompress.distillation.options import TrainOptions
+from fmcompress.distillation.run import train_student
 from fmcompress.errors import ConfigError
 from fmcompress.options import resolve
 from fmcompress.training import folder as training_folder
 from fmcompress.training.folder import read_log
+from fmcompress.training.text_objective import TextObjective
 
 
 @pytest.fixture(scope="module")
@@ -192,3 +195,29 @@ def test_test_is_refused_in_python_and_in_yaml_too(tmp_path):
     (tmp_path / "o.yaml").write_text("new: t5\nselect: test\n")
     with pytest.raises(ConfigError, match="tells nothing any more"):
         resolve(TrainOptions, tmp_path / "o.yaml")
+
+
+def test_a_stop_while_the_student_is_written_loses_nothing(capsys, data, tmp_path, monkeypatch):
+    assert train(capsys, data, tmp_path / "whole").code == 0
+    saved, written = PreTrainedModel.save_pretrained, []
+
+    def stopped(model, folder):
+        written.append(folder)
+        if len(written) == 2:  # the first is of the beginning
+            (folder / "model.safetensors").write_bytes(b"half")
+            raise OSError("no space")
+        saved(model, folder)
+
+    monkeypatch.setattr(PreTrainedModel, "save_pretrained", stopped)
+    assert "no space" in train(capsys, data, tmp_path / "out").stderr
+    assert not (tmp_path / "out").exists()
+    got = train(capsys, data, tmp_path / "out", "--resume")
+    assert got.code == 0, got.stderr
+    assert folder_bytes(tmp_path / "out") == folder_bytes(tmp_path / "whole")
+
+
+def test_a_failure_of_any_kind_before_the_first_checkpoint_leaves_nothing(data, tmp_path, monkeypatch):
+    monkeypatch.setattr(TextObjective, "losses", lambda self, step: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        train_student(data, tmp_path / "out", TrainOptions(new="t5", steps=1, width=32, heads=2), device="cpu")
+    assert list(tmp_path.iterdir()) == []

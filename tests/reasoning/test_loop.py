@@ -14,8 +14,8 @@ from fmcompress.reasoning import (
     ScoringSelector,
     Selected,
     SelectionInference,
-    Trace,
     TrainedPrompts,
+    read_trace,
 )
 
 PROMPTS = TrainedPrompts()
@@ -35,7 +35,7 @@ def test_two_steps_lead_to_the_answer():
     ]
     assert [step.score for step in found.steps] == [-1.0, -1.0]
     assert dict(found.scores) == {"yes": -0.5, "no": -4.0, "not yet": -4.0}
-    assert Trace.from_json(found.to_json()) == found
+    assert read_trace(found.to_json()) == found
 
 
 def test_the_inference_prompt_holds_nothing_but_the_selection():

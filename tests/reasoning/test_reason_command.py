@@ -7,7 +7,7 @@ from helpers import invoke
 from lynx import CONTEXT, HUNTS, QUESTION, solver
 
 from fmcompress.language_model import Recorded
-from fmcompress.reasoning import Trace, TrainedPrompts, read_statements
+from fmcompress.reasoning import TrainedPrompts, read_statements, read_trace
 from fmcompress.reasoning.build import METHODS, Options, build
 
 
@@ -32,7 +32,7 @@ def test_the_answer_the_steps_and_the_files(asked, capsys, tmp_path):
     assert told.code == 0
     assert f"  therefore   6. {HUNTS}\n" in told.stdout
     assert "Rests on: statements 1, 3, 4 of 4 (1 not used)\n" in told.stdout
-    found = Trace.from_json((tmp_path / "trace.json").read_bytes())
+    found = read_trace((tmp_path / "trace.json").read_bytes())
     assert found.context == read_statements(tmp_path / "context.txt")
     assert (tmp_path / "trace.png").read_bytes().startswith(b"\x89PNG")
     assert invoke(capsys, *asked, *files).code == 2

@@ -48,7 +48,7 @@ def evaluate(
         Path | None, typer.Option(help="File (.jsonl) that keeps all the model says: the same command goes on with it.")
     ] = None,
     steps: opt.Steps = 6,
-    select: opt.Select = 3,
+    select: opt.Select = 2,
     enough: opt.Enough = False,
     least: opt.Least = 2,
     labels: opt.Labels = False,

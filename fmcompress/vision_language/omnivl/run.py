@@ -55,7 +55,7 @@ def run_training(
             folder.discard_if_empty()
             raise
         trainer.model.config.trained_on = _kinds(given, trainer.model.config.trained_on)
-        trainer.model.eval().to("cpu").save_pretrained(folder.model)
+        folder.finish_model(trainer.model.eval().to("cpu").save_pretrained)
         records = read_log(folder.log)
         facts = {
             "fingerprint": fingerprint, "steps": trainer.steps, "pairs": len(dataset), "classes": dataset.classes,

@@ -14,6 +14,7 @@ from ...models.omnivl.modelling import LIMITS
 from ...training.optimizer import adamw, load_moments_, moments
 from ...training.order import draw
 from ...training.schedule import Schedule
+from ...training.trainer import diverged
 from .data import Dataset
 from .objective import Objective
 from .stages import Stage, Turn, require_items, turn
@@ -78,11 +79,11 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         values = {name: float(value.detach()) for name, value in losses.items()}
         if not math.isfinite(sum(values.values())):
-            raise self._diverged(values, rate)
+            raise diverged(self.step, self.steps, values, rate)
         total.backward()  # type: ignore[no-untyped-call]
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.schedule.clip)
         if not bool(norm.isfinite()):
-            raise self._diverged({"gradient": float(norm)}, rate)
+            raise diverged(self.step, self.steps, {"gradient": float(norm)}, rate)
         self.optimizer.step()
         with torch.no_grad():
             low, high = (-math.log(limit) for limit in reversed(LIMITS))
@@ -118,13 +119,6 @@ class Trainer:
         if not losses:
             raise CalibrationError("pairs: nothing can be learned from a batch of them.")
         return losses
-
-    def _diverged(self, values: dict[str, float], rate: float) -> CalibrationError:
-        told = ", ".join(f"{name} {value:g}" for name, value in values.items())
-        return CalibrationError(
-            f"step {self.step + 1} of {self.steps}: no finite number any more ({told}) at a learning rate of "
-            f"{rate:.2g}. Start anew with a lower --learning-rate."
-        )
 
     def state(self) -> dict[str, dict[str, Tensor]]:
         """Tensors from which load() goes on: of "model", "optimizer", "momentum" and "bank". Not copied."""
