@@ -58,8 +58,9 @@ def save(figure: "Figure", path: str | Path) -> None:
 
 
 def heading(figure: "Figure", words: str, below: float = 0.36) -> None:
-    """A title so many inches below the upper edge."""
-    figure.text(0.02, 1 - below / figure.get_figheight(), words, fontsize=14, weight="bold", color=INK)
+    """A title so many inches below the upper edge, as it is: a $ is no formula."""
+    at = 1 - below / figure.get_figheight()
+    figure.text(0.02, at, words, fontsize=14, weight="bold", color=INK, parse_math=False)
 
 
 def plain(axes: "Axes") -> None:

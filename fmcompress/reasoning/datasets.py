@@ -3,6 +3,7 @@
 import gzip
 import json
 import re
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ def read_babi(path: str | Path, task: int | None = None) -> list[Problem]:
     """Questions of a bAbI file: what was said before is the context, the supporting lines are the proof's one step.
 
     path  a file such as qa15_basic-deduction_test.txt, or the folder with it
-    task  of BABI_TASKS; needed for a folder
+    task  of BABI_TASKS, for a folder; a file's name tells its own
 
     The step's inference is question and answer as a statement.
 
@@ -41,7 +42,8 @@ def read_babi(path: str | Path, task: int | None = None) -> list[Problem]:
         if not tests:
             raise ConfigError(f"{path}: expected a file qa{task}_…_test.txt of bAbI, got none.")
         path = tests[0]
-    name = f"babi-{task if task is not None else path.stem}"
+    named = re.match(r"qa(\d+)_", path.name)
+    name = f"babi-{named[1] if named else path.stem}"
     problems = list(_babi_questions(path, name))
     if not problems:
         raise ConfigError(f"{path}: expected questions of bAbI, got none.")
@@ -53,9 +55,9 @@ def _babi_questions(path: Path, name: str) -> Iterator[Problem]:
     count = last = 0
     for at, line in enumerate(_text(path).splitlines(), 1):
         number, _, said = line.partition(" ")
-        if not said.strip() or not number.isdecimal() or (number != "1" and int(number) != last + 1):
+        if not said.strip() or number not in ("1", f"{last + 1}"):
             raise _damaged(path, at, "a line's number, counted from 1 in each story, and a sentence", line)
-        last = int(number)
+        last = 1 if number == "1" else last + 1
         if last == 1:
             story = {}
         if "\t" not in said:
@@ -67,14 +69,14 @@ def _babi_questions(path: Path, name: str) -> Iterator[Problem]:
 
 def _babi_problem(path: Path, at: int, line: str, story: dict[int, str], said: str, name: str) -> Problem:
     question, *rest = (part.strip() for part in said.split("\t"))
-    numbers = list(story)
     support = rest[1].split() if len(rest) == 2 else []
-    if not story or not rest or not rest[0] or any(not one.isdecimal() or int(one) not in story for one in support):
+    known = {f"{number}": place for place, number in enumerate(story)}
+    if not story or not rest or not rest[0] or not known.keys() >= {*support}:
         raise _damaged(path, at, "a question, its answer and numbers of statements before it, between tabs", line)
     context = tuple(story.values())
     proof = None
     if support:
-        chosen = tuple(dict.fromkeys(numbers.index(int(one)) for one in support))
+        chosen = tuple(dict.fromkeys(known[one] for one in support))
         proof = (Step(chosen, statement_of(question, rest[0])),)
     return Problem(context, question, rest[0], (), len(proof) if proof else None, proof, name)
 
@@ -134,9 +136,10 @@ def _chain(path: str | Path, at: int, context: Sequence[str], said: Any) -> tupl
 
 def _chosen(path: str | Path, at: int, item: Any, choices: Sequence[str]) -> Problem:
     wanted = "an object with context, question and answer, one of A, B" + (", C" if len(choices) == 3 else "")
-    if not isinstance(item, dict):
+    said = [item.get(key) for key in ("context", "question", "answer")] if isinstance(item, dict) else []
+    if not said or not all(isinstance(one, str) for one in said):
         raise _damaged(path, at, wanted, item)
-    context, question, answer = (str(item.get(key) or "") for key in ("context", "question", "answer"))
+    context, question, answer = said
     statement = re.sub(r"^.*(?:true|false|unknown)\?\s*", "", question).strip().removesuffix(".")
     if _ANSWERS.get(answer) not in choices or not statement or not sentences(context):
         raise _damaged(path, at, wanted, item)
@@ -157,10 +160,13 @@ def _items(path: str | Path) -> list[tuple[int, Any]]:
     path = Path(path)
     if path.is_dir():
         path = path / "dev.json"
+    text = _text(path)
     try:
-        items = json.loads(_text(path))
-    except json.JSONDecodeError as error:
-        raise ConfigError(f"{path}: expected JSON, got a damaged file ({error}). Fetch it anew.") from None
+        items = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(
+            f"{path}: expected JSON, got a damaged file ({in_one_line(error, 120)}). Fetch it anew."
+        ) from None
     if not isinstance(items, list) or not items:
         raise ConfigError(f"{path}: expected a list of questions, got {in_one_line(str(items), 40)!r}.")
     return list(enumerate(items, 1))
@@ -170,7 +176,7 @@ def _text(path: Path) -> str:
     try:
         raw = path.read_bytes()
         return (gzip.decompress(raw) if path.suffix == ".gz" else raw).decode("utf-8")
-    except (OSError, EOFError, UnicodeDecodeError) as error:
+    except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
         raise ConfigError(f"{path}: cannot be read as text ({in_one_line(str(error), 120)}).") from None
 
 

@@ -1,5 +1,6 @@
 """How often a method of reasoning is right, by depth, and whether its traces hold."""
 
+import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -8,6 +9,7 @@ from typing import Any
 from ..errors import ConfigError
 from .build import Method
 from .counting import CountingLanguageModel
+from .datasets import statement_of
 from .english import parse_question
 from .following import follows
 from .gold import with_proof
@@ -85,13 +87,13 @@ def evaluate(
         reply = method.run(problem.context, problem.question, problem.choices)
         under = (group or depth_of)(problem)
         found.asked[under] += 1
-        found.right[under] += same_answer(reply.answer, problem.answer)
+        found.right[under] += is_right(reply.answer, problem)
         found.answers.append((problem.name, problem.answer, reply.answer))
         if isinstance(reply, Trace):
             _add_trace(found, reply)
         if progress:
             progress(done, len(problems))
-    found.asked = Counter({under: found.asked[under] for under in sorted(found.asked)})
+    found.asked = Counter({under: found.asked[under] for under in sorted(found.asked, key=_natural)})
     found.counts = counting.counts.as_dict() if counting else None
     return found
 
@@ -124,6 +126,18 @@ def in_controlled_english(context: Sequence[str], question: str) -> bool:
     except ConfigError:
         return False
     return True
+
+
+def is_right(answer: str, problem: Problem) -> bool:
+    """Whether it is the problem's answer; where that is open also as a statement, which is what FixedSteps answers."""
+    wanted = [problem.answer, *([] if problem.choices else [statement_of(problem.question, problem.answer)])]
+    return any(same_answer(answer, one) for one in wanted)
+
+
+def _natural(group: str) -> tuple[str, int, str]:
+    """Sorts "task 2" before "task 15"."""
+    words, _, number = group.rpartition(" ")
+    return (words, int(number), "") if number.isdecimal() else (words, sys.maxsize, number)
 
 
 def same_answer(given: str, wanted: str) -> bool:

@@ -1,13 +1,13 @@
 """Evaluations as a table, as lines about their traces, and as a picture."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from rich.table import Table
 from rich.text import Text
 
-from ..drawing import BLUE, GREEN, INK, ORANGE, PURPLE, SKY, heading, new_figure, save
+from ..drawing import BLUE, GREEN, INK, ORANGE, PURPLE, SKY, heading, new_figure, save, short
 from ..report import printable
 from .evaluation import Evaluation
 
@@ -17,11 +17,11 @@ COLOURS = (BLUE, ORANGE, GREEN, PURPLE, SKY)
 def accuracy_table(found: Mapping[str, Evaluation]) -> Table:
     """A line a group, a column a method, in percent; the last line is all of them."""
     table = Table(box=None, pad_edge=False)
-    table.add_column("steps")
+    asked = next(iter(found.values())).asked
+    table.add_column("steps" if _by_steps(asked) else "")
     table.add_column("questions", justify="right")
     for name in found:
         table.add_column(Text(printable(name)), justify="right")
-    asked = next(iter(found.values())).asked
     for group, questions in asked.items():
         shares = [f"{100 * one.right[group] / questions:.1f} %" for one in found.values()]
         table.add_row(Text(printable(group)), str(questions), *shares)
@@ -50,6 +50,11 @@ def trace_lines(found: Mapping[str, Evaluation]) -> list[str]:
     return lines
 
 
+def _by_steps(groups: Iterable[str]) -> bool:
+    """Whether any group is a number of steps."""
+    return any(group.isdecimal() for group in groups)
+
+
 def _percent(one: Evaluation) -> str:
     return f"{100 * one.sound / one.checked:.1f} %"
 
@@ -63,8 +68,9 @@ def plot_accuracy(groups: Mapping[str, Mapping[str, Mapping[str, Any]]], title: 
     """
     names = list(groups)
     labels = list(next(iter(groups.values())))
-    figure = new_figure(path, 2.5 + 0.9 * len(labels), 4.2)
-    axes = figure.add_axes((0.1, 0.14, 0.88, 0.66))
+    across, high = max(5.0, 2.5 + 0.9 * len(labels)), 4.2  # inches
+    figure = new_figure(path, across, high)
+    axes = figure.add_axes((0.8 / across, 0.6 / high, (across - 1.0) / across, 2.75 / high))
     width = 0.8 / len(names)
     for place, name in enumerate(names):
         at = [group + (place - (len(names) - 1) / 2) * width for group in range(len(labels))]
@@ -74,11 +80,13 @@ def plot_accuracy(groups: Mapping[str, Mapping[str, Mapping[str, Any]]], title: 
         if any(spread):
             axes.errorbar(at, heights, spread, fmt="none", ecolor=INK, elinewidth=0.8, capsize=2)
         axes.bar_label(bars, [f"{height:.0f}" for height in heights], fontsize=7, color="white", label_type="center")
-    axes.set_xticks(range(len(labels)), labels)
+    axes.set_xticks(range(len(labels)), [printable(label) for label in labels], parse_math=False)
     axes.set_ylim(0, 108)
     axes.set_ylabel("right answers, %", color=INK)
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(length=0, colors=INK)
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=len(names), frameon=False, fontsize=9)
-    heading(figure, title)
+    if _by_steps(labels):
+        axes.set_xlabel("steps of the shortest proof", color=INK)
+    heading(figure, printable(short(title, round(7 * across))))
     save(figure, path)

@@ -61,7 +61,7 @@ def read_exemplars(path: str | Path) -> tuple[Problem, ...]:
     """
     try:
         found = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
+    except Exception as error:  # values such as !!int, !!bool or a date raise whatever Python's own types raise
         raise ConfigError(f"{path}: cannot be read as YAML ({in_one_line(error, 160)}).") from None
     if not isinstance(found, list) or not found:
         raise ConfigError(f"{path}: expected {FORM}.")

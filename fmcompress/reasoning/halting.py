@@ -13,7 +13,7 @@ class LanguageModelHalter:
     """After each step a model says the answer, or NOT_YET.
 
     The likeliest of the choices and NOT_YET is taken; for an open question what the model generates, if that is
-    likelier than NOT_YET.
+    likelier than NOT_YET. No choice may be NOT_YET itself.
 
     normalise   "sum" of a text's log probabilities, or their "mean", which favours no short one
     max_tokens  of an open answer
@@ -24,10 +24,14 @@ class LanguageModelHalter:
         self.model, self.prompts, self.normalise, self.max_tokens = model, prompts, normalise, max_tokens
 
     def halt(self, question: str, inferences: Sequence[str], choices: Sequence[str]) -> Answer | None:
-        """See Halter."""
+        """See Halter. Raises ConfigError for a choice that is NOT_YET."""
+        if NOT_YET in choices:
+            raise ConfigError(
+                f"choices: {NOT_YET!r} is what a halter says where nothing answers. Word it in another way."
+            )
         prompt = self.prompts.halting(question, inferences)
         texts = list(choices) or [open_answer(self.model, prompt, self.max_tokens)]
-        if texts[0] in ("", NOT_YET):
+        if texts[0].casefold() in ("", NOT_YET):
             return None
         answer = best_of(self.model, prompt, [*texts, NOT_YET], self.normalise)
         return None if answer.text == NOT_YET else answer

@@ -45,6 +45,8 @@ class ScoringSelector:
     Of equal scores the earlier statement counts. Statements of the same words are never selected together.
     """
 
+    after = ""  # what is scored with a statement
+
     def __init__(
         self,
         model: LanguageModel,
@@ -84,7 +86,7 @@ class ScoringSelector:
         if over or not open_:
             return [(known, True)]
         prefix = self.prompts.selection(listed, question, [names[number] for number in known.numbers])
-        texts = [self.prompts.chosen(names[number]) for number in open_]
+        texts = [self.prompts.chosen(names[number]) + self.after for number in open_]
         may_end = self.enough and len(known.numbers) >= self.least
         scores = scored(self.model, prefix, [*texts, *([self.prompts.enough()] if may_end else [])], self.normalise)
         numbers = [(*known.numbers, number) for number in open_] + [known.numbers] * may_end
@@ -97,8 +99,12 @@ class ScoringSelector:
 class LabelSelector(ScoringSelector):
     """Scores labels ("sen 3") in the place of whole statements: fewer tokens, for a model that was trained on them.
 
-    The prompt lists statements with their labels; what is selected are the statements, word for word.
+    The prompt lists statements with their labels; what is selected are the statements, word for word. A label is scored
+    with the " and" that follows it in every prompt: without it "sen 1" would be likelier than "sen 12", whose beginning
+    it is.
     """
+
+    after = " and"
 
     def shown(self, statements: Sequence[str]) -> tuple[list[str], list[str]]:
         """See ScoringSelector."""

@@ -91,15 +91,13 @@ class Trace:
             raise TraceError(f"state: expected {', '.join(STATES)}, got {in_one_line(self.state, 40)!r}.")
         if self.state != ANSWERED:
             if self.answer != UNKNOWN:
-                raise TraceError(
-                    f"answer: expected {UNKNOWN!r} where the state is {self.state!r}, got {self.answer!r}."
-                )
+                got = in_one_line(repr(self.answer), 80)
+                raise TraceError(f"answer: expected {UNKNOWN!r} where the state is {self.state!r}, got {got}.")
         elif not self.steps or not self.answer.strip():
             raise TraceError(f"state: expected a step and an answer where it is {ANSWERED!r}, and one is missing.")
         elif self.choices and self.answer not in self.choices:
-            raise TraceError(
-                f"answer: expected one of {', '.join(self.choices)}, got {in_one_line(self.answer, 80)!r}."
-            )
+            choices = in_one_line(", ".join(self.choices), 160)
+            raise TraceError(f"answer: expected one of {choices}, got {in_one_line(self.answer, 80)!r}.")
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON, which has no infinities: a score of minus infinity becomes null."""

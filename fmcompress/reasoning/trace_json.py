@@ -85,9 +85,13 @@ def _number(what: str, value: Any) -> int:
 def _score(what: str, value: Any) -> float:
     if value is None:
         return -math.inf
-    if type(value) not in (int, float) or not math.isfinite(value):
+    try:
+        score = float(value) if type(value) in (int, float) else math.nan
+    except OverflowError:  # a whole number of hundreds of digits
+        score = math.inf
+    if not math.isfinite(score):
         _refuse(what, "a number or null", value)
-    return float(value)
+    return score
 
 
 def _refuse(what: str, wanted: str, value: Any) -> NoReturn:

@@ -91,6 +91,8 @@ def test_the_real_files(shared_data):
         ("1 What is it?\tred\t\n", "line 1: expected a question, its answer"),
         ("1 Mice are grey.\n2 What are mice?\n", "expected questions of bAbI"),
         ("1 Mice are grey.\n2 What are mice?\tgrey\t7\n", "line 2: expected a question, its answer"),
+        ("9" * 5000 + " Mice are grey.\n", "line 1: expected a line's number"),
+        ("1 Mice are grey.\n2 What are mice?\tgrey\t" + "9" * 5000 + "\n", "line 2: expected a question, its answer"),
         ("1 Mice are grey.\n2 What are mice?\tgrey\tone\n", "line 2: expected a question, its answer"),
     ],
 )
@@ -112,11 +114,14 @@ def test_what_is_no_babi_folder(tmp_path):
 @pytest.mark.parametrize(
     ("items", "told"),
     [
+        ("[" * 100_000, "expected JSON, got a damaged file"),
+        ("[" + "9" * 5000 + "]", "expected JSON, got a damaged file"),
         ('[{"context": ', "expected JSON, got a damaged file"),
         ({}, "expected a list of questions"),
         ([], "expected a list of questions"),
         (["one"], "question 1: expected an object with context"),
         ([PRONTO, PRONTO | {"context": " "}], "question 2: expected an object with context"),
+        ([PRONTO | {"context": ["Max is a yumpus."]}], "question 1: expected an object with context"),
         ([PRONTO | {"answer": "C"}], "question 1: expected an object with context"),
         ([PRONTO | {"answer": 3}], "question 1: expected an object with context"),
         ([PRONTO | {"explanation": None}], "question 1: expected an explanation"),
@@ -134,6 +139,11 @@ def test_damaged_archives_are_told(tmp_path):
     path = tmp_path / "train.json.gz"
     path.write_bytes(gzip.compress(b"[]" * 100)[:-9])
     with pytest.raises(ConfigError, match="cannot be read"):
+        read_proofwriter(path)
+    spoiled = bytearray(gzip.compress(json.dumps([WRITER] * 50).encode()))
+    spoiled[30] ^= 0xFF
+    path.write_bytes(spoiled)
+    with pytest.raises(ConfigError, match=r"gz: cannot be read as text \(Error"):
         read_proofwriter(path)
     path.write_bytes(b"no archive")
     with pytest.raises(ConfigError, match="cannot be read"):

@@ -44,13 +44,19 @@ def test_choices_are_held_against_not_yet():
     assert model.calls[-1].texts == ("halt: Does Milo hunt? Milo hunts. The answer is", " yes", " no", " not yet")
 
 
+def test_what_says_that_nothing_answers_is_no_choice():
+    for choices in (["not yet", "yes"], ["yes", "not yet"]):
+        with pytest.raises(ConfigError, match="choices: 'not yet' is what a halter says"):
+            LanguageModelHalter(ScriptedLanguageModel(scores=score), PROMPTS).halt(QUESTION, [HUNTS], choices)
+
+
 def test_an_open_answer_must_be_likelier_than_not_yet():
     likely = {" cellar": -1.0, " not yet": -2.0}
     halter = LanguageModelHalter(ScriptedLanguageModel(lambda _: " cellar.\n", lambda _, t: likely[t]), PROMPTS)
     assert halter.halt("Where?", ["A."], ()) == Answer("cellar", (("cellar", -1.0), ("not yet", -2.0)))
     likely[" not yet"] = -0.5
     assert halter.halt("Where?", ["A."], ()) is None
-    for said in (" not yet", ""):
+    for said in (" not yet", " Not yet.", ""):
         assert LanguageModelHalter(ScriptedLanguageModel(lambda _, s=said: s), PROMPTS).halt("Q?", ["A."], ()) is None
 
 

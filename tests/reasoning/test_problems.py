@@ -7,7 +7,7 @@ from test_chainer import fewest_steps
 
 from fmcompress.errors import ConfigError
 from fmcompress.reasoning import UNKNOWN
-from fmcompress.reasoning.english import ANYONE, Literal, answer_to, parse, parse_question
+from fmcompress.reasoning.english import ANYONE, Literal, Rule, answer_to, parse, parse_question
 from fmcompress.reasoning.following import follows
 from fmcompress.reasoning.problems import CHAINED, FAMILIES, generate
 from fmcompress.reasoning.rules import Theory
@@ -86,6 +86,15 @@ def test_what_bears_no_answer_is_not_the_commonest():
         right += colours.most_common(1)[0][0] == problem.answer
     assert right / len(problems) < 0.6
     assert all(parse_question(problem.question).what == ANYONE for problem in problems)
+
+
+def test_what_is_feared_most_is_right_in_half():
+    problems = generate(400, seed=8, families=("fears",))
+    right = 0
+    for problem in problems:
+        feared = Counter(one.conclusion.what for one in map(parse, problem.context) if isinstance(one, Rule))
+        right += feared.most_common(1)[0][0] == problem.answer
+    assert right / len(problems) < 0.6
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,8 @@ from fmcompress.language_model import ScriptedLanguageModel
 from fmcompress.reasoning import UNKNOWN, Problem, Selected, SelectionInference, TrainedPrompts
 from fmcompress.reasoning.build import Options, build
 from fmcompress.reasoning.counting import CountingLanguageModel
-from fmcompress.reasoning.evaluation import depth_of, evaluate, same_answer
-from fmcompress.reasoning.evaluation_rendering import accuracy_table, trace_lines
+from fmcompress.reasoning.evaluation import depth_of, evaluate, is_right, same_answer
+from fmcompress.reasoning.evaluation_rendering import accuracy_table, plot_accuracy, trace_lines
 from fmcompress.reasoning.oracle import OracleHalter, OracleInferrer, oracle
 from fmcompress.reasoning.problems import generate
 
@@ -77,6 +77,28 @@ def test_answers_that_are_the_same():
     assert not same_answer("", "wolf")
 
 
+def test_an_open_question_may_be_answered_by_a_statement():
+    said = {"What is emily afraid of?": "Emily is afraid of wolves.", "Where is John?": "John is in the wolf."}
+    for question, statement in said.items():
+        assert is_right(statement, Problem(("A.",), question, "wolf"))
+        assert not is_right(statement, Problem(("A.",), question, "wolf", ("wolf", "cat")))
+        assert not is_right(statement, Problem(("A.",), question, "mouse"))
+
+
+def test_groups_stand_in_the_order_of_their_numbers():
+    problems = [Problem(("Max is big.",), "Is Max big?", "true", name=name) for name in ("15", "2", "x", "1")]
+    found = evaluate(oracle(), problems, group=lambda problem: f"task {problem.name}")
+    assert list(found.asked) == ["task 1", "task 2", "task 15", "task x"]
+    table = accuracy_table({"oracle": found})
+    assert (table.columns[0].header, [str(cell) for cell in table.columns[0].cells][:2]) == ("", ["task 1", "task 2"])
+
+
+def test_a_picture_takes_names_as_they_are(tmp_path):
+    groups = {"$x": {r"task $\\y$": {"accuracy": 0.5}}}
+    plot_accuracy(groups, r"babi: $\\z$\x1b" + "long" * 99, tmp_path / "a.svg")
+    assert (tmp_path / "a.svg").stat().st_size > 1000
+
+
 def test_the_table_has_a_line_a_depth(tmp_path):
     table = accuracy_table({"oracle": evaluate(oracle(), PROBLEMS), "two steps": evaluate(oracle(2), PROBLEMS)})
     assert table.row_count == 7
@@ -97,6 +119,26 @@ def test_the_command_with_the_oracle(capsys, tmp_path):
     ]
     facts = json.loads(invoke(capsys, "reason", "evaluate", "generated", "--limit", 12, *asked[-2:], "--json").stdout)
     assert facts["selection-inference"]["accuracy"] == 1.0
+
+
+def test_a_file_of_babi_is_one_task(capsys, tmp_path):
+    path = tmp_path / "qa15_basic-deduction_test.txt"
+    path.write_text(BABI)
+    asked = ["reason", "evaluate", "babi", "--data", path, "--language-model", "oracle", "--json"]
+    facts = json.loads(invoke(capsys, *asked).stdout)["selection-inference"]
+    assert facts["groups"] == {"task 15": {"accuracy": 1.0, "questions": 1}}
+    assert "--task: a file of bAbI holds one task" in invoke(capsys, *asked, "--task", 1).stderr
+
+
+def test_a_wrong_method_is_told_before_any_work(capsys, monkeypatch):
+    import fmcompress.language_model as models
+
+    model = ScriptedLanguageModel(lambda prompt: "true")
+    monkeypatch.setattr(models, "language_model", lambda spec, **_: model)
+    methods = ["--method", "direct", "--method", "guess"]
+    outcome = invoke(capsys, "reason", "evaluate", "generated", "--language-model", "scripted", *methods)
+    assert (outcome.code, model.calls) == (2, [])
+    assert "method: expected selection-inference" in outcome.stderr
 
 
 def test_the_command_goes_on_with_its_answers(capsys, tmp_path, monkeypatch):

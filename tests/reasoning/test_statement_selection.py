@@ -49,14 +49,25 @@ def test_the_mean_favours_no_short_statement():
 
 
 def test_labels_are_scored_and_statements_selected():
-    model = scripted({("that", " sen 2"): -1, ("sen 2 and", " sen 1"): -1})
+    model = scripted({("that", " sen 2 and"): -1, ("sen 2 and", " sen 1 and"): -1})
     assert LabelSelector(model, PROMPTS, 2).select(["A.", "B.", "C."], "Q?").numbers == (1, 0)
-    assert model.calls[0].texts[:2] == ("select: sen 1: A. sen 2: B. sen 3: C. Q? We know that", " sen 1")
+    assert model.calls[0].texts[:2] == ("select: sen 1: A. sen 2: B. sen 3: C. Q? We know that", " sen 1 and")
     assert model.calls[1].texts == (
         "select: sen 1: A. sen 2: B. sen 3: C. Q? We know that sen 2 and",
-        " sen 1",
-        " sen 3",
+        " sen 1 and",
+        " sen 3 and",
     )
+
+
+def test_a_label_is_not_likelier_than_those_that_it_begins():
+    """As a tokenizer of single digits has it: a longer text is never likelier than its beginning."""
+
+    def digits(prefix, text):
+        wanted = " sen 12 and"
+        return sum(-0.1 if wanted[at : at + 1] == letter else -5.0 for at, letter in enumerate(text))
+
+    statements = [f"Statement {letter}." for letter in "abcdefghijklm"]
+    assert LabelSelector(ScriptedLanguageModel(scores=digits), PROMPTS, 1).select(statements, "Q?").numbers == (11,)
 
 
 def test_a_beam_finds_the_pair_that_greed_misses():

@@ -78,6 +78,7 @@ STRANGE = {
     "a score": (damaged(lambda t: t["steps"][0].update(score="1")), "steps 1: score: expected a number or null"),
     "NaN": (damaged(lambda t: t["steps"][0].update(score=math.nan)), "NaN is no JSON"),
     "a huge number": (damaged(lambda t: None).replace("-1.5", "1e999"), "score: expected a number"),
+    "hundreds of digits": (damaged(lambda t: None).replace("-1.5", "9" * 400), "score: expected a number or null"),
     "a pair": (damaged(lambda t: t.update(scores=[["yes"]])), "scores 1: expected a text and its score"),
     "twice": ('{"answer": 1, "answer": 2}', "stands twice"),
     "deep": ("[" * 100_000, "expected JSON"),

@@ -84,7 +84,7 @@ def evaluate(
         temperature=temperature, seed=seed,
     )  # fmt: skip
     chosen = method or ["selection-inference", *([] if language_model == "oracle" else ["direct"])]
-    group = (lambda problem: f"task {problem.name.split('-')[1]}") if dataset == "babi" else None
+    group = (lambda problem: f"task {problem.name.split('-', 1)[1].rpartition('-')[0]}") if dataset == "babi" else None
     found = _evaluated(chosen, problems, group, language_model, prompts, options, answers, device, dtype, quiet or json)
     _tell(f"{dataset}: {language_model}", found, json, plot, output)
 
@@ -113,6 +113,10 @@ def _problems(
         return generate(limit or 100, seed=seed, families=families or FAMILIES, depths=depths or (1, 2, 3, 4, 5))
     if data is None:
         raise ConfigError(f"--data: where is {dataset}? Give its folder or file.")
+    if dataset == "babi" and data.is_file():
+        if tasks:
+            raise ConfigError("--task: a file of bAbI holds one task. Leave it out, or give the folder.")
+        return read_babi(data)[:limit]
     if dataset == "babi":
         return [one for task in tasks or (15, 16) for one in read_babi(data, task)[:limit]]
     return (read_proofwriter if dataset == "proofwriter" else read_prontoqa)(data)[:limit]
@@ -151,12 +155,12 @@ def _evaluated(
     quiet_transformers()
     model: LanguageModel = opened(spec, device=device, dtype=dtype)
     kept: LanguageModel = Recorded(model, answers) if answers else model
+    counting = {name: CountingLanguageModel(kept) for name in methods}
+    built = {name: build(name, counting[name], asked, options) for name in counting}  # a wrong word before any work
     found = {}
-    for name in dict.fromkeys(methods):
-        counting = CountingLanguageModel(kept)
-        method = build(name, counting, asked, options)
+    for name, one in built.items():
         with watched(name, quiet) as progress:
-            found[name] = evaluated(method, problems, group=group, counting=counting, progress=progress)
+            found[name] = evaluated(one, problems, group=group, counting=counting[name], progress=progress)
     return found
 
 
