@@ -136,8 +136,9 @@ def _chain(path: str | Path, at: int, context: Sequence[str], said: Any) -> tupl
 
 def _chosen(path: str | Path, at: int, item: Any, choices: Sequence[str]) -> Problem:
     wanted = "an object with context, question and answer, one of A, B" + (", C" if len(choices) == 3 else "")
-    said = [item.get(key) for key in ("context", "question", "answer")] if isinstance(item, dict) else []
-    if not said or not all(isinstance(one, str) for one in said):
+    given = [item.get(key) for key in ("context", "question", "answer")] if isinstance(item, dict) else []
+    said = [one for one in given if isinstance(one, str)]
+    if len(said) < 3:
         raise _damaged(path, at, wanted, item)
     context, question, answer = said
     statement = re.sub(r"^.*(?:true|false|unknown)\?\s*", "", question).strip().removesuffix(".")
