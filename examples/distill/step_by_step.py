@@ -2,9 +2,10 @@
 
     python examples/distill/step_by_step.py --data ../shared/data --out results.json --plot results.png
 
-An arm is a task, a method, a fraction of the training examples and a seed: a new T5 of 0.1 to 0.3 million parameters, trained
-for as many steps as any other arm of its task, and asked for the labels of the test split. Arms run in two processes of
-one thread; those that are in --out already are kept. Settings were chosen on seed 10, on the split "valid".
+An arm is a task, a method, a fraction of the training examples and a seed: a new T5 of 0.1 to 0.3 million parameters,
+trained for as many steps as any other arm of its task, and asked for the labels of the test split. Arms run in two
+processes of one thread; those that are in --out already are kept. Settings were chosen on seed 10, on the split
+"valid".
 """
 
 import argparse
