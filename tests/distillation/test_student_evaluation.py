@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-from fmcompress.distillation.selecting import Selecting
 from student_cases import SUMS, objective
 
 from fmcompress.distillation.evaluation import answers_of, report_of
@@ -13,6 +12,7 @@ from fmcompress.distillation.methods import StudentPrompts
 from fmcompress.distillation.tasks import task
 from fmcompress.errors import CalibrationError
 from fmcompress.language_model import ScriptedLanguageModel
+from fmcompress.training.selecting import Selecting
 from fmcompress.training.trainer import Trainer
 
 ASKED = [
@@ -40,7 +40,7 @@ def test_the_best_checkpoint_is_kept_and_of_equals_the_later(measured, step):
         seen[record["step"]] = weights(what)
         assert ("valid" in record) == (record["step"] % 2 == 0)
     what.choose_()
-    assert (what.chosen, what.accuracy) == (step, max(measured))
+    assert (what.chosen, what.value) == (step, max(measured))
     assert all(torch.equal(value, seen[step][name]) for name, value in weights(what).items())
 
 
@@ -54,7 +54,7 @@ def test_a_choice_that_goes_on_remembers_the_best():
     for _ in range(3):
         second.one()
     second.choose_()
-    assert (second.chosen, second.accuracy) == (2, 0.9)
+    assert (second.chosen, second.value) == (2, 0.9)
     assert all(torch.equal(value, state["best"][name]) for name, value in weights(second).items())
     assert "best" not in selecting(()).state()
 
