@@ -1,7 +1,8 @@
-"""What a person sees of a training, and how Ctrl-C ends it between two steps."""
+"""What a person sees of long work, and how Ctrl-C ends a training between two steps."""
 
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
@@ -56,6 +57,13 @@ class TrainingProgress:
     def stop(self) -> bool:
         """See Observer."""
         return self.stopping
+
+
+@contextmanager
+def watched(doing: str, quiet: bool) -> Iterator[Callable[[int, int], None]]:
+    """A bar for what is looked at: a context that gives the function to tell."""
+    with Steps(doing, quiet) as steps:
+        yield lambda done, total: steps.at(done, total, f"{done} of {total}")
 
 
 def quiet_transformers() -> None:

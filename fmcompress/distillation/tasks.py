@@ -13,6 +13,7 @@ Form = Literal["choice", "expression", "number", "text"]
 Record = Mapping[str, Any]
 NO_VALUE, NO_LABEL, NO_CHOICE = FLAWS = ("no value", "none of the labels", "none of the choices")
 NLI_LABELS = ("entailment", "neutral", "contradiction")
+LETTERS = "abcdefghij"  # of choices
 _CALCULATION = re.compile(r"<<[^<>]*>>")  # what GSM8K's solutions hand to a calculator
 _CHOICE = re.compile(r"^\([a-z]\) (.*)$", re.MULTILINE)
 
@@ -99,7 +100,9 @@ def _plain(record: Record) -> Example | None:
 
 def _cqa(record: Record) -> Example | None:
     choices = [str(one) for one in record["choices"]]
-    lines = [f"({letter}) {choice}" for letter, choice in zip("abcdefghij", choices, strict=False)]
+    if isinstance(record["choices"], str) or len(choices) > len(LETTERS):
+        raise ValueError(f"no list of up to {len(LETTERS)} choices")
+    lines = [f"({letter}) {choice}" for letter, choice in zip(LETTERS, choices, strict=False)]
     return Example("\n".join([_text(record, "question"), "Answer Choices:", *lines]), _text(record, "answer"))
 
 

@@ -68,12 +68,7 @@ class TextLogitObjective(TextObjective):
         kl = torch.zeros(batch.labels.shape, device=logits.device).masked_scatter(
             counted, divergence(logits[counted][:, :shared], said[:, :shared], self.temperature)
         )
-        nats = token_nats(logits, batch.labels)
-        sums: dict[str, Tensor] = {}
-        learned = torch.zeros((), device=logits.device)
-        for part in dict.fromkeys(batch.parts):
-            of_part = torch.tensor([one == part for one in batch.parts], device=nats.device)
-            share = self.weights[part] / totals[part]
-            learned = learned + self.teacher_weight * share * kl[of_part].sum()
-            sums[part] = (1 - self.teacher_weight) * share * nats[of_part].sum()
-        return {**sums, "teacher": learned}
+        own = self.shares(token_nats(logits, batch.labels), batch, totals)
+        learned = torch.stack(list(self.shares(kl, batch, totals).values())).sum()
+        mixed = {part: (1 - self.teacher_weight) * loss for part, loss in own.items()}
+        return {**mixed, "teacher": self.teacher_weight * learned}

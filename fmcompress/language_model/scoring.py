@@ -41,9 +41,8 @@ def score_decoder(model: Any, head: Tokens, tails: list[Tokens], batch: int) -> 
         return model(encoder_outputs=encoded, decoder_input_ids=inputs, use_cache=True, **cached)
 
     first = run(start)
-    if not hasattr(
-        getattr(first, "past_key_values", None), "batch_repeat_interleave"
-    ):  # the decoder begins anew for each
+    cache = getattr(first, "past_key_values", None)
+    if not hasattr(cache, "batch_repeat_interleave"):  # the decoder begins anew for each
         rows = [torch.cat([start, _row(model, tail[:-1]).long()], 1) for tail in tails]
         return [_score(run(row).logits[0], tail) for row, tail in zip(rows, tails, strict=True)]
     return _after(first, tails, batch, lambda some, cache: run(some, past_key_values=cache))

@@ -86,11 +86,14 @@ class TextObjective:
 
     def batch_losses(self, batch: TextBatch, totals: Mapping[str, int]) -> dict[str, Tensor]:
         """The share of a batch in the losses of a step that has `totals` tokens, by part."""
-        nats = token_nats(self.model(**batch.inputs).logits, batch.labels)
+        return self.shares(token_nats(self.model(**batch.inputs).logits, batch.labels), batch, totals)
+
+    def shares(self, values: Tensor, batch: TextBatch, totals: Mapping[str, int]) -> dict[str, Tensor]:
+        """What values of tokens, [rows, length] and 0 where none counts, add to the means of a step's parts, weighed."""
         sums: dict[str, Tensor] = {}
         for part in dict.fromkeys(batch.parts):
-            of_part = torch.tensor([one == part for one in batch.parts], device=nats.device)
-            sums[part] = self.weights[part] * nats[of_part].sum() / totals[part]
+            of_part = torch.tensor([one == part for one in batch.parts], device=values.device)
+            sums[part] = self.weights[part] * values[of_part].sum() / totals[part]
         return sums
 
 

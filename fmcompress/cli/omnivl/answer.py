@@ -36,6 +36,7 @@ def answer(
     from ...vision_language.omnivl.answering import answer as answered
     from ...vision_language.omnivl.answering import notes_of, right_answers
     from ...vision_language.omnivl.sources import find
+    from ..watch import watched
 
     refuse_existing(force, out, None)
     notes: list[str] = []
@@ -45,7 +46,7 @@ def answer(
         raise ConfigError("--question: there is none. Give it, or a manifest whose lines have a question.")
     choices = _choices(answers)
     ready = opt.loaded(model, device, dtype, batch_size)
-    with opt.watched("answering", quiet or json) as progress:
+    with watched("answering", quiet or json) as progress:
         given = answered(
             ready, found.media, [str(one) for one in asked], answers=choices, beams=beams,
             max_tokens=max_tokens, progress=progress,

@@ -1,7 +1,5 @@
 """Options that several commands of `fmcompress omnivl` share."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -14,15 +12,6 @@ Media = Annotated[
 BatchSize = Annotated[int, typer.Option(min=1, help="Images or videos that the model computes at once.")]
 Dtype = Annotated[Literal["float32", "bfloat16", "float16"], typer.Option(help="To compute in.")]
 Out = Annotated[Path | None, typer.Option("--out", "-o", help="What is found, to write as JSON.")]
-
-
-@contextmanager
-def watched(doing: str, quiet: bool) -> Iterator[Callable[[int, int], None]]:
-    """A bar for what is looked at: a context that gives the function to tell."""
-    from ...report import Steps
-
-    with Steps(doing, quiet) as steps:
-        yield lambda done, total: steps.at(done, total, f"{done} of {total}")
 
 
 def say(notes: list[str], quiet: bool) -> None:

@@ -31,12 +31,13 @@ def caption(
     from ...files import refuse_existing
     from ...vision_language.omnivl.captioning import write_captions
     from ...vision_language.omnivl.sources import find
+    from ..watch import watched
 
     refuse_existing(force, out, None)
     notes: list[str] = []
     found = find(media, notes.append)
     ready = opt.loaded(model, device, dtype, batch_size)
-    with opt.watched("describing", quiet or json) as progress:
+    with watched("describing", quiet or json) as progress:
         captions = write_captions(
             ready, found.media, prompt=prompt, beams=beams, temperature=temperature, top_p=top_p, seed=seed,
             max_tokens=max_tokens, progress=progress,

@@ -41,6 +41,7 @@ def classify(
     from ...files import refuse_existing
     from ...vision_language.omnivl.fine_tuning import FineTuning
     from ...vision_language.omnivl.sources import find
+    from ..watch import watched
 
     refuse_existing(force, out, None)
     if probe and fine_tune:
@@ -56,7 +57,7 @@ def classify(
         model, found = fine_tune, found.some("test")
     done: Any = None
     if found.media:
-        with opt.watched("looking", quiet or json) as progress:
+        with watched("looking", quiet or json) as progress:
             if probe:
                 done, found = _probed(opt.loaded(model, device, dtype, batch_size), found, seed, progress)
             else:

@@ -39,6 +39,7 @@ def retrieve(
     from ...vision_language.omnivl.pictures import plot_recalls, recall_table
     from ...vision_language.omnivl.retrieval import both_recalls, score
     from ...vision_language.omnivl.sources import crossed, find
+    from ..watch import watched
 
     refuse_existing(force, out, plot)
     notes: list[str] = []
@@ -53,7 +54,7 @@ def retrieve(
         texts, items, right = crossed(found.pairs)
         notes += found.notes
     ready = opt.loaded(model, device, dtype, batch_size)
-    with opt.watched("looking", quiet or json) as progress:
+    with watched("looking", quiet or json) as progress:
         scores = score(ready, texts, items, rerank=rerank, progress=progress)
     notes += ready.notes
     opt.say(notes, quiet)

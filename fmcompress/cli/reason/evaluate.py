@@ -143,8 +143,7 @@ def _evaluated(
     from ...reasoning.evaluation import evaluate as evaluated
     from ...reasoning.few_shot import read_prompts
     from ...reasoning.oracle import oracle
-    from ..omnivl.arguments import watched
-    from ..watch import quiet_transformers
+    from ..watch import quiet_transformers, watched
 
     if spec == "oracle":
         if methods != ["selection-inference"] or answers:
