@@ -89,7 +89,7 @@ class TextObjective:
         return self.shares(token_nats(self.model(**batch.inputs).logits, batch.labels), batch, totals)
 
     def shares(self, values: Tensor, batch: TextBatch, totals: Mapping[str, int]) -> dict[str, Tensor]:
-        """What values of tokens, [rows, length] and 0 where none counts, add to the means of a step's parts, weighed."""
+        """What values of tokens add to the weighted means of a step's parts: [rows, length], 0 where none counts."""
         sums: dict[str, Tensor] = {}
         for part in dict.fromkeys(batch.parts):
             of_part = torch.tensor([one == part for one in batch.parts], device=values.device)
