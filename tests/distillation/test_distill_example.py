@@ -65,3 +65,29 @@ def test_the_run_fills_a_table_and_goes_on_where_it_stopped(modules, tmp_path, m
     assert before["arms"] == every  # nothing was missing
     example.plot_results(list(example.table(every)), tmp_path / "plot.png")
     assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_readme_and_docs_have_the_table_that_was_measured():
+    found = json.loads((EXAMPLE / "results.json").read_text())
+    assert len(found["arms"]) == 72
+    methods = ("fine-tuning", "distillation", "step-by-step", "rationale-then-label")
+    cells: dict[tuple[str, int], dict[str, str]] = {}
+    for row in found["table"]:
+        assert row["seeds"] == 3
+        shown = f"{100 * row['mean']:.1f} ± {100 * row['sd']:.1f}"
+        cells.setdefault((row["lesson"], row["examples"]), {})[row["method"]] = shown
+    assert len(cells) == 6
+    for page in (ROOT / "README.md", ROOT / "docs" / "distillation.md"):
+        text = page.read_text()
+        for (lesson, examples), shown in cells.items():
+            assert f"| {lesson} | {examples:,} | {' | '.join(shown[method] for method in methods)} |" in text
+
+
+def test_readme_and_docs_tell_what_a_recovery_regained():
+    (case,) = json.loads((ROOT / "examples" / "recover" / "results.json").read_text()).values()
+    taught = case["runs"]["teacher's logits"]
+    assert len(taught["each"]) == 3
+    assert all(one["mask_intact"] for run in case["runs"].values() for one in run["each"])
+    shown = f"{100 * taught['mean']:.1f} ± {100 * taught['sd']:.1f} %"
+    for page in (ROOT / "README.md", ROOT / "docs" / "distillation.md"):
+        assert shown in page.read_text()

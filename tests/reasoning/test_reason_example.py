@@ -1,5 +1,6 @@
 """The example in short: a small model learns a little of every part, and what is measured of it holds."""
 
+import json
 import sys
 
 import pytest
@@ -59,3 +60,21 @@ def test_the_table_is_of_means_and_deviations():
     assert found["direct"]["1"] == {"accuracy": 0.5, "sd": pytest.approx(0.3536, abs=1e-4)}
     assert "50.0 ± 35.4" in table(found)
     assert fictional.METHODS.keys() == {"selection-inference", "direct"}
+
+
+def test_readme_and_docs_have_the_table_that_was_measured():
+    found = json.loads((ROOT / "examples" / "reason" / "results.json").read_text())
+    assert found["summary"] == summary(found["seeds"])
+    assert len(found["seeds"]) == 3
+    steps, direct = (found["summary"][name] for name in ("selection-inference", "direct"))
+    names = {**{str(depth): f"depth {depth}" for depth in range(1, 6)}, "fears": "`fears`", "colours": "`colours`"}
+    for page in (ROOT / "README.md", ROOT / "docs" / "reasoning.md"):
+        text = page.read_text()
+        for group, one in direct.items():
+            both = [f"{100 * each['accuracy']:.1f} ± {100 * each['sd']:.1f}" for each in (steps[group], one)]
+            ahead = 100 * (steps[group]["accuracy"] - one["accuracy"])
+            assert f"| {names.get(group, group)} | {both[0]} | {both[1]} | {ahead:+.1f} |" in text
+    runs = [seed["methods"]["selection-inference"] for seed in found["seeds"].values()]
+    sound, checked = (sum(run[f"{kind}_inferences"] for run in runs) for kind in ("sound", "checked"))
+    assert f"{sound:,} of {checked:,} inferences follow" in (ROOT / "README.md").read_text()
+    assert all(run["valid_traces"] == 850 for run in runs)
