@@ -32,7 +32,7 @@ def test_records_become_examples():
 @pytest.mark.parametrize(
     ("name", "record"),
     [
-        ("cqa", {}), ("cqa", {**CQA, "choices": 3}), ("cqa", {**CQA, "answer": None}), ("svamp", {"input": 3}),
+        ("cqa", {}), ("cqa", {**CQA, "choices": 3}), ("cqa", {**CQA, "choices": "abc"}), ("cqa", {**CQA, "choices": list("abcdefghijk")}), ("cqa", {**CQA, "answer": None}), ("svamp", {"input": 3}),
         ("svamp", {"Body": "x", "Question": 1, "Equation": "2"}), ("esnli", {"premise": "x", "label": "neutral"}),
         ("gsm8k", {**SOLVED, "answer": "42"}), ("text", {"label": "x"}), ("text", {"input": "x", "rationale": 1}), ("text", {"input": "x", "label": 4}),
         ("cqa", [1]), ("text", "x"), ("esnli", None), ("gsm8k", 3),
