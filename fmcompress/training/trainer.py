@@ -91,10 +91,7 @@ class Trainer:
         norm = torch.nn.utils.clip_grad_norm_(self._named.values(), self.schedule.clip)
         if not bool(norm.isfinite()):
             raise diverged(self.step, self.steps, {"gradient": float(norm)}, rate)
-        self.optimizer.step()
-        with torch.no_grad():
-            for name, zero in self.zeros.items():
-                self._named[name].masked_fill_(zero, 0.0)
+        self.optimizer.step()  # without gradient and moments AdamW leaves a 0 as it is
         self.step += 1
         return {"step": self.step, "learning_rate": rate, **values, "loss": sum(values.values())}
 

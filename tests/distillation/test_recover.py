@@ -8,9 +8,11 @@ from helpers import DEMO, folder_bytes, make_text, run_prune
 from recover_cases import assert_masks_intact, checkpoint, masks, pruned, recovered
 
 from fmcompress.checkpoint import Checkpoint, obeys
+from fmcompress.distillation.recover_writing import round_to_stored_
 from fmcompress.distillation.teacher_logits import write_teacher_logits
 from fmcompress.errors import CheckpointError, ConfigError, PayloadError
 from fmcompress.formats import PackedCheckpoint, open_checkpoint, storage_of
+from fmcompress.training.start import load_trainable, zeros_of
 
 
 @pytest.fixture(scope="module")
@@ -230,3 +232,15 @@ def test_a_text_too_short_to_hold_out_some_is_told(dense, sparse, text, tmp_path
     with pytest.raises(Exception, match="too few to learn some and hold out others"):
         recovered(sparse, tmp_path / "out", dense, text, max_windows=1)
     assert recovered(sparse, tmp_path / "out", dense, text, max_windows=1, valid=str(text))["windows"]["train"] == 1
+
+
+def test_kept_weights_that_round_to_zero_are_counted(tmp_path):
+    folder = pruned(checkpoint(tmp_path / "dense", dtype=torch.float16), tmp_path / "pruned")
+    model, _ = load_trainable(folder)
+    zeros = zeros_of(model)
+    name, zero = next(iter(zeros.items()))
+    weight = model.get_parameter(name)
+    with torch.no_grad():
+        weight.view(-1)[(~zero).view(-1).nonzero()[:3, 0]] = 1e-9  # float16 tells nothing below 3e-8 from 0
+    assert round_to_stored_(model, open_checkpoint(folder), zeros) == 3
+    assert int((weight == 0).sum()) == int(zero.sum()) + 3
