@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from fmcompress.distillation.teacher_logits import coding_error
@@ -20,6 +20,7 @@ sizes = st.integers(1, 5000).flatmap(lambda v: st.tuples(st.just(v), st.integers
 
 
 @settings(deadline=None, max_examples=60)
+@example((27, 8), 1, 4, 0.25, 0)  # steps are smaller than what float16 leaves of the likeliest
 @given(sizes, st.integers(0, 5), st.sampled_from([4, 8]), st.floats(0.1, 30), st.integers(0, 1 << 30))
 def test_ids_come_back_and_values_nearly(size, rows, bits, scale, seed):
     vocabulary, k = size
@@ -34,9 +35,9 @@ def test_ids_come_back_and_values_nearly(size, rows, bits, scale, seed):
     highest = known.log_p.max(1, keepdim=True).values
     fall = (highest - known.log_p).clamp(0, SPAN)
     step = fall.max(1, keepdim=True).values / ((1 << bits) - 1)
-    # half a step, the rounding of step and likeliest to float16, and the sum that is made 1 again
+    # half a step, the rounding of step and of the likeliest, from which steps are counted, to float16
     error = (highest - again.log_p.max(1, keepdim=True).values) - (known.log_p.clamp_min(highest - SPAN) - again.log_p)
-    assert bool((error.abs() <= 0.5 * step + fall / 1024 + 1e-4).all())
+    assert bool((error.abs() <= 0.5 * step + fall / 1024 + highest.abs() / 2048 + 1e-4).all())
 
 
 @pytest.mark.parametrize(("bits", "bound"), [(8, 2e-4), (4, 5e-2)])
