@@ -18,6 +18,7 @@ from .cocktail import (
     check_payload_checksum,
 )
 from .low_rank import check_low_rank_rows_, check_nearest_rows
+from .merging import check_weighted_sum_
 from .packed_linear import check_packed_linear, index_bits
 from .packing import check_pack_bitmask, check_pack_codes, check_unpack_bitmask, check_unpack_codes, packed_bytes
 from .pruning import MAX_BLOCK_COLS, check_admm_step_, check_nm_mask, check_select_smallest, check_sweep_block_
@@ -75,5 +76,6 @@ CHECKS: dict[str, Callable[..., None]] = {
     "improve_plan": check_improve_plan,
     "low_rank_rows_": check_low_rank_rows_,
     "nearest_rows": check_nearest_rows,
+    "weighted_sum_": check_weighted_sum_,
 }
 HOST_ONLY = frozenset({"plan_cost", "improve_plan", "low_rank_rows_", "nearest_rows"})  # no kernels for GPUs

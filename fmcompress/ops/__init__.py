@@ -18,6 +18,7 @@ from .._ops import (
 )
 from .cocktail import add_payload_, compress_delta_, compress_gradient_, compress_mean_, payload_checksum
 from .low_rank import low_rank_rows_, nearest_rows
+from .merging import weighted_sum_
 from .packed_linear import check_packed, packed_linear, row_starts
 from .packing import pack_bitmask, pack_codes, unpack_bitmask, unpack_codes
 from .pruning import admm_step_, nm_mask, select_smallest, sweep_block_
@@ -63,4 +64,5 @@ __all__ = [
     "unpack_bitmask",
     "unpack_codes",
     "waiting_s",
+    "weighted_sum_",
 ]

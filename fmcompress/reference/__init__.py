@@ -6,6 +6,7 @@ from .._ops import CHECKS
 from .cocktail import add_payload_, compress_delta_, compress_gradient_, compress_mean_
 from .cocktail_payload import payload_checksum
 from .low_rank import low_rank_rows_, nearest_rows
+from .merging import weighted_sum_
 from .packed_linear import dense_weight, packed_linear
 from .packing import pack_bitmask, pack_codes, unpack_bitmask, unpack_codes
 from .pruning import admm_step_, nm_mask, select_smallest, sweep_block_
@@ -37,6 +38,7 @@ __all__ = [
     "sweep_block_",
     "unpack_bitmask",
     "unpack_codes",
+    "weighted_sum_",
 ]
 
 for _op in CHECKS:

@@ -1,0 +1,1 @@
+"""On the power of foundation models (Yuan 2023), made executable for finite categories; and a practical diagnosis."""
