@@ -60,7 +60,7 @@ def test_every_triton_kernel_is_compiled():
         "select.LONGEST_IN_PROGRAM = 0; cases.check_select(ops.select_smallest, [(2, 129), (1, 9000)])",
         "cases.check_groups(ops.nm_mask)",
         "steps.check_admm_step(ops.admm_step_)",
-        "weighted_sum.BLOCK = 128; sums.check_weighted_sum(ops.weighted_sum_)",
+        "sums.check_weighted_sum(ops.weighted_sum_)",
         "sweep.ROWS = 128; cases.check_sweep(ops.sweep_block_)",  # larger tiles: the interpreter is slow
     ],
     ids=["select", "select on the grid", "groups", "admm step", "weighted sum", "sweep"],

@@ -13,7 +13,7 @@ IMPORTS = """
 import admm_step_cases as steps, kernel_cases as cases, torch, weighted_sum_cases as sums
 import fenced_interpreter
 from fmcompress import reference
-from fmcompress_triton import pack, packed_linear, register as ops, select, sweep, tiles, weighted_sum
+from fmcompress_triton import pack, packed_linear, register as ops, select, sweep, tiles
 import packed_cases
 """
 
@@ -203,7 +203,9 @@ def _of_weighted_sum(weighted_sum) -> dict:
         "double": {"sources_ptr": "*fp64", "weights_ptr": "*fp64", "out_ptr": "*fp64"},
         "half from double": {"sources_ptr": "*fp64", "weights_ptr": "*fp64", "out_ptr": "*fp16"},
     }
-    return {f"weighted sum {name}": (weighted_sum.weighted_sum_kernel, {**base, **form}) for name, form in forms.items()}
+    return {
+        f"weighted sum {name}": (weighted_sum.weighted_sum_kernel, {**base, **form}) for name, form in forms.items()
+    }
 
 
 def compile_kernel(kernel, arguments: dict, scalar: str, sm: int):

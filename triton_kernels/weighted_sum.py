@@ -45,7 +45,7 @@ def weighted_sum_kernel(out_ptr, sources_ptr, weights_ptr, not_finite_ptr, rows,
         from_ptr += count
         total += product(tl.load(from_ptr, mask=inside, other=0), tl.load(weights_ptr + row))
     DTYPE: tl.constexpr = out_ptr.dtype.element_ty
-    if DTYPE == tl.float32 or DTYPE == tl.float64:
+    if tl.float32 == DTYPE or tl.float64 == DTYPE:
         rounded = total.to(DTYPE)
         size = tl.abs(rounded)
     else:

@@ -6,11 +6,12 @@
 
 namespace gpu {
 constexpr int SUM_THREADS = 256;
+constexpr int SUM_RESIDENT = 4; // thread blocks of a multiprocessor, at least: without a word nvcc spills
 constexpr int64_t COLUMNS_PER_THREAD = 4;
 constexpr int64_t MAX_SUM_BLOCKS = 1 << 12;
 
 // WIDTH neighbours at a time, on boundaries of as many; adds to *not_finite.
-template <class From, class Sum, class To, int WIDTH> __global__ void __launch_bounds__(SUM_THREADS)
+template <class From, class Sum, class To, int WIDTH> __global__ void __launch_bounds__(SUM_THREADS, SUM_RESIDENT)
     weighted_sum_kernel(const From* sources, const Sum* weights, To* out, unsigned long long* not_finite, int64_t rows,
                         int64_t count) {
     uint32_t* warp_sums = shared_memory<uint32_t[SUM_THREADS / 32]>();

@@ -5,7 +5,12 @@ from fractions import Fraction
 import numpy as np
 
 # bits of a significand, exponent of the smallest normal number, of the largest
-FORMATS = {"float16": (11, -14, 15), "bfloat16": (8, -126, 127), "float32": (24, -126, 127), "float64": (53, -1022, 1023)}
+FORMATS = {
+    "float16": (11, -14, 15),
+    "bfloat16": (8, -126, 127),
+    "float32": (24, -126, 127),
+    "float64": (53, -1022, 1023),
+}
 
 
 def rounded(value, name):
