@@ -144,7 +144,7 @@ def test_weighted_sum(benchmark, implementation, rows, dtype, summed_in):
             return copied[0, at].copy_(copied[1, at])
         return implementation.weighted_sum_(out[at], sources[at], weights)
 
-    benchmark.pedantic(run, rounds=100, warmup_rounds=buffers)
+    benchmark.pedantic(run, rounds=50, warmup_rounds=buffers)
     benchmark.extra_info["GB/s"] = bytes_moved / benchmark.stats["median"] / 1e9
     if implementation != "copy":
         truth = torch.empty_like(out[0])
