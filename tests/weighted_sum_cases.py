@@ -55,6 +55,8 @@ def every_case(source: torch.dtype, total: torch.dtype, out: torch.dtype) -> Ite
     sources, weights = smooth(3, 1028, source, total)
     yield "unaligned", shifted(sources), weights
     yield "extremes", *extremes(source, total, out)
+    sources, weights = smooth(3, 20, source, total)
+    yield "far beyond the largest", sources, weights * 2.0 ** MOST[total]
     for sources, weights in ties(source, total, out):
         yield f"ties {weights[0]}", sources, weights
 
