@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from .. import __version__, _backends
+from .. import __version__
 from ..checkpoint import Checkpoint, companion_files, copy_file, require_space, sync, write_error
 from ..checkpoint.card import note_merged
 from ..checkpoint.layout import CARD, DTYPE_NAMES, FACTS, INDEX, INDICES, entry_file
@@ -132,7 +132,6 @@ def _facts(plan: MergePlan) -> dict[str, Any]:
     digests = [one.checkpoint.digest() for one in plan.sources]
     return {
         "fmcompress": __version__,
-        "native": _backends.explain()["native"],
         "merge": {
             **recipe.model_dump(exclude={"models", "base_model"}, mode="json"),
             "models": [
