@@ -24,7 +24,7 @@ from .sources import BlockReader, OpenFiles
 
 FLOATS = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 WORKERS = 2  # threads, each with blocks of its own: one reads and writes while the other sums
-BLOCK_ENTRIES = 1 << 16  # of one model: all of a block's rows stay in a core's cache
+BLOCK_ENTRIES = 1 << 18  # of one model: few calls a tensor, and all rows of a block stay in the cache
 
 
 @dataclass(frozen=True)
