@@ -132,9 +132,13 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         home = Path(folder)
         models = [home / f"model-{seed}" for seed in range(3)]
-        size = [make_checkpoint(m, options.layers, options.hidden, options.intermediate, s) for s, m in enumerate(models)][0]
+        size = [
+            make_checkpoint(m, options.layers, options.hidden, options.intermediate, s) for s, m in enumerate(models)
+        ][0]
         os.sync()
-        console.print(f"three checkpoints of {size / 1e9:.2f} GB in {len(list(models[0].glob('*.safetensors')))} files each")
+        console.print(
+            f"three checkpoints of {size / 1e9:.2f} GB in {len(list(models[0].glob('*.safetensors')))} files each"
+        )
         compare(console, home, models, size, options)
 
 
@@ -161,7 +165,13 @@ def compare(console: Console, home: Path, models: list[Path], size: int, options
     rate = 6 * size / statistics.median(copies)
     for name, count, seconds in (("copy of one", 2, singles), ("copy of all three", 6, copies)):
         s = statistics.median(seconds)
-        table.add_row(name, f"{count * size / 1e9:.2f}", f"{s:.2f}", f"{count * size / s / 1e9:.2f}", f"{100 * count * size / s / rate:.0f} %")
+        table.add_row(
+            name,
+            f"{count * size / 1e9:.2f}",
+            f"{s:.2f}",
+            f"{count * size / s / 1e9:.2f}",
+            f"{100 * count * size / s / rate:.0f} %",
+        )
     for name, runs in merges.items():
         s, started = (statistics.median(run[key] for run in runs) for key in ("seconds", "process"))
         peak = max(run["peak"] for run in runs)

@@ -22,13 +22,14 @@ def merge(
     quiet: opt.Quiet = False,
 ) -> None:
     """Merge checkpoints of one architecture, streamed: averages, task arithmetic, TIES, SLERP, DARE."""
-    from ..memory import peak_memory_bytes
+    from ..memory import peak_memory_bytes, return_freed_memory
     from ..merging.plan import plan_merge
     from ..merging.recipe import read_recipe
     from ..merging.run import check_out, merge_checkpoints
     from ..report import Steps, err, print_json
     from ..report import out as console
 
+    return_freed_memory()  # a packed tensor is decoded whole, and let go
     plan = plan_merge(read_recipe(config), any_vocabulary=any_vocabulary)
     if dry_run:
         check_out(plan, out, force=force)

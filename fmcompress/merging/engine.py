@@ -47,6 +47,10 @@ def _one_thread_an_op() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
+class _Stopped(Exception):
+    """Another worker has failed, or a person has had enough."""
+
+
 class _Work:
     """The tensors that are still to be merged, and what all workers do with each."""
 
@@ -67,6 +71,8 @@ class _Work:
                     return
                 self._merge(one, reader)
                 self.target.tensor_done(one.written)
+        except _Stopped:
+            return
         except BaseException:
             self.stopped.set()
             raise
@@ -74,12 +80,9 @@ class _Work:
     def _merge(self, one: TensorPlan, reader: BlockReader) -> None:
         models = self.plan.sources if one.settings is not None else self.plan.sources[:1]
         with reader.open(one.name, models, one.read) as blocks:
-            merge = _copy if one.settings is None else self.method(one.settings, self._stoppable(blocks))
-            for begin, block in blocks():
-                if self.stopped.is_set():
-                    return
-                if one.settings is not None and not self.plan.recipe.method.sees_all:
-                    self._check_sources(one, block)
+            watched = self._watched(one, blocks)
+            merge = _copy if one.settings is None else self.method(one.settings, watched)
+            for begin, block in watched():
                 out = reader.buffer("out", (block.shape[1],), one.written.dtype)
                 if int(merge(begin, block, out)):
                     self._check_sources(one, block)
@@ -90,14 +93,17 @@ class _Work:
                 self.target.write(one.written, begin, out)
                 self._tell(out.numel() * out.itemsize, one.name)
 
-    def _stoppable(self, blocks: Blocks) -> Blocks:
-        """What a method looks at before it merges, which ends early where all is to end."""
+    def _watched(self, one: TensorPlan, blocks: Blocks) -> Blocks:
+        """Blocks that stop where all is to end, checked before a method sees them where it would hide NaN."""
+        hides = one.settings is not None and not self.plan.recipe.method.sees_all
 
         def watched() -> Iterator[tuple[int, Tensor]]:
-            for each in blocks():
+            for begin, block in blocks():
                 if self.stopped.is_set():
-                    return
-                yield each
+                    raise _Stopped
+                if hides:
+                    self._check_sources(one, block)
+                yield begin, block
 
         return watched
 

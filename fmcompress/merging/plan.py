@@ -25,6 +25,7 @@ from .sources import BlockReader, OpenFiles
 FLOATS = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 WORKERS = 2  # threads, each with blocks of its own: one reads and writes while the other sums
 BLOCK_ENTRIES = 1 << 18  # of one model: few calls a tensor, and all rows of a block stay in the cache
+LIBRARY_BYTES = 40 << 20  # what torch imports with the first op
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ class MergePlan:
         encoded = [source for source in self.sources if not source.is_plain]
         names = [one.name for one in self.tensors]
         whole = max((sum(dense_bytes(one.checkpoint.tensors[name]) for one in encoded) for name in names), default=0)
-        return resident_bytes() + self.workers * (block + whole)
+        return resident_bytes() + LIBRARY_BYTES + self.workers * (block + whole)
 
     def facts(self) -> dict[str, Any]:
         """What --dry-run prints, as JSON."""
