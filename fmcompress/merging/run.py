@@ -50,7 +50,10 @@ def merge_checkpoints(
         except BaseException:
             work.discard()
             raise
-        work.appear()
+        try:
+            work.appear()
+        except OSError as error:
+            raise write_error(work.out, error) from None
     return facts
 
 
