@@ -8,15 +8,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers import ROOT, make_checkpoint, run_prune
+from compression import run
+from helpers import ROOT, make_checkpoint
 from merging_cases import all_tensors, assert_same_bits, expected_sum, run_merge, write_model
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from fmcompress.checkpoint import Checkpoint
 from fmcompress.formats import open_checkpoint
-
-CHECKPOINTS = Path(os.environ.get("FMCOMPRESS_DATA", ROOT.parent / "shared" / "data")) / "checkpoints"
 
 
 def variant(source: Path, folder: Path, seed: int, dtype: torch.dtype | None = None) -> Path:
@@ -36,12 +35,10 @@ def variant(source: Path, folder: Path, seed: int, dtype: torch.dtype | None = N
 
 
 @pytest.mark.parametrize("name", ["babyllama105", "stories260k", "wikitext-llama"])
-def test_transformers_loads_a_merge_of_real_models(tmp_path: Path, name: str) -> None:
+def test_transformers_loads_a_merge_of_real_models(shared_data: Path, tmp_path: Path, name: str) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    source = CHECKPOINTS / name
-    if not source.is_dir():
-        pytest.skip(f"{source} is not there: set FMCOMPRESS_DATA")
+    source = shared_data / "checkpoints" / name
     others = [variant(source, tmp_path / f"v{seed}", seed) for seed in (1, 2)]
     models = [source, *others]
     got = run_merge(tmp_path / "out", "uniform", models)
@@ -67,7 +64,7 @@ def test_transformers_loads_a_merge_of_real_models(tmp_path: Path, name: str) ->
 @pytest.mark.parametrize("form", ["packed", "compressed-tensors"])
 def test_packed_and_quantized_models_are_merged_as_dense(tmp_path: Path, form: str) -> None:
     dense = make_checkpoint(tmp_path / "dense", dtype=torch.bfloat16, shards=2)
-    run_prune(dense, tmp_path / "encoded", None, method="rtn", bits=4, group_size=16, format=form)
+    run(dense, tmp_path / "encoded", method="rtn", bits=4, group_size=16, format=form)
     encoded = open_checkpoint(tmp_path / "encoded")
     ours = {name: encoded.read(name) for name in encoded.tensors}
     theirs = all_tensors(dense)
