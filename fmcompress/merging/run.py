@@ -62,7 +62,7 @@ def check_out(plan: MergePlan, out: Path, *, force: bool) -> Workspace:
     partial = out.resolve().parent / f"{out.resolve().name}.partial"
     if partial.exists() and not force:
         raise ConfigError(f"OUT: {partial} is left from an interrupted run. Add --force to start anew, or move it.")
-    for source in plan.sources:
+    for source in (*plan.sources, plan.template):
         work = Workspace(source.checkpoint, out, resume=False, force=force)
     require_space(work.out.parent, plan.written_bytes)
     return work

@@ -118,6 +118,37 @@ def test_an_error_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert not (tmp_path / "out").exists()
 
 
+def test_short_reads_and_writes_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    models = pair(tmp_path)
+    wanted = run_merge(tmp_path / "plain", "uniform", models)
+    read, write = os.preadv, os.pwrite
+    monkeypatch.setattr(os, "preadv", lambda handle, views, at: read(handle, [views[0][:1000]], at))
+    monkeypatch.setattr(os, "pwrite", lambda handle, view, at: write(handle, view[:700], at))
+    assert_same_bits(run_merge(tmp_path / "out", "uniform", models), wanted)
+
+
+def test_few_files_are_open_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    models = pair(tmp_path, shards=11)
+    handles, opened, closed = set[int](), os.open, os.close
+    most = [0]
+
+    def counted(*args: Any, **options: Any) -> int:
+        handle = opened(*args, **options)
+        handles.add(handle)
+        most[0] = max(most[0], len(handles))
+        return handle
+
+    def uncounted(handle: int) -> None:
+        handles.discard(handle)
+        closed(handle)
+
+    monkeypatch.setattr(os, "open", counted)
+    monkeypatch.setattr(os, "close", uncounted)
+    run_merge(tmp_path / "out", "uniform", models)
+    assert 0 < most[0] <= 1 + 2 * 3  # the lock, and of each thread two inputs and an output
+    assert not handles
+
+
 def test_a_file_that_shrinks_is_told(tmp_path: Path) -> None:
     models = pair(tmp_path, shards=1)
     plan = plan_merge(recipe(models))

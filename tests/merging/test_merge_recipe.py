@@ -60,6 +60,8 @@ def test_the_base_is_no_change_to_itself_and_comes_first() -> None:
         {"models": listed, "merge_method": "ties", "base_model": "base", "parameters": {"weight": 1, "density": 0.25}}
     )
     assert recipe.folders == ("base", "a", "b")
+    other = recipe_of({**recipe.model_dump(), "models": listed, "base_model": "./base/", "parameters": {"weight": 1}})
+    assert other.folders == ("base", "a", "b")
     assert recipe.settings("w", 1, 0).densities == (0.25, 0.5)
     slerp = recipe_of({"models": TWO, "merge_method": "slerp", "base_model": "b", "parameters": {"t": 0.5}})
     assert slerp.folders == ("b", "a")  # t 0 is the base, as mergekit has it
