@@ -7,7 +7,7 @@ from typing import Any
 from .. import __version__
 from ..checkpoint import Checkpoint, companion_files, copy_file, require_space, sync, write_error
 from ..checkpoint.card import note_merged
-from ..checkpoint.layout import CARD, DTYPE_NAMES, FACTS, INDEX, INDICES, entry_file
+from ..checkpoint.layout import CARD, DTYPE_NAMES, INDEX, INDICES, MERGE_FACTS, entry_file
 from ..errors import CheckpointError, ConfigError
 from ..formats import QuantizedCheckpoint
 from ..formats.store import write_json
@@ -25,7 +25,7 @@ def merge_checkpoints(
     progress  called from several threads, one at a time, with (bytes written, bytes in all, the tensor's name)
 
     Memory is that of a few blocks, whatever the size of the models; bits depend neither on blocks nor on threads.
-    Returns the facts that stand in OUT/fmcompress.json.
+    Returns the facts that stand in OUT/fmcompress-merge.json.
 
     Raises ConfigError if OUT cannot be used, CheckpointError if a model holds inf or NaN or a sum is beyond the range
     of what is written, DiskError if something cannot be read or written; OUT is as it was then.
@@ -78,7 +78,7 @@ def _write_companions(plan: MergePlan, folder: Path, facts: dict[str, Any]) -> N
     if entry_file(template.folder).name in INDICES:
         _write_index(plan, folder)
     note_merged(template.folder / CARD, folder / CARD, facts)
-    write_json(folder / FACTS, facts)
+    write_json(folder / MERGE_FACTS, facts)
     sync(folder)
 
 
