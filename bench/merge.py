@@ -143,12 +143,10 @@ def main() -> None:
         os.sync()
         files = len(list(models[0].glob("*.safetensors")))
         console.print(f"three checkpoints of {size / 1e9:.2f} GB in {files} files each")
-        table = Table("what", "GB read + written", "s", "GB/s", "of copy", "CPU s", "s with start", "peak MB")
-        compare(table, home, models, size, options.runs)
+        console.print(compare(home, models, size, options.runs))
         if options.mergekit is not None and options.mergekit.exists():
-            beside_mergekit(table, home, models, options)
-        console.print(table)
-        if options.mergekit is None or not options.mergekit.exists():
+            console.print(beside_mergekit(home, models, options))
+        else:
             console.print("mergekit: skipped, no --mergekit PATH/TO/mergekit-yaml")
 
 
@@ -159,8 +157,9 @@ def recipe_file(path: Path, models: list[Path], **fields: object) -> Path:
     return path
 
 
-def compare(table: Table, home: Path, models: list[Path], size: int, runs: int) -> None:
+def compare(home: Path, models: list[Path], size: int, runs: int) -> Table:
     """Copies and merges in turn, and a row of each."""
+    table = Table("what", "GB read + written", "s", "GB/s", "of copy", "CPU s", "s with start", "peak MB")
     recipes = {
         "merge": recipe_file(home / "linear.yaml", models),
         "merge, float32 sums": recipe_file(home / "float32.yaml", models, dtype="float32", out_dtype="bfloat16"),
@@ -182,16 +181,19 @@ def compare(table: Table, home: Path, models: list[Path], size: int, runs: int) 
             if name in recipes:
                 row += [f"{median(each, 'process'):.2f}", f"{max(one['peak'] for one in each) / 1e6:.0f}"]
             table.add_row(*row)
+    return table
 
 
-def beside_mergekit(table: Table, home: Path, models: list[Path], options: argparse.Namespace) -> None:
+def beside_mergekit(home: Path, models: list[Path], options: argparse.Namespace) -> Table:
     """A row of mergekit for each dtype of its sums. It does not sync what it writes."""
+    table = Table("what", "CPU s", "s with start", "peak MB")
     for dtype in ("bfloat16", "float32"):
         recipe = recipe_file(home / "mergekit.yaml", models, dtype=dtype, out_dtype="bfloat16")
         found = [mergekit(options.mergekit, recipe, home / "out") for _ in range(options.runs)]
         peak = f"{max(one['peak'] for one in found) / 1e6:.0f}"
         cpu, process = (f"{median(found, key):.2f}" for key in ("cpu", "process"))
-        table.add_row(f"mergekit, dtype {dtype}", "", "", "", "", cpu, process, peak)
+        table.add_row(f"mergekit, dtype {dtype}", cpu, process, peak)
+    return table
 
 
 def median(found: list[dict[str, float]], key: str) -> float:

@@ -99,7 +99,7 @@ class MergeRecipe(BaseModel):
         return self
 
     def _check_parameters(self) -> None:
-        for name in {*self.parameters, *(name for one in self.models for name in one.parameters)}:
+        for name in sorted({*self.parameters, *(name for one in self.models for name in one.parameters)}):
             if name not in self.method.parameters:
                 known = ", ".join(self.method.parameters) or "none"
                 raise ConfigError(f"parameters: {self.merge_method} has no {name}. Known: {known}.")

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ from merging_cases import all_tensors, assert_same_bits, random_tensors, run_mer
 from torch import Tensor
 
 from fmcompress.errors import CheckpointError, ConfigError, FmcompressError
-from fmcompress.merging import plan_merge, recipe_of
+from fmcompress.merging import METHODS, TensorSettings, plan_merge, recipe_of
+from fmcompress.merging.method import Blocks, MergeBlock
 
 MLP, EMBED, HEAD = "model.layers.1.mlp.weight", "model.embed_tokens.weight", "lm_head.weight"
 
@@ -96,6 +98,26 @@ def test_nan_and_inf_in_a_source(tmp_path: Path, bad: float, weight: float) -> N
     refused(tmp_path, listed, MLP, "second holds inf or NaN", method="linear")
     if weight:
         refused(tmp_path, models, MLP, "second holds inf or NaN", method="slerp", parameters={"t": 0.0})
+
+
+@pytest.mark.parametrize("looks", [False, True])
+def test_nan_is_told_where_a_method_would_hide_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, looks: bool) -> None:
+    def first(settings: TensorSettings, blocks: Blocks) -> MergeBlock:
+        if looks:
+            assert all(block.isfinite().all() for _, block in blocks())
+
+        def merge(begin: int, sources: Tensor, out: Tensor) -> Tensor:
+            out.copy_(sources[0])
+            return torch.zeros((), dtype=torch.int64)
+
+        return merge
+
+    entry = replace(METHODS["uniform"], sees_all=False)
+    monkeypatch.setitem(METHODS, "uniform", entry)
+    monkeypatch.setattr("fmcompress.merging.linear.linear", first)
+    models = pair(tmp_path, lambda tensors: tensors[MLP][3].fill_(float("nan")))
+    refused(tmp_path, models, MLP, "second holds inf or NaN")
+    assert_same_bits(run_merge(tmp_path / "out", "uniform", models[:1]), all_tensors(models[0]))
 
 
 def test_a_sum_beyond_the_range(tmp_path: Path) -> None:
