@@ -30,6 +30,7 @@ from . import (  # noqa: E402  each adds its command
     gradients,  # noqa: F401
     inspect,  # noqa: F401
     lm_eval,  # noqa: F401
+    merge,  # noqa: F401
     omnivl,  # noqa: F401
     prune,  # noqa: F401
     quantize,  # noqa: F401
