@@ -38,8 +38,8 @@ class FiniteCategory:
         for morphism, ends in morphisms.items():
             if not isinstance(ends, tuple | list) or len(ends) != 2:
                 raise TheoryError(f"{shown(morphism)}: expected a domain and a codomain.", morphism)
-        ends = np.array([[self.object_number(one) for one in pair] for pair in morphisms.values()], np.int64)
-        domain, codomain = ends.reshape(-1, 2).T
+        pairs = np.array([[self.object_number(one) for one in pair] for pair in morphisms.values()], np.int64)
+        domain, codomain = pairs.reshape(-1, 2).T
         for one in self.objects:
             if one not in identities:
                 raise TheoryError(f"{shown(one)}: has no identity. Name one among the morphisms.", one)
@@ -140,7 +140,7 @@ class FiniteCategory:
         return hash((self.objects, self.morphisms))
 
     def __repr__(self) -> str:
-        return f"FiniteCategory({len(self.objects)} objects, {len(self.morphisms)} morphisms)"
+        return f"FiniteCategory({counted(len(self.objects), 'object')}, {counted(len(self.morphisms), 'morphism')})"
 
     @cached_property
     def _object_numbers(self) -> dict[Any, int]:
@@ -216,6 +216,11 @@ def listed(names: Iterable[Any]) -> list[Any]:
 def shown(name: object) -> str:
     """A name for a message: short, and in one line."""
     return in_one_line(repr(name), 80)
+
+
+def counted(count: int, what: str) -> str:
+    """ "1 object", "3 objects"."""
+    return f"{count} {what}{'' if count == 1 else 's'}"
 
 
 def _some(names: Iterable[object]) -> str:

@@ -68,7 +68,7 @@ def from_monoid(
                 raise TheoryError(f"{shown(a)} times {shown(b)}: {shown(product)} is no element. Add it.", a, b)
     table = np.array([[number[product] for product in row] for row in rows], np.int64).reshape(len(names), -1)
     every = np.arange(len(names))
-    units = np.flatnonzero((table == every).all(1) & (table.T == every).all(1))
+    units = np.flatnonzero((table == every).all(1) & np.equal(table.T, every).all(1))
     if not len(units):
         raise TheoryError("multiply: expected an element that changes no other. Add an identity.")
     zeros = np.zeros(len(names), np.int64)
@@ -118,9 +118,7 @@ def from_group_action(
 
     morphisms = [(g, x) for g in group.morphisms for x in names]
     start = np.tile(np.arange(size), len(group.morphisms))
-    return FiniteCategory.of_tables(
-        names, morphisms, Tables.build(start, moved, one * size + np.arange(size), block)
-    )
+    return FiniteCategory.of_tables(names, morphisms, Tables.build(start, moved, one * size + np.arange(size), block))
 
 
 def product(first: FiniteCategory, second: FiniteCategory) -> FiniteCategory:

@@ -14,8 +14,8 @@ from .tables import Ints, Tables
 class Elements:
     """All elements of a functor to sets, numbered through: object after object, as its sets list them.
 
-    "x generates y" says that some morphism takes x to y; of a presheaf that is a morphism from y to x in the category of
-    elements.
+    "x generates y" says that some morphism takes x to y; of a presheaf that is a morphism from y to x in its category
+    of elements.
     """
 
     def __init__(self, functor: SetFunctor) -> None:
@@ -92,9 +92,7 @@ def category_of_elements(functor: SetFunctor) -> FiniteCategory:
         begun = starting[into].tolist()
         return [[number[pair] for pair in zip(row, begun, strict=True)] for row in composites.tolist()]
 
-    identity = [
-        number[int(tables.identity[one]), element] for element, one in enumerate(found.objects)
-    ]
+    identity = [number[int(tables.identity[one]), element] for element, one in enumerate(found.objects)]
     built = Tables.build(starts, ends, identity, block)
     objects = [found.named(element) for element in range(found.count)]
     return FiniteCategory.of_tables(objects, names, built.opposite() if functor.contravariant else built)

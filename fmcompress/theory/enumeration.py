@@ -72,9 +72,7 @@ def find_isomorphism(source: SetFunctor, target: SetFunctor) -> NaturalTransform
     return _assembled(source, target, known, images)
 
 
-def _assembled(
-    source: SetFunctor, target: SetFunctor, known: list[Ints], images: list[Ints]
-) -> NaturalTransformation:
+def _assembled(source: SetFunctor, target: SetFunctor, known: list[Ints], images: list[Ints]) -> NaturalTransformation:
     everything = np.empty(int(source.sizes.sum()), np.int64)
     for places, chosen in zip(known, images, strict=True):
         everything[places] = chosen

@@ -132,9 +132,7 @@ class Functor:
 
 def identity_functor(category: FiniteCategory) -> Functor:
     """The functor that changes nothing."""
-    return Functor.of_numbers(
-        category, category, np.arange(len(category.objects)), np.arange(len(category.morphisms))
-    )
+    return Functor.of_numbers(category, category, np.arange(len(category.objects)), np.arange(len(category.morphisms)))
 
 
 def inclusion(part: FiniteCategory, whole: FiniteCategory) -> Functor:

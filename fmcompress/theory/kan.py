@@ -12,7 +12,7 @@ from .functor import Functor, to_point
 from .natural import NaturalTransformation
 from .set_functor import SetFunctor
 from .tables import Ints
-from .yoneda import Checked
+from .embedding import Checked
 
 Kind = TypeVar("Kind", bound=SetFunctor)
 
@@ -72,8 +72,7 @@ class KanExtension(Generic[Kind]):
         """For b: functor -> S its counterpart T -> S after K, which is b after the unit."""
         target = transformation.target.restrict(self.along)
         arrays = tuple(
-            transformation.arrays[image][unit]
-            for image, unit in zip(self._k.on_objects, self.unit.arrays, strict=True)
+            transformation.arrays[image][unit] for image, unit in zip(self._k.on_objects, self.unit.arrays, strict=True)
         )
         return NaturalTransformation.of_arrays(self.task, target, arrays)
 

@@ -20,9 +20,7 @@ class NaturalTransformation:
     G(f) t(x) = t(F(f) x) does not hold; `where` has their names.
     """
 
-    def __init__(
-        self, source: SetFunctor, target: SetFunctor, components: Mapping[Any, Mapping[Any, Any]]
-    ) -> None:
+    def __init__(self, source: SetFunctor, target: SetFunctor, components: Mapping[Any, Mapping[Any, Any]]) -> None:
         require_parallel(source, target)
         for one in components:
             source.category.object_number(one)

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from .category import shown
+from .category import counted, shown
 from .elements import Elements
 from .set_functor import SetFunctor
 
@@ -32,7 +32,7 @@ class Failure:
     def __str__(self) -> str:
         if self.twice is None:
             have, want = self.sizes
-            answers = "1 answer" if have == 1 else f"{have} answers"
+            answers = counted(have, "answer")
             return f"prompt {shown(self.prompt)} has {answers} at {shown(self.at)} and the task {want}"
         pair = " and ".join(map(shown, self.twice))
         told = f"gives one answer twice at {shown(self.at)}, by {pair}, and never {shown(self.missed)}"
@@ -82,7 +82,7 @@ class Prompts:
     def __str__(self) -> str:
         names = ", ".join(shown(prompt) for prompt, _ in self.prompts) or "none"
         ways = "every answer once" if self.exact else "every answer, some in several ways"
-        return f"{self.count} {'prompt' if self.count == 1 else 'prompts'} ({names}): {ways}."
+        return f"{counted(self.count, 'prompt')} ({names}): {ways}."
 
 
 def is_representable(functor: SetFunctor) -> Representability:
@@ -111,9 +111,7 @@ def is_representable(functor: SetFunctor) -> Representability:
     return Representability(False, failures=tuple(failures))
 
 
-def _collision(
-    functor: SetFunctor, pair: tuple[Any, Any], at: Any, missed: Any, orbit: Any, times: Any
-) -> Failure:
+def _collision(functor: SetFunctor, pair: tuple[Any, Any], at: Any, missed: Any, orbit: Any, times: Any) -> Failure:
     """Of sets of equal size, one that is not met whole is met twice somewhere."""
     number, tables = functor.category.object_number(pair[0]), functor.along.tables
     out = tables.out[number]

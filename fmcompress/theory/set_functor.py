@@ -178,7 +178,7 @@ class Presheaf(SetFunctor):
 def constant(category: FiniteCategory, elements: Iterable[Name]) -> Presheaf:
     """The presheaf with the same set everywhere, that every morphism leaves alone."""
     names = listed(elements)
-    return Presheaf(category, {one: names for one in category.objects}, lambda _, element: element)
+    return Presheaf(category, dict.fromkeys(category.objects, names), lambda _, element: element)
 
 
 def side_by_side(*parts: Self) -> Self:
@@ -194,7 +194,13 @@ def side_by_side(*parts: Self) -> Self:
         for one in range(len(first.elements))
     ]
     actions = [
-        np.concatenate([part.actions[one] + begin[tables.codomain[out]][:, None] for part, begin in zip(parts, begins, strict=True)], 1)
+        np.concatenate(
+            [
+                part.actions[one] + begin[tables.codomain[out]][:, None]
+                for part, begin in zip(parts, begins, strict=True)
+            ],
+            1,
+        )
         for one, out in enumerate(tables.out)
     ]
     return type(first).of_actions(first.category, elements, actions)

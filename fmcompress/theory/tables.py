@@ -72,7 +72,7 @@ class Tables:
         return self.blocks[self.codomain[earlier]][:, self.place_in[earlier]]
 
     def composites(self, later: Ints, earlier: Ints) -> Ints:
-        """int64 [later, earlier] of some of each: `later`, not empty, all start at one object, where `earlier` all end."""
+        """int64 [later, earlier]; `later`, not empty, all start at one object, where `earlier` all end."""
         return self.blocks[self.domain[later[0]]][np.ix_(self.place_out[later], self.place_in[earlier])]
 
     def violation(self) -> Violation | None:

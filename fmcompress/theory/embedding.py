@@ -1,6 +1,7 @@
 """The Yoneda embedding, the bijection of its lemma both ways, and the check that it is fully faithful."""
 
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -11,7 +12,8 @@ from .set_functor import Presheaf, SetFunctor
 from .tables import Ints, Tables
 
 
-class Checked(NamedTuple):
+@dataclass(frozen=True)
+class Checked:
     """Whether a statement held where it was tried, and one sentence that says so or where it did not."""
 
     holds: bool
@@ -19,6 +21,9 @@ class Checked(NamedTuple):
 
     def __bool__(self) -> bool:
         return self.holds
+
+    def __str__(self) -> str:
+        return self.sentence
 
 
 def yoneda(category: FiniteCategory, prompt: Name) -> Presheaf:
@@ -50,9 +55,7 @@ def transformation_of(presheaf: Presheaf, prompt: Name, element: Name) -> Natura
     source, category = yoneda(presheaf.category, prompt), presheaf.category
     tables, number = presheaf.along.tables, category.object_number(prompt)
     column = presheaf.actions[number][:, presheaf.element_number(number, element)]
-    arrays = tuple(
-        column[tables.place_out[tables.hom(number, one)]] for one in range(len(category.objects))
-    )
+    arrays = tuple(column[tables.place_out[tables.hom(number, one)]] for one in range(len(category.objects)))
     return NaturalTransformation.of_arrays(source, presheaf, arrays)
 
 
@@ -106,7 +109,5 @@ def _homs(category: FiniteCategory, start: int) -> tuple[list[tuple[Any, ...]], 
     place = np.empty(len(category.morphisms), np.int64)  # of a morphism in its hom
     for hom in homs:
         place[hom] = np.arange(len(hom))
-    actions = [
-        place[block[:, tables.place_in[hom]]] for block, hom in zip(tables.blocks, homs, strict=True)
-    ]
+    actions = [place[block[:, tables.place_in[hom]]] for block, hom in zip(tables.blocks, homs, strict=True)]
     return elements, actions

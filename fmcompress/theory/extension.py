@@ -10,7 +10,7 @@ from .components import classes
 from .natural import NaturalTransformation
 from .set_functor import Presheaf, SetFunctor
 from .tables import Ints
-from .yoneda import Checked, yoneda, yoneda_morphism
+from .embedding import Checked, yoneda, yoneda_morphism
 
 
 class Coend:
@@ -91,7 +91,9 @@ class YonedaExtension:
         """What a transformation of presheaves becomes: {element at its source: element at its target}."""
         source, target = (Coend(one, self.task) for one in (transformation.source, transformation.target))
         names = target.names
-        return {name: names[number] for name, number in zip(source.names, source.map(transformation, target), strict=True)}
+        return {
+            name: names[number] for name, number in zip(source.names, source.map(transformation, target), strict=True)
+        }
 
     def unit(self, one: Name) -> dict[Any, tuple[Any, Any, Any]]:
         """T(X) -> the set at h_X, t -> the class of (X, identity, t)."""
