@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import TheoryError, in_one_line
-from .tables import Ints, Tables, Violation
+from .tables import Ints, Tables, Violation, misplaced
 
 Name = Hashable
 Composition = Mapping[tuple[Any, Any], Any] | Callable[[Any, Any], Any]
@@ -45,7 +45,10 @@ class FiniteCategory:
                 raise TheoryError(f"{shown(one)}: has no identity. Name one among the morphisms.", one)
         for one in identities:
             self.object_number(one)
-        identity = [self.morphism_number(identities[one]) for one in self.objects]
+        identity = np.array([self.morphism_number(identities[one]) for one in self.objects], np.int64)
+        wrong = misplaced(domain, codomain, identity)
+        if wrong is not None:
+            raise self._error(wrong)
         look_up = self._from_mapping(compose, identity, domain, codomain) if isinstance(compose, Mapping) else compose
 
         def block(_: int, out: Ints, into: Ints) -> list[list[int]]:
@@ -171,7 +174,7 @@ class FiniteCategory:
             raise TheoryError(f"{pair}: expected one of the morphisms as composite. Add it.", later, earlier) from None
 
     def _from_mapping(
-        self, compose: Mapping[Any, Any], identity: list[int], domain: Ints, codomain: Ints
+        self, compose: Mapping[Any, Any], identity: Ints, domain: Ints, codomain: Ints
     ) -> Callable[[Any, Any], Any]:
         for pair in compose:
             if not isinstance(pair, tuple) or len(pair) != 2:

@@ -8,12 +8,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..errors import TheoryError
-from .category import FiniteCategory, Name, listed, shown
+from .category import FiniteCategory, Name, counted, listed, shown
 from .tables import Ints, Tables
 
 Word = tuple[int, ...]
 MOST = 1000
-TRIED = 50  # equations of the completion for each morphism that is allowed
+EFFORT = 5000  # suffixes looked at in the completion for each morphism that is allowed
 
 
 class Path(NamedTuple):
@@ -61,8 +61,9 @@ class _Rules:
 
     def __init__(self, most: int) -> None:
         self._rules: dict[Word, Word] = {}
+        self._lengths: list[int] = []
         self._waiting: list[tuple[int, Word, Word]] = []
-        self._most = most
+        self._left = EFFORT * most
 
     def join(self, left: Word, right: Word) -> None:
         heapq.heappush(self._waiting, (max(len(left), len(right)), left, right))
@@ -73,25 +74,25 @@ class _Rules:
         left = list(reversed(word))
         while left:
             done.append(left.pop())
-            for begin in range(len(done)):
-                smaller = self._rules.get(tuple(done[begin:]))
+            for length in self._lengths:
+                if length > len(done):
+                    break
+                self._left -= 1
+                smaller = self._rules.get(tuple(done[-length:]))
                 if smaller is not None:
-                    del done[begin:]
+                    del done[-length:]
                     left += reversed(smaller)
                     break
         return tuple(done)
 
     def complete(self) -> None:
         """Add rules until any two ways to rewrite a word meet."""
-        tried = 0
         while self._waiting:
             _, left, right = heapq.heappop(self._waiting)
             small, large = sorted((self.normal(left), self.normal(right)), key=lambda word: (len(word), word))
-            tried += 1
-            if tried > TRIED * self._most or len(self._rules) > self._most:
-                raise TheoryError(
-                    f"relations: they do not close after {tried} equations. Add relations, or allow more with most=."
-                )
+            if self._left < 0:
+                told = f"they have not closed after {counted(len(self._rules), 'rule')}"
+                raise TheoryError(f"relations: {told}. Add relations, or allow more with most=.")
             if small != large:
                 self._add(large, small)
 
@@ -101,6 +102,7 @@ class _Rules:
             if any(known[begin : begin + size] == large for begin in range(len(known) - size + 1)):
                 self.join(known, self._rules.pop(known))
         self._rules[large] = small
+        self._lengths = sorted({len(known) for known in self._rules})
         for known, smaller in list(self._rules.items()):
             for first, then, follower, after in ((large, small, known, smaller), (known, smaller, large, small)):
                 for shared in range(1, min(len(first), len(follower))):

@@ -77,10 +77,9 @@ class Tables:
 
     def violation(self) -> Violation | None:
         """The first law of a category that does not hold, in the order in which they are listed in `Violation`."""
-        objects = np.arange(len(self.identity))
-        wrong = (self.domain[self.identity] != objects) | (self.codomain[self.identity] != objects)
-        if wrong.any():
-            return Violation("identity", (int(wrong.argmax()),))
+        wrong = misplaced(self.domain, self.codomain, self.identity)
+        if wrong is not None:
+            return wrong
         for check in (self._not_closed, self._not_a_unit, self._not_associative):
             found = next(check(), None)
             if found is not None:
@@ -151,6 +150,13 @@ class Tables:
                 fresh = np.unique(products[~reached[products]])
                 reached[fresh] = True
                 waiting += fresh.tolist()
+
+
+def misplaced(domain: Ints, codomain: Ints, identity: Ints) -> Violation | None:
+    """The first object whose identity does not start and end there."""
+    objects = np.arange(len(identity))
+    wrong = (domain[identity] != objects) | (codomain[identity] != objects)
+    return Violation("identity", (int(wrong.argmax()),)) if wrong.any() else None
 
 
 def _by_object(ends: Ints, objects: int) -> tuple[tuple[Ints, ...], Ints]:
