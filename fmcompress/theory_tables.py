@@ -7,6 +7,7 @@ from .report import printable
 from .theory.covers import Cover
 from .theory.diagnosis import Diagnosis, TaskDiagnosis
 from .theory.order_diagnosis import OrderDiagnosis
+from .theory.verdicts import count
 
 SHOWN_TASKS = 50
 
@@ -68,7 +69,8 @@ def notes_of(found: Diagnosis | OrderDiagnosis) -> list[str]:
     """What a reader of the tables should know, a sentence each."""
     notes = []
     if found.labels.unknown:
-        notes.append(f"{found.labels.unknown} objects have no label: nothing here speaks of them")
+        told = "may be prompts, but are" if isinstance(found, OrderDiagnosis) else "are"
+        notes.append(f"{count(found.labels.unknown, 'object')} without label {told} in no count and no verdict")
     if isinstance(found, OrderDiagnosis):
         return [*notes, "exact for this hierarchy, whatever a model makes of it"]
     settings = found.settings

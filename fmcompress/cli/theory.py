@@ -72,9 +72,9 @@ def diagnose(
     from ..theory.diagnosis import MOST_PROMPTS, Diagnosis
     from ..theory.diagnosis import diagnose as of_scores
     from ..theory.diagnosis_facts import facts_of, order_facts_of
+    from ..theory.diagnosis_pictures import plot_diagnosis
     from ..theory.hierarchy import read_hierarchy
     from ..theory.order_diagnosis import OrderDiagnosis, diagnose_order
-    from ..theory.diagnosis_pictures import plot_diagnosis
     from ..theory.score_files import read_scores, scores_of_embeddings
     from ..theory.tasks import read_labels
     from ..theory_tables import curve_table, measures_table, notes_of, verdict_table

@@ -66,8 +66,8 @@ def best_cover(
 
     known  an error that so many are known to reach
 
-    Exact: an error e is reached if the sets of few enough prompts hold all objects of the task. The set of a prompt that
-    says at most e to all others is of those to which it says at least 1 - e. Bisection finds the least such e.
+    Exact: an error e is reached if so few sets hold all objects of the task, one for each prompt that says at most e
+    to all others, of those to which it says at least 1 - e. Bisection finds the least such e.
     """
     miss, false, steps = 1 - unit[positive], unit[~positive].max(axis=0), [budget]
     tried = np.unique(np.concatenate([miss.ravel(), false]))

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 MOST_TASKS = 6  # that are drawn: the hardest
-HIGH, LETTERS = 2.3, 24  # inches a task; letters of a prompt's name
+TOP, HIGH, LETTERS = 0.6, 2.2, 24  # inches above tasks and of each; letters of a name
 
 
 def plot_diagnosis(found: Diagnosis, path: str | Path, title: str = "What solves each task") -> None:
@@ -28,13 +28,16 @@ def plot_diagnosis(found: Diagnosis, path: str | Path, title: str = "What solves
 
     order = sorted(range(len(found.tasks)), key=lambda at: -VERDICTS.index(found.tasks[at].verdict))
     drawn = [found.tasks[at] for at in sorted(order[:MOST_TASKS])]
-    high = 0.75 + HIGH * len(drawn)
+    high = TOP + HIGH * len(drawn)
     figure = new_figure(path, 9.5, high)
     for row, task in enumerate(drawn):
-        bottom = (high - 0.75 - HIGH * (row + 1) + 0.62) / high
-        box = (HIGH - 1.12) / high
-        _curve(figure.add_axes((0.07, bottom, 0.36, box)), task)
-        _strip(figure.add_axes((0.56, bottom, 0.41, box)), found, task)
+        bottom, tall = (high - TOP - HIGH * (row + 1) + 0.55) / high, (HIGH - 0.95) / high
+        left = figure.add_axes((0.07, bottom, 0.36, tall))
+        _curve(left, task)
+        _strip(figure.add_axes((0.57, bottom, 0.40, tall)), found, task)
+        if not row:
+            figure.legend(*left.get_legend_handles_labels(), loc="upper right", ncols=2, frameon=False, fontsize=8.5,
+                          title="error of prompts found (numbers: objects wrong)", title_fontsize=8.5)  # fmt: skip
     more = f" (the hardest {MOST_TASKS} of {len(found.tasks)})" if len(found.tasks) > MOST_TASKS else ""
     heading(figure, title + more)
     save(figure, path)
@@ -58,7 +61,6 @@ def _curve(axes: "Axes", task: TaskDiagnosis) -> None:
     axes.set_xticks(list(sizes))
     told = f"{len(task.prompts)} prompts" if task.verdict == "k prompts" else task.verdict
     axes.set_title(f"{_short(task.name)}: {told}", loc="left", fontsize=10, color=INK, parse_math=False)
-    axes.legend(frameon=False, fontsize=8, loc="lower left", title="numbers: objects wrong", title_fontsize=7.5)
     plain(axes)
 
 

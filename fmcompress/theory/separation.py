@@ -11,7 +11,8 @@ from .calibration import Mask
 from .prompt_measures import measure_prompts
 from .score_files import Matrix
 
-FOLDS, PROBE_C = 5, 10.0
+FOLDS = 5
+PROBE_C = 1000.0  # similarities span most directions by little: with 10 a probe told the commoner kind of everything
 STEPS = 50  # of the search for a plane, for each object and dimension
 
 
@@ -57,14 +58,14 @@ def separate(features: Matrix, positive: Mask, resolution: float) -> Separation:
     """
     rows, rank = _rotated(features)
     signs = np.where(positive, 1.0, -1.0)
-    scale = float(abs(rows).max(initial=0)) or 1.0
+    scale = float(np.linalg.norm(rows, axis=1).max()) or 1.0
     signed = signs[:, None] * np.hstack([rows / scale, np.ones((len(rows), 1))])
     plane = np.linalg.lstsq(signed, np.ones(len(rows)), rcond=None)[0]
     margin = scale * _margin(signed, plane)
     if margin > resolution:
         return Separation(True, margin, rank)
     residual, done = _non_negative_residual(signed)
-    margin = scale * _margin(signed, -residual[:-1])
+    margin = scale * _margin(signed, residual[:-1])
     if margin > resolution:
         return Separation(True, margin, rank)
     return Separation(False if done else None, None, rank)
@@ -73,8 +74,9 @@ def separate(features: Matrix, positive: Mask, resolution: float) -> Separation:
 def generalisation(features: Matrix, positive: Mask, *, seed: int = 0, c: float = PROBE_C) -> Generalisation:
     """Cross-validate one prompt, a linear probe, and the nearest row.
 
-    The probe is logistic regression on rows without their mean, of length 1, with inverse strength c. Folds hold both kinds in proportion, drawn by `seed`; there are 5, or as many as the rarer kind has objects. The
-    prompt is that of the best accuracy on the other folds, of several that of the greatest AUC, then the first.
+    The probe is logistic regression on rows without their mean, of length 1, with inverse strength c. The prompt is
+    that of the best accuracy on the other folds, of several that of the greatest AUC, then the first. Folds hold both
+    kinds in proportion, drawn by `seed`; there are 5, or as many as the rarer kind has objects.
     """
     counts = int(positive.sum()), int((~positive).sum())
     folds = min(FOLDS, *counts)

@@ -83,7 +83,7 @@ def read_labels(path: str | Path, objects: Sequence[str], count: int, *, partial
         if partial:
             raise ConfigError("expected names beside the labels, as a hierarchy has no order. Add a column name.")
         if len(found) != count:
-            raise ConfigError(f"expected {count} labels, one an object, got {len(found)}. Label all, unknown as empty.")
+            raise ConfigError(f"expected {count} labels, one an object, got {len(found)}. Label all, unknown as -1.")
         return labels_of(found)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None

@@ -1,6 +1,7 @@
 """Tables and lists that people write: rows of CSV and TSV files, lines of text files, strictly read."""
 
 import csv
+import io
 from pathlib import Path
 
 from ..errors import ConfigError, in_one_line
@@ -10,7 +11,7 @@ SEPARATORS = {".csv": ",", ".tsv": "\t"}
 
 def read_rows(path: Path) -> list[list[str]]:
     """The rows of a .csv or .tsv file, cells without spaces around them, empty lines left out. Raises ConfigError."""
-    lines = _text(path).splitlines()
+    lines = io.StringIO(_text(path), newline="")
     try:
         rows = [
             [cell.strip() for cell in row] for row in csv.reader(lines, delimiter=SEPARATORS[path.suffix], strict=True)
@@ -28,7 +29,7 @@ def read_rows(path: Path) -> list[list[str]]:
 
 def read_lines(path: Path) -> list[str]:
     """The lines of a text file without spaces around them; those behind the last that says something are left out."""
-    lines = [line.strip() for line in _text(path).splitlines()]
+    lines = [line.strip() for line in _text(path).split("\n")]
     while lines and not lines[-1]:
         lines.pop()
     return lines
