@@ -1,12 +1,11 @@
 """The side of fine-tuning: whether a plane parts a task from the rest, and what a probe knows of unseen objects."""
 
+import warnings
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import ConfigError
 from .calibration import Mask
 from .prompt_measures import measure_prompts
 from .score_files import Matrix
@@ -74,9 +73,10 @@ def separate(features: Matrix, positive: Mask, resolution: float) -> Separation:
 def generalisation(features: Matrix, positive: Mask, *, seed: int = 0, c: float = PROBE_C) -> Generalisation:
     """Cross-validate one prompt, a linear probe, and the nearest row.
 
-    The probe is logistic regression on rows without their mean, of length 1, with inverse strength c. The prompt is
-    that of the best accuracy on the other folds, of several that of the greatest AUC, then the first. Folds hold both
-    kinds in proportion, drawn by `seed`; there are 5, or as many as the rarer kind has objects.
+    The probe is logistic regression on rows less their mean, in units of their deviation, of inverse strength c; none
+    without scikit-learn. The prompt is that of the best accuracy on the other folds, of several that of the greatest
+    AUC, then the first. Folds hold both kinds in proportion, drawn by `seed`; there are 5, or as many as the rarer
+    kind has objects.
     """
     counts = int(positive.sum()), int((~positive).sum())
     folds = min(FOLDS, *counts)
@@ -84,21 +84,19 @@ def generalisation(features: Matrix, positive: Mask, *, seed: int = 0, c: float 
     if folds >= 2:
         parts = _folds(positive, folds, seed)
         prompt = float(_prompted(features, positive, parts).mean())
-        try:
-            right = _probed(_rotated(features)[0], positive, parts, c, seed)
+        right = _probed(_rotated(features)[0], positive, parts, c)
+        if right is not None:
             probe, balanced = float(right.mean()), float((right[positive].mean() + right[~positive].mean()) / 2)
-        except ConfigError as error:
-            if "scikit-learn" not in str(error):
-                raise
     nearest = float((positive[_nearest(features)] == positive).mean())
     return Generalisation(folds if folds >= 2 else 0, prompt, probe, balanced, nearest, max(counts) / sum(counts))
 
 
 def _rotated(features: Matrix) -> tuple[Matrix, int]:
-    """The rows without their mean, turned to as many columns as they span; and how many those are."""
+    """The rows without their mean, turned to as many columns as they span, at least one; and how many they span."""
     left, sizes, _ = np.linalg.svd(features - features.mean(axis=0), full_matrices=False)
-    rank = int((sizes > sizes.max(initial=0) * 1e-10).sum())
-    return left[:, :rank] * sizes[:rank], rank
+    spanned = sizes > max(sizes[0] * 1e-10, np.linalg.norm(features) * 1e-14)  # beyond the rounding of their mean
+    rank = int(spanned.sum())
+    return (left * np.where(spanned, sizes, 0))[:, : max(rank, 1)], rank
 
 
 def _margin(signed: Matrix, plane: Matrix) -> float:
@@ -154,26 +152,25 @@ def _prompted(features: Matrix, positive: Mask, folds: NDArray[np.int64]) -> Mas
     return right
 
 
-def _probed(rows: Matrix, positive: Mask, folds: NDArray[np.int64], c: float, seed: int) -> Mask:
-    from ..clip.linear_probe import linear_probe
-    from ..clip.vectors import normalised
-
+def _probed(rows: Matrix, positive: Mask, folds: NDArray[np.int64], c: float) -> Mask | None:
+    """Whether each row is right by logistic regression on the other folds; None without scikit-learn."""
+    try:
+        from sklearn.exceptions import ConvergenceWarning
+        from sklearn.linear_model import LogisticRegression
+    except ImportError:
+        return None
     right = np.zeros(len(rows), bool)
     for fold in range(folds.max() + 1):
         held = folds == fold
         mean = rows[~held].mean(axis=0)
-        seen, unseen = _of_length_one(rows[~held] - mean), normalised(rows[held] - mean)
-        head = linear_probe(seen[0], positive[~held][seen[1]].astype(np.int64), 2, c=c, seed=seed)
-        logits: Any = unseen @ head.weights.T + head.bias
-        right[held] = logits.argmax(axis=1) == positive[held]
+        seen = rows[~held] - mean
+        scale = np.linalg.norm(seen) / np.sqrt(len(seen)) or 1.0
+        model = LogisticRegression(C=c, max_iter=1000)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)  # of parted rows weights grow without end
+            model.fit(seen / scale, positive[~held])
+        right[held] = model.predict((rows[held] - mean) / scale) == positive[held]
     return right
-
-
-def _of_length_one(rows: Matrix) -> tuple[Matrix, Mask]:
-    """Rows of length 1 and which these were: the mean itself has no direction."""
-    lengths = np.linalg.norm(rows, axis=1)
-    kept = lengths > 1e-9 * lengths.max(initial=0)
-    return rows[kept] / lengths[kept, None], kept
 
 
 def _nearest(features: Matrix, chunk: int = 512) -> NDArray[np.int64]:
