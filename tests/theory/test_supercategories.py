@@ -9,7 +9,15 @@ from helpers import ROOT
 sys.path.append(str(ROOT / "examples" / "theory"))
 import supercategories
 from supercategories import (
-    SUPERCATEGORIES, TWINS, VOCABULARIES, by_hierarchy, names_of, one_vocabulary, similarities, table, tasks_of,
+    SUPERCATEGORIES,
+    TWINS,
+    VOCABULARIES,
+    by_hierarchy,
+    names_of,
+    one_vocabulary,
+    similarities,
+    table,
+    tasks_of,
 )  # fmt: skip
 
 RESULTS = json.loads((ROOT / "examples" / "theory" / "results.json").read_text(encoding="utf-8"))
