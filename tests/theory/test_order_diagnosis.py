@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fmcompress.errors import ConfigError
+from fmcompress.errors import ConfigError, TheoryError
+from fmcompress.theory import Presheaf, from_poset, is_representable, prompts_needed
 from fmcompress.theory.hierarchy import Hierarchy
 from fmcompress.theory.order_diagnosis import diagnose_order
 from fmcompress.theory.tasks import labels_of
@@ -85,6 +86,30 @@ def check(hierarchy, above, labels):
     if None not in labels.values():
         greatest = {x for x in above if labels[x] and not any(labels[y] for y in above[x] - {x})}
         assert set(task.prompts) == greatest
+
+
+@settings(max_examples=40, deadline=None)
+@given(edges(4))
+def test_finite_categories_say_the_same(pairs):
+    """A task of yes and no as a presheaf of one element where it holds, on the order as a category."""
+    hierarchy, category = Hierarchy.from_edges(pairs), from_poset(pairs)
+    assert set(category.morphisms) == {(x, y) for x, some in reached(pairs).items() for y in some}
+    for bits in product((False, True), repeat=len(hierarchy.objects)):
+        if len(set(bits)) < 2:
+            continue
+        (task,) = diagnose_order(hierarchy, labels_of(list(bits))).tasks
+        sets = {name: ["*"] if yes else [] for name, yes in zip(hierarchy.objects, bits, strict=True)}
+        try:
+            presheaf = Presheaf(category, sets, lambda morphism, element: element)
+        except TheoryError:
+            assert task.violation
+            continue
+        assert task.violation is None
+        found, needed = is_representable(presheaf), prompts_needed(presheaf)
+        assert (task.verdict == "one prompt") == bool(found)
+        assert {prompt for prompt, _ in needed.prompts} == set(task.prompts)
+        if found:
+            assert task.prompts == (found.prompt,)
 
 
 def test_the_outcomes_over_pets():

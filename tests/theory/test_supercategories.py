@@ -85,6 +85,21 @@ def test_docs_have_what_was_measured():
         assert f"{solved} of 20 with {name}'s {found['prompts']}" in text
         assert random["one prompt"] == 0  # as the docs say
         assert all(found["tasks"][task]["verdict"] == "fine-tuning" for task in MEANINGLESS)
+    groups = [
+        (name, found["tasks"][name]["unseen"])
+        for found in RESULTS["vocabularies"].values()
+        for name in SUPERCATEGORIES.keys() - {"person"}
+    ]
+    ahead = sum(unseen["probe"]["mean"] > unseen["prompt"]["mean"] for _, unseen in groups)
+    assert f"the probe is ahead of one prompt in {ahead} of {len(groups)}" in text
+    for name, unseen in groups:
+        if name == "indoor":  # neither beats the commoner label
+            assert max(unseen["probe"]["mean"], unseen["prompt"]["mean"]) <= unseen["majority"]
+    for task, low, high in (("parity of its place", 41, 50), ("parity of its length", 51, 62)):
+        unseen = [found["tasks"][task]["unseen"] for found in RESULTS["vocabularies"].values()]
+        shares = [100 * one[kind]["mean"] for one in unseen for kind in ("prompt", "probe")]
+        assert low <= min(shares) <= max(shares) <= high
+        assert f"{min(shares):.0f} to {max(shares):.0f} %" in text
     own = RESULTS["vocabularies"]["openimages500"]["tasks"]["animal"]["own_name"]
     assert f"`{own['name']}` itself has an AUC of {own['auc']:.3f}" in text
     assert supercategories.VOCABULARIES[0] == "coco80"
