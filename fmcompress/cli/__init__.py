@@ -39,6 +39,7 @@ from . import (  # noqa: E402  each adds its command
     report,  # noqa: F401
     schedule,  # noqa: F401
     spipe,  # noqa: F401
+    theory,  # noqa: F401
     unpack,  # noqa: F401
 )
 
