@@ -35,15 +35,16 @@ class Part:
     images: Tensor
     labels: Tensor
 
-    def rows(self, which: slice) -> "Part":
+    def rows(self, which: slice | Tensor) -> "Part":
+        """Some of them."""
         return Part(self.images[which], self.labels[which])
 
 
 @dataclass(frozen=True)
 class Material:
-    """pretraining [rows, 14, 14], grey, and auxiliary, by task, are of other images than the domains."""
+    """pretraining, whose images are [rows, 14, 14], and auxiliary, by task, are of other images than the domains."""
 
-    pretraining: Tensor
+    pretraining: Part
     auxiliary: dict[str, Part]
     domains: dict[str, Part]
 
@@ -70,7 +71,9 @@ def read_scans() -> tuple[Tensor, Tensor]:
     return functional.pad(images, (2, 2, 2, 2))[:, 0], torch.from_numpy(labels.astype(np.int64))
 
 
-def material(mnist: tuple[Tensor, Tensor] | None, scans: tuple[Tensor, Tensor], seed: int, rows: int = ROWS) -> Material:
+def material(
+    mnist: tuple[Tensor, Tensor] | None, scans: tuple[Tensor, Tensor], seed: int, rows: int = ROWS
+) -> Material:
     """All parts of a seed. Without MNIST everything is cut out of the scans, which then are no domain of their own."""
     generator = torch.Generator().manual_seed(seed)
     images, labels = scans if mnist is None else mnist
@@ -88,30 +91,28 @@ def material(mnist: tuple[Tensor, Tensor] | None, scans: tuple[Tensor, Tensor], 
     auxiliary = {}
     for name, (ask, _) in TASKS.items():
         auxiliary[name] = Part(_styled(name, images[half:], labels[half:], generator), ask(labels[half:]))
-    return Material(images[:half], auxiliary, domains)
+    return Material(Part(images[:half], labels[:half]), auxiliary, domains)
 
 
 def _grey(images: Tensor) -> Tensor:
     return images[:, None].expand(-1, 3, -1, -1).contiguous()
 
 
-def turned(grey: Tensor, generator: torch.Generator) -> Part:
-    """Pretraining: which of the eight turns and reflections of the square was an image given, whatever its look?
+def looked_at(grey: Part, generator: torch.Generator) -> Part:
+    """Pretraining: digits moved, sized and tilted by 15 degrees at most, in two random shades of grey.
 
-    grey  [rows, 14, 14]; each gets a turn, is moved, sized and tilted by 15 degrees at most, and coloured at random
+    grey  images [rows, 14, 14]
     """
-    rows = len(grey)
+    rows = len(grey.labels)
 
     def drawn(*shape: int) -> Tensor:
         return torch.rand(rows, *shape, generator=generator)
 
-    labels = torch.randint(8, (rows,), generator=generator)
-    angles = (labels % 4) * (math.pi / 2) + (2 * drawn() - 1) * (math.pi / 12)
-    size, mirrored = 0.8 + 0.4 * drawn(), 1 - 2 * (labels // 4)
-    first = torch.stack([size * mirrored * angles.cos(), -size * angles.sin(), 0.4 * drawn() - 0.2], 1)
-    second = torch.stack([size * mirrored * angles.sin(), size * angles.cos(), 0.4 * drawn() - 0.2], 1)
-    images, ink = _mapped(grey, torch.stack([first, second], 1))[:, None], drawn(3, 1, 1)
-    return Part(drawn(3, 1, 1) * (1 - images) + ink * images, labels)
+    angles, size = (2 * drawn() - 1) * (math.pi / 12), 0.8 + 0.4 * drawn()
+    first = torch.stack([size * angles.cos(), -size * angles.sin(), 0.4 * drawn() - 0.2], 1)
+    second = torch.stack([size * angles.sin(), size * angles.cos(), 0.4 * drawn() - 0.2], 1)
+    images, ink = _mapped(grey.images, torch.stack([first, second], 1)), drawn(1, 1)
+    return Part(_grey(drawn(1, 1) * (1 - images) + ink * images), grey.labels)
 
 
 def _styled(style: str, images: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:

@@ -62,9 +62,13 @@ class Kept:
                     f"{wanted.get(key)!r} now. Use the same, or another folder."
                 )
 
+    def has(self, name: str) -> bool:
+        """Whether a training is finished."""
+        return self.folder is not None and (self.folder / f"{name}.json").exists()
+
     def read(self, name: str) -> tuple[dict[str, Tensor], Facts] | None:
         """Weights and facts of a finished training, or None. Raises CheckpointError if they are damaged."""
-        if self.folder is None or not (self.folder / f"{name}.json").exists():
+        if self.folder is None or not self.has(name):
             return None
         facts, path = _read_json(self.folder / f"{name}.json"), self.folder / f"{name}.safetensors"
         weights = {key: Checkpoint.read_entry(entry) for key, entry in read_header(path).items()}

@@ -1,4 +1,4 @@
-"""Pictures of the diagnostics: losses along lines, barriers between all pairs, diversity against what averaging gains."""
+"""Pictures of the diagnostics: losses along lines, barriers of all pairs, diversity against the gain of averaging."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

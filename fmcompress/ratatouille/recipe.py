@@ -34,9 +34,9 @@ class Ratatouille:
                  first, as in the released code; run number i starts from number i modulo how many there are
     settings     JSON that tells `train` from another one; a folder with other settings is refused
     folder       where finished trainings are kept, so that a recipe that was killed goes on; None keeps them in memory
-    progress     (done, of so many, name) after each training that is finished or was found in the folder
-    recompute    averaged weights -> the same with BatchNorm's statistics computed anew; without it models whose
-                 statistics differ are refused
+    progress     (done, of so many that were missing, name) after each training; what the folder has is not counted
+    recompute    averaged weights, of a featuriser alone where it is for fusing -> the same with BatchNorm's statistics
+                 computed anew; without it models whose statistics differ are refused
 
     Runs of one number and one start are one training, whatever methods ask for them. Raises ConfigError for options
     that do not fit and for weights from `train` that are not what was asked for.
@@ -67,7 +67,7 @@ class Ratatouille:
         self.starts = ((PRETRAINED,) if with_pretrained else ()) + self.auxiliaries
         self._train, self._validate, self._recompute = train, validate, recompute
         self._progress, self._done = progress, dict[str, Run]()
-        self._planned: list[str] = []
+        self._missing: list[str] = []  # when cook() began
         fingerprint = {
             "pretrained": digest(self.body), "head": head, "auxiliaries": list(auxiliaries), "seed": seed,
             "with_pretrained": with_pretrained, "settings": dict(settings or {}),
@@ -80,7 +80,7 @@ class Ratatouille:
         if unknown:
             raise ConfigError(f"{unknown[0]}: no such method. Known: {', '.join(METHODS)}.")
         asked = methods or tuple(METHODS)
-        self._planned = list(dict.fromkeys(name for method in asked for name in self._names(METHODS[method][0])))
+        self._missing = list(dict.fromkeys(name for method in asked for name in self._missing_for(METHODS[method][0])))
         return {method: self._cook(method) for method in asked}
 
     def _cook(self, method: str) -> Dish:
@@ -106,7 +106,7 @@ class Ratatouille:
         return self._finished(job, lambda: self.body)
 
     def shares(self, number: int) -> list[float]:
-        """How much of each starting point is in the fused featuriser of a run: exp(4 u) over their sum, drawn by seed."""
+        """How much of each start is in the fused featuriser of a run: exp(4 u) over their sum, u drawn by seed."""
         drawn = random.Random(seed_of(self.seed, "fusing", number))
         kappas = [math.exp(FUSING_RANGE * drawn.random()) for _ in self.starts]
         return [kappa / sum(kappas) for kappa in kappas]
@@ -134,21 +134,27 @@ class Ratatouille:
         for number in range(self.runs):
             yield self.starts[number % len(self.starts)] if family == RECYCLED else family, number
 
-    def _names(self, family: str) -> Iterator[str]:
-        yield "probe"
+    def _missing_for(self, family: str) -> Iterator[str]:
         for start, number in self._starts_of(family):
-            needed = self.starts if family == FUSED else (start,)
-            yield from (f"auxiliary-{one}" for one in needed if one != PRETRAINED)
-            yield Job("target", TARGET, start, number, 0).name
+            name = Job("target", TARGET, start, number, 0).name
+            if not self._is_there(name):
+                bodies = [one for one in (self.starts if family == FUSED else (start,)) if one != PRETRAINED]
+                needed = ["probe", *(f"auxiliary-{one}" for one in bodies)]
+                yield from (one for one in (*needed, name) if not self._is_there(one))
+
+    def _is_there(self, name: str) -> bool:
+        return name in self._done or self._kept.has(name)
 
     def _finished(self, job: Job, start: Callable[[], Weights]) -> Run:
         """The run of a job: of this process, of the folder, or trained now."""
         if job.name not in self._done:
-            run = self._read(job) or self._trained(job, start())
+            run = self._read(job)
+            if run is None:
+                run = self._trained(job, start())
+                if self._progress and job.name in self._missing:
+                    done = sum(name in self._done for name in self._missing) + 1
+                    self._progress(done, len(self._missing), job.name)
             self._done[job.name] = run
-            if self._progress:
-                done = [name for name in self._planned if name in self._done]
-                self._progress(len(done), max(len(self._planned), len(done)), job.name)
         return self._done[job.name]
 
     def _read(self, job: Job) -> Run | None:

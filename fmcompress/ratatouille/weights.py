@@ -61,7 +61,7 @@ def average(models: Sequence[Weights], shares: Sequence[float] | None = None, *,
     statistics  what to do with BatchNorm's: refuse them where they differ (False), since averaged statistics are not
                 those of averaged weights, or average them for the caller to recompute (True)
 
-    Sums are in float64, rounded once to each tensor's dtype. Tensors of integers and booleans must be equal in all models.
+    Sums are in float64, rounded once to each tensor's dtype. Integers and booleans must be equal in all models.
     Raises ConfigError for models that differ or numbers that are not finite.
     """
     if not models:
