@@ -1,4 +1,4 @@
-"""A small convolutional network without BatchNorm, and how it is trained, asked and validated: weights in, weights out."""
+"""A small convolutional network without BatchNorm, and how it is trained and validated: weights in, weights out."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -99,17 +99,26 @@ def pretrained(grey: Part, settings: Settings, seed: int) -> dict[str, Tensor]:
 
 
 class Cook:
-    """The training function and the validation of a recipe: it has the training domains, and never the one left out."""
+    """The training function and the validation of a recipe: it has the training domains, and never the one left out.
 
-    def __init__(self, material: Material, train: Part, valid: Part, settings: Settings) -> None:
+    auxiliary  what was trained on auxiliary tasks, which is the same whatever domain is left out; filled
+    """
+
+    def __init__(
+        self, material: Material, train: Part, valid: Part, settings: Settings, auxiliary: dict[str, Weights]
+    ) -> None:
         self.material, self.part, self.valid, self.settings = material, train, valid, settings
+        self.auxiliary = auxiliary
 
     def train(self, weights: Weights, job: Job) -> Weights:
         """See fmcompress.ratatouille.Job."""
         settings = self.settings
         if job.kind == "auxiliary":
+            if job.name in self.auxiliary:
+                return self.auxiliary[job.name]
             made = network(weights, TASKS[job.task][1], job.seed)
             fit(made, shuffled(self.material.auxiliary[job.task], settings.batch), *settings.auxiliary, job.seed)
+            self.auxiliary[job.name] = made.state_dict()
         elif job.kind == "probe":
             made = network(weights, DIGITS, job.seed)
             with torch.no_grad():
