@@ -37,9 +37,10 @@ def diagnose(models: Sequence[Weights], valid: Part, test: Part) -> dict[str, An
                 "gain": (here["test"][0] + here["test"][-1]) / 2 - here["test"][POINTS.index(0.5)],
             }
         )  # fmt: skip
+    means = {name: [statistics.mean(at) for at in zip(*(one[name] for one in lines), strict=True)] for name in parts}
     return {
         **asdict(compared), "diversity": asdict(diversity(errs)), "first_order": asdict(order), "pairs": pairs,
-        "lines": {name: [statistics.mean(at) for at in zip(*(one[name] for one in lines), strict=True)] for name in parts}
+        "lines": means,
     }  # fmt: skip
 
 
