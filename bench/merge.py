@@ -1,10 +1,11 @@
-"""Merging three sharded checkpoints beside copying them, in rate and memory; mergekit on the same recipe if it is there.
+"""Merging three sharded checkpoints beside copying them, in rate and memory, and mergekit on the same recipe if there.
 
 python bench/merge.py [--layers 10 --hidden 2048 --intermediate 5632] [--runs 3] [--mergekit PATH/TO/mergekit-yaml]
 
 Bytes are those of tensor files, read and written: a merge of n checkpoints reads n and writes one, a copy reads one and
-writes one. Files are in the page cache, and what was written is synced, in both. Times of merges are those of a process
-of its own; without start is without importing torch. Peak memory is that of the process (VmHWM).
+writes one. All inputs are in the page cache. "synced" waits until what was written is on the disk, as the command does,
+"cached" does not: then it is the work alone. Shares are of the faster copy. A merge is a process of its own; "s" is
+without its start, which is mostly importing torch. Peak memory is VmHWM of the process, libraries included.
 """
 
 import argparse
@@ -24,18 +25,19 @@ from rich.table import Table
 from safetensors.torch import save_file
 
 CHILD = """
-import json, resource, sys, time
-started = time.perf_counter()
+import json, os, sys, time
+if sys.argv[3] == "cached":
+    os.fsync = lambda handle: None
 from pathlib import Path
 from fmcompress.merging.plan import plan_merge
 from fmcompress.merging.recipe import read_recipe
 from fmcompress.merging.run import merge_checkpoints
 import fmcompress.ops
-begun = time.perf_counter()
+begun, worked = time.perf_counter(), time.process_time()
 merge_checkpoints(plan_merge(read_recipe(Path(sys.argv[1]))), Path(sys.argv[2]))
-done = time.perf_counter()
+done, after = time.perf_counter(), time.process_time()
 hwm = next(int(l.split()[1]) * 1024 for l in open("/proc/self/status") if l.startswith("VmHWM"))
-print(json.dumps({"seconds": done - begun, "peak": hwm}))
+print(json.dumps({"s": done - begun, "cpu": after - worked, "peak": hwm}))
 """
 
 
@@ -75,31 +77,36 @@ def make_checkpoint(folder: Path, layers: int, hidden: int, intermediate: int, s
     return total
 
 
-def copy(folders: list[Path], to: Path) -> float:
-    """Seconds to copy the tensor files of checkpoints, synced."""
+def copy(folders: list[Path], to: Path, synced: bool) -> dict[str, float]:
+    """Copy the tensor files of checkpoints: seconds and those of the processor."""
     to.mkdir()
-    begun = time.perf_counter()
+    begun, worked = time.perf_counter(), time.process_time()
     for folder in folders:
         for path in sorted(folder.glob("*.safetensors")):
             copied = to / f"{folder.name}-{path.name}"
             shutil.copyfile(path, copied)
-            handle = os.open(copied, os.O_RDONLY)
-            os.fsync(handle)
-            os.close(handle)
-    seconds = time.perf_counter() - begun
-    shutil.rmtree(to)
-    os.sync()
-    return seconds
-
-
-def merge(recipe: Path, out: Path) -> dict[str, float]:
-    """Merge in a process of its own: seconds with and without its start, and its peak memory."""
-    begun = time.perf_counter()
-    done = subprocess.run([sys.executable, "-c", CHILD, recipe, out], stdout=subprocess.PIPE, text=True, check=True)
-    facts = {"process": time.perf_counter() - begun, **json.loads(done.stdout)}
-    shutil.rmtree(out)
-    os.sync()
+            if synced:
+                with copied.open("rb") as file:
+                    os.fsync(file)
+    facts = {"s": time.perf_counter() - begun, "cpu": time.process_time() - worked}
+    forget(to)
     return facts
+
+
+def merge(recipe: Path, out: Path, synced: bool) -> dict[str, float]:
+    """Merge in a process of its own: seconds with and without its start, those of the processor, and peak memory."""
+    begun = time.perf_counter()
+    command = [sys.executable, "-c", CHILD, recipe, out, "synced" if synced else "cached"]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    facts = {"process": time.perf_counter() - begun, **json.loads(done.stdout)}
+    forget(out)
+    return facts
+
+
+def forget(folder: Path) -> None:
+    """Delete what was written, and wait for the disk, so that the next one finds it idle."""
+    shutil.rmtree(folder)
+    os.sync()
 
 
 def mergekit(program: Path, recipe: Path, out: Path) -> dict[str, float]:
@@ -114,9 +121,8 @@ def mergekit(program: Path, recipe: Path, out: Path) -> dict[str, float]:
     seconds = time.perf_counter() - begun
     if status:
         raise SystemExit(f"{program} failed: {told[-500:]}")
-    os.sync()
-    shutil.rmtree(out)
-    return {"process": seconds, "peak": usage.ru_maxrss * 1024}
+    forget(out)
+    return {"process": seconds, "cpu": usage.ru_utime + usage.ru_stime, "peak": usage.ru_maxrss * 1024}
 
 
 def main() -> None:
@@ -132,14 +138,18 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         home = Path(folder)
         models = [home / f"model-{seed}" for seed in range(3)]
-        size = [
-            make_checkpoint(m, options.layers, options.hidden, options.intermediate, s) for s, m in enumerate(models)
-        ][0]
+        for seed, model in enumerate(models):
+            size = make_checkpoint(model, options.layers, options.hidden, options.intermediate, seed)
         os.sync()
-        console.print(
-            f"three checkpoints of {size / 1e9:.2f} GB in {len(list(models[0].glob('*.safetensors')))} files each"
-        )
-        compare(console, home, models, size, options)
+        files = len(list(models[0].glob("*.safetensors")))
+        console.print(f"three checkpoints of {size / 1e9:.2f} GB in {files} files each")
+        table = Table("what", "GB read + written", "s", "GB/s", "of copy", "CPU s", "s with start", "peak MB")
+        compare(table, home, models, size, options.runs)
+        if options.mergekit is not None and options.mergekit.exists():
+            beside_mergekit(table, home, models, options)
+        console.print(table)
+        if options.mergekit is None or not options.mergekit.exists():
+            console.print("mergekit: skipped, no --mergekit PATH/TO/mergekit-yaml")
 
 
 def recipe_file(path: Path, models: list[Path], **fields: object) -> Path:
@@ -149,46 +159,44 @@ def recipe_file(path: Path, models: list[Path], **fields: object) -> Path:
     return path
 
 
-def compare(console: Console, home: Path, models: list[Path], size: int, options: argparse.Namespace) -> None:
-    """Copies and merges in turn, and the table."""
-    table = Table("what", "GB read + written", "s", "GB/s", "of copy", "s with start", "peak MB")
+def compare(table: Table, home: Path, models: list[Path], size: int, runs: int) -> None:
+    """Copies and merges in turn, and a row of each."""
     recipes = {
         "merge": recipe_file(home / "linear.yaml", models),
         "merge, float32 sums": recipe_file(home / "float32.yaml", models, dtype="float32", out_dtype="bfloat16"),
     }
-    copies, singles, merges = [], [], {name: [] for name in recipes}
-    for _ in range(options.runs):
-        singles.append(copy(models[:1], home / "copy"))
-        copies.append(copy(models, home / "copy"))
-        for name, recipe in recipes.items():
-            merges[name].append(merge(recipe, home / "out"))
-    rate = 6 * size / statistics.median(copies)
-    for name, count, seconds in (("copy of one", 2, singles), ("copy of all three", 6, copies)):
-        s = statistics.median(seconds)
-        table.add_row(
-            name,
-            f"{count * size / 1e9:.2f}",
-            f"{s:.2f}",
-            f"{count * size / s / 1e9:.2f}",
-            f"{100 * count * size / s / rate:.0f} %",
-        )
-    for name, runs in merges.items():
-        s, started = (statistics.median(run[key] for run in runs) for key in ("seconds", "process"))
-        peak = max(run["peak"] for run in runs)
-        table.add_row(
-            name, f"{4 * size / 1e9:.2f}", f"{s:.2f}", f"{4 * size / s / 1e9:.2f}", f"{100 * 4 * size / s / rate:.0f} %",
-            f"{started:.2f}", f"{peak / 1e6:.0f}",
-        )  # fmt: skip
-    if options.mergekit is None or not options.mergekit.exists():
-        console.print(table)
-        console.print("mergekit: skipped, no --mergekit PATH/TO/mergekit-yaml")
-        return
+    for synced in (False, True):
+        found: dict[str, list[dict[str, float]]] = {}
+        for _ in range(runs):
+            for name, folders in {"copy of one": models[:1], "copy of three": models}.items():
+                found.setdefault(name, []).append(copy(folders, home / "copy", synced))
+            for name, recipe in recipes.items():
+                found.setdefault(name, []).append(merge(recipe, home / "out", synced))
+        sizes = {"copy of one": 2 * size, "copy of three": 6 * size}
+        rates = {name: sizes.get(name, 4 * size) / median(each, "s") for name, each in found.items()}
+        fastest = max(rates[name] for name in sizes)
+        for name, each in found.items():
+            row = [f"{name}, {'synced' if synced else 'cached'}", f"{sizes.get(name, 4 * size) / 1e9:.2f}"]
+            row += [f"{median(each, 's'):.2f}", f"{rates[name] / 1e9:.2f}", f"{100 * rates[name] / fastest:.0f} %"]
+            row.append(f"{median(each, 'cpu'):.2f}")
+            if name in recipes:
+                row += [f"{median(each, 'process'):.2f}", f"{max(one['peak'] for one in each) / 1e6:.0f}"]
+            table.add_row(*row)
+
+
+def beside_mergekit(table: Table, home: Path, models: list[Path], options: argparse.Namespace) -> None:
+    """A row of mergekit for each dtype of its sums. It does not sync what it writes."""
     for dtype in ("bfloat16", "float32"):
         recipe = recipe_file(home / "mergekit.yaml", models, dtype=dtype, out_dtype="bfloat16")
-        runs = [mergekit(options.mergekit, recipe, home / "out") for _ in range(options.runs)]
-        s, peak = statistics.median(run["process"] for run in runs), max(run["peak"] for run in runs)
-        table.add_row(f"mergekit, dtype {dtype}", f"{4 * size / 1e9:.2f}", "", "", "", f"{s:.2f}", f"{peak / 1e6:.0f}")
-    console.print(table)
+        found = [mergekit(options.mergekit, recipe, home / "out") for _ in range(options.runs)]
+        peak = f"{max(one['peak'] for one in found) / 1e6:.0f}"
+        cpu, process = (f"{median(found, key):.2f}" for key in ("cpu", "process"))
+        table.add_row(f"mergekit, dtype {dtype}", "", "", "", "", cpu, process, peak)
+
+
+def median(found: list[dict[str, float]], key: str) -> float:
+    """Of several runs."""
+    return statistics.median(one[key] for one in found)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from .layout import FACTS
+from .layout import FACTS, MERGE_FACTS
 from .writer import sync
 
 HEADLINE = "## Compressed with fmcompress"
@@ -66,7 +66,7 @@ def note_merged(source: Path, card: Path, facts: dict[str, Any]) -> None:
             card,
             f"{text.rstrip()}\n\n{MERGED}\n\nThe weights here were merged by fmcompress {facts['fmcompress']} "
             f"({facts['merge']['merge_method']} of {names}). What stands above describes {facts['template']}.\n"
-            f"`{FACTS}` has the details.\n",
+            f"`{MERGE_FACTS}` has the details.\n",
         )
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from ..errors import CheckpointError
 from .method import Blocks
 from .plan import MergePlan, TensorPlan
-from .sources import BlockReader, OpenFiles
+from .sources import BlockReader
 from .target import Target
 
 Progress = Callable[[int, int, str], None]
@@ -20,11 +20,11 @@ Progress = Callable[[int, int, str], None]
 
 def write_tensors(plan: MergePlan, folder: Path, progress: Progress) -> None:
     """Write all shards of a merge into a folder, and sync them. See merge_checkpoints."""
-    target, files = Target(folder, plan.shards), OpenFiles()
+    target = Target(folder, plan.shards)
     work = _Work(plan, target, progress)
     try:
         with _one_thread_an_op(), ThreadPoolExecutor(plan.workers) as pool:
-            workers = [pool.submit(work.run, BlockReader(files, plan.block_entries)) for _ in range(plan.workers)]
+            workers = [pool.submit(work.run, BlockReader(plan.block_entries)) for _ in range(plan.workers)]
             try:
                 for worker in workers:
                     worker.result()
@@ -32,7 +32,6 @@ def write_tensors(plan: MergePlan, folder: Path, progress: Progress) -> None:
                 work.stopped.set()  # Ctrl-C, or an error of one of them
         target.finish()
     finally:
-        files.close()
         target.close()
 
 

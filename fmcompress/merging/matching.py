@@ -21,13 +21,13 @@ _OF_VOCABULARY = re.compile(r"embed|wte|lm_head|shared|proj_out")
 
 def check_configs(sources: Sequence[Source]) -> None:
     """Raise CheckpointError for the first thing in which config.json of two models disagree, where both have one."""
-    told = [one for one in sources if (one.checkpoint.folder / "config.json").exists()]
-    for other in told[1:]:
-        first, wanted = told[0], dict(_structure(told[0].checkpoint.config))
-        for key, value in _structure(other.checkpoint.config):
+    told = [(one.label, dict(_structure(one.config))) for one in sources if one.config is not None]
+    for label, structure in told[1:]:
+        first, wanted = told[0]
+        for key, value in structure.items():
             if key in wanted and wanted[key] != value:
                 raise CheckpointError(
-                    f"config.json: {key} is {wanted[key]!r} in {first.label} and {value!r} in {other.label}. Only "
+                    f"config.json: {key} is {wanted[key]!r} in {first} and {value!r} in {label}. Only "
                     "models of one architecture can be merged."
                 )
 

@@ -74,8 +74,6 @@ def _module(name: str) -> str:
 
 
 def _ties(template: Source) -> bool:
-    if not (template.checkpoint.folder / "config.json").exists():
-        return False
-    config = template.checkpoint.config
+    config = template.config or {}
     text = config.get("text_config")
     return bool(config.get("tie_word_embeddings") or (isinstance(text, dict) and text.get("tie_word_embeddings")))

@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
+from typing import Any
 
 from .. import patches
 from ..checkpoint import Checkpoint, TensorEntry
-from ..errors import ConfigError
+from ..errors import CheckpointError, ConfigError
 from ..formats import open_checkpoint
 
 
@@ -29,6 +30,18 @@ class Source:
         """Whether tensors stand in the files as they are read, so that parts of them can be."""
         return type(self.checkpoint) is Checkpoint
 
+    @property
+    def config(self) -> dict[str, Any] | None:
+        """config.json as a dict; None if there is none. Of a patch, which may rely on its base's, if there is one."""
+        if not self.is_patch and not (self.checkpoint.folder / "config.json").exists():
+            return None
+        try:
+            return self.checkpoint.config
+        except CheckpointError:
+            if self.is_patch:
+                return None
+            raise
+
 
 def open_models(folders: Sequence[str], base: str | None) -> list[Source]:
     """Open models in order. base is what patches among them were made for.
@@ -39,7 +52,7 @@ def open_models(folders: Sequence[str], base: str | None) -> list[Source]:
 
     def open_once(label: str) -> Source:
         if label not in opened:
-            folder = Path(label).expanduser()
+            folder = Path(label)
             if not _is_patch(folder):
                 opened[label] = Source(label, open_checkpoint(folder))
             elif base is None or label == base:

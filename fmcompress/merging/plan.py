@@ -20,7 +20,7 @@ from .names import choose_names
 from .open_models import Source, dense_bytes, open_models
 from .parameters import places
 from .recipe import MergeRecipe
-from .sources import BlockReader, OpenFiles
+from .sources import BlockReader
 
 FLOATS = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 WORKERS = 2  # threads, each with blocks of its own: one reads and writes while the other sums
@@ -134,13 +134,9 @@ def plan_merge(recipe: MergeRecipe, *, any_vocabulary: bool = False) -> MergePla
     check_shapes(compared)
     if not any_vocabulary:
         check_vocabularies(compared)
-    files = OpenFiles()
-    try:
-        reader = BlockReader(files, BLOCK_ENTRIES)
-        names, notes = choose_names(compared, template, reader)
-        dtypes = {name: _dtypes(name, sources, reader) for name in names}
-    finally:
-        files.close()
+    reader = BlockReader(BLOCK_ENTRIES)
+    names, notes = choose_names(compared, template, reader)
+    dtypes = {name: _dtypes(name, sources, reader) for name in names}
     written = {name: _written(recipe, template, name) for name in names}
     shards = lay_out(template.checkpoint, written)
     settings = _settings(recipe, template, names)

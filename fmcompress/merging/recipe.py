@@ -1,10 +1,10 @@
 """What is to be merged and how, in the part of mergekit's YAML that is about whole models."""
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from ..errors import ConfigError
 from .method import TensorSettings
@@ -24,12 +24,15 @@ _REFUSED = {
 }
 
 
+Folder = Annotated[str, AfterValidator(lambda given: str(Path(given).expanduser()))]  # "a/" is "a"
+
+
 class RecipeModel(BaseModel):
     """A model to merge: its folder, and parameters that win over those for all."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
-    model: str
+    model: Folder
     parameters: dict[str, Setting] = {}
 
     @field_validator("parameters", mode="before")
@@ -56,7 +59,7 @@ class MergeRecipe(BaseModel):
 
     models: tuple[RecipeModel, ...] = Field(min_length=1, strict=False)
     merge_method: str
-    base_model: str | None = None
+    base_model: Folder | None = None
     parameters: dict[str, Setting] = {}
     dtype: str | None = None
     out_dtype: str | None = None

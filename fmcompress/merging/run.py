@@ -8,7 +8,7 @@ from typing import Any
 from .. import __version__
 from ..checkpoint import Checkpoint, companion_files, copy_file, require_space, sync, write_error
 from ..checkpoint.card import note_merged
-from ..checkpoint.layout import CARD, DTYPE_NAMES, FACTS, INDEX, INDICES, entry_file
+from ..checkpoint.layout import CARD, DTYPE_NAMES, INDEX, INDICES, MERGE_FACTS, entry_file
 from ..errors import CheckpointError, ConfigError
 from ..formats import QuantizedCheckpoint
 from ..formats.store import write_json
@@ -32,7 +32,7 @@ def merge_checkpoints(
     about     facts to stand in OUT/fmcompress.json, too, such as how models were chosen
 
     Memory is that of a few blocks, whatever the size of the models; bits depend neither on blocks nor on threads.
-    Returns the facts that stand in OUT/fmcompress.json.
+    Returns the facts that stand in OUT/fmcompress-merge.json.
 
     Raises ConfigError if OUT cannot be used, CheckpointError if a model holds inf or NaN or a sum is beyond the range
     of what is written, DiskError if something cannot be read or written; OUT is as it was then.
@@ -57,7 +57,10 @@ def merge_checkpoints(
         except BaseException:
             work.discard()
             raise
-        work.appear()
+        try:
+            work.appear()
+        except OSError as error:
+            raise write_error(work.out, error) from None
     return facts
 
 
@@ -66,7 +69,7 @@ def check_out(plan: MergePlan, out: Path, *, force: bool) -> Workspace:
     partial = out.resolve().parent / f"{out.resolve().name}.partial"
     if partial.exists() and not force:
         raise ConfigError(f"OUT: {partial} is left from an interrupted run. Add --force to start anew, or move it.")
-    for source in plan.sources:
+    for source in (*plan.sources, plan.template):
         work = Workspace(source.checkpoint, out, resume=False, force=force)
     require_space(work.out.parent, plan.written_bytes)
     return work
@@ -82,7 +85,7 @@ def _write_companions(plan: MergePlan, folder: Path, facts: dict[str, Any]) -> N
     if entry_file(template.folder).name in INDICES:
         _write_index(plan, folder)
     note_merged(template.folder / CARD, folder / CARD, facts)
-    write_json(folder / FACTS, facts)
+    write_json(folder / MERGE_FACTS, facts)
     sync(folder)
 
 

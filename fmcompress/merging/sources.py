@@ -2,10 +2,8 @@
 
 import contextlib
 import os
-import threading
 from collections.abc import Iterator, Sequence
 from math import prod
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -18,46 +16,14 @@ from .open_models import Source
 GRAIN = 4096  # entries: blocks begin at multiples of it
 
 
-class OpenFiles:
-    """Files that several threads read at once, each opened once. Closed by close()."""
-
-    def __init__(self) -> None:
-        self._handles: dict[Path, int] = {}
-        self._lock = threading.Lock()
-
-    def read_into(self, view: memoryview, entry: TensorEntry, begin: int) -> None:
-        """Fill a view with the bytes of a tensor from byte `begin` on. Raises DiskError or CheckpointError."""
-        at, done = entry.offset + begin, 0
-        try:
-            handle = self._handle(entry.path)
-            while done < len(view):
-                count = os.preadv(handle, [view[done:]], at + done)
-                if not count:
-                    raise CheckpointError(f"{entry.path}: ends inside tensor {entry.name!r}. Fetch the file again.")
-                done += count
-        except OSError as error:
-            raise read_error(entry.path, error) from None
-
-    def _handle(self, path: Path) -> int:
-        with self._lock:
-            if path not in self._handles:
-                self._handles[path] = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
-            return self._handles[path]
-
-    def close(self) -> None:
-        """Close all of them."""
-        while self._handles:
-            os.close(self._handles.popitem()[1])
-
-
 class BlockReader:
     """Reads blocks of tensors for one thread.
 
     block_entries  of one model, at most; a multiple of 4096
     """
 
-    def __init__(self, files: OpenFiles, block_entries: int) -> None:
-        self.files, self.block_entries = files, max(GRAIN, block_entries // GRAIN * GRAIN)
+    def __init__(self, block_entries: int) -> None:
+        self.block_entries = max(GRAIN, block_entries // GRAIN * GRAIN)
         self._buffers: dict[str, Tensor] = {}
 
     def buffer(self, use: str, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
@@ -74,49 +40,68 @@ class BlockReader:
 
         What does not stand plain in the files is read whole, once, and let go at the end.
         """
-        readers = [self._reader(one, name) for one in models]
-        size = prod(models[0].checkpoint.tensors[name].shape)
+        with contextlib.ExitStack() as stack:
+            readers = [self._reader(one, name, stack) for one in models]
+            size = prod(models[0].checkpoint.tensors[name].shape)
 
-        def blocks() -> Iterator[tuple[int, Tensor]]:
-            for begin in range(0, size, self.block_entries):
-                count = min(self.block_entries, size - begin)
-                block = self.buffer("block", (len(models), count), dtype)
-                for row, reader in zip(block, readers, strict=True):
-                    reader(row, begin)
-                yield begin, block
+            def blocks() -> Iterator[tuple[int, Tensor]]:
+                for begin in range(0, size, self.block_entries):
+                    count = min(self.block_entries, size - begin)
+                    block = self.buffer("block", (len(models), count), dtype)
+                    for row, reader in zip(block, readers, strict=True):
+                        reader(row, begin)
+                    yield begin, block
 
-        yield blocks
+            yield blocks
 
     def equal(self, one: tuple[Source, str], other: tuple[Source, str]) -> bool:
         """Whether two tensors, each of a model, have the same bytes. They must be of one shape and dtype."""
         entry = one[0].checkpoint.tensors[one[1]]
-        readers, size = [self._reader(*one), self._reader(*other)], prod(entry.shape)
-        for begin in range(0, size, self.block_entries):
-            block = self.buffer("compared", (2, min(self.block_entries, size - begin)), entry.dtype)
-            for row, reader in zip(block, readers, strict=True):
-                reader(row, begin)
-            if not torch.equal(block[0].view(torch.uint8), block[1].view(torch.uint8)):
-                return False
+        size = prod(entry.shape)
+        with contextlib.ExitStack() as stack:
+            readers = [self._reader(*each, stack) for each in (one, other)]
+            for begin in range(0, size, self.block_entries):
+                block = self.buffer("compared", (2, min(self.block_entries, size - begin)), entry.dtype)
+                for row, reader in zip(block, readers, strict=True):
+                    reader(row, begin)
+                if not torch.equal(block[0].view(torch.uint8), block[1].view(torch.uint8)):
+                    return False
         return True
 
-    def _reader(self, model: Source, name: str) -> "_Plain | _Whole":
-        entry = model.checkpoint.tensors[name]
-        return _Plain(self, entry) if model.is_plain else _Whole(model.checkpoint, name)
+    def _reader(self, model: Source, name: str, stack: contextlib.ExitStack) -> "_Plain | _Whole":
+        if not model.is_plain:
+            return _Whole(model.checkpoint, name)
+        return _Plain(self, model.checkpoint.tensors[name], stack)
 
 
 class _Plain:
-    """Entries that stand in a file as they are."""
+    """Entries that stand in a file as they are, open until the stack is closed."""
 
-    def __init__(self, reader: BlockReader, entry: TensorEntry) -> None:
+    def __init__(self, reader: BlockReader, entry: TensorEntry, stack: contextlib.ExitStack) -> None:
         self.reader, self.entry = reader, entry
+        try:
+            self._handle = os.open(entry.path, os.O_RDONLY)
+        except OSError as error:
+            raise read_error(entry.path, error) from None
+        stack.callback(os.close, self._handle)
 
     def __call__(self, row: Tensor, begin: int) -> None:
-        """Fill a row with the entries from `begin` on."""
+        """Fill a row with the entries from `begin` on. Raises DiskError or CheckpointError."""
         dtype = self.entry.dtype
         own = row if row.dtype == dtype else self.reader.buffer("narrow", (len(row),), dtype)
-        self.reader.files.read_into(own.view(torch.uint8).numpy().data, self.entry, begin * dtype.itemsize)
+        self._fill(own.view(torch.uint8).numpy().data, self.entry.offset + begin * dtype.itemsize)
         if own is not row:
             row.copy_(own)
+
+    def _fill(self, view: memoryview, at: int) -> None:
+        try:
+            while view:
+                count = os.preadv(self._handle, [view], at)
+                if not count:
+                    raise CheckpointError(f"{self.entry.path}: ends inside tensor {self.entry.name!r}. Fetch it again.")
+                view, at = view[count:], at + count
+        except OSError as error:
+            raise read_error(self.entry.path, error) from None
 
 
 class _Whole:

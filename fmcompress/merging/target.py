@@ -20,52 +20,54 @@ class Target:
 
     def __init__(self, folder: Path, shards: Sequence[Shard]) -> None:
         self.folder = folder
-        self._handles: dict[str, int] = {}
+        self._handles: dict[str, int] = {}  # of files that are being written
         self._missing = {shard.name: set(shard.entries) for shard in shards}
         self._lock = threading.Lock()
-        try:
-            for shard in shards:
-                self._begin(shard)
-        except BaseException:
-            self.close()
-            raise
+        for shard in shards:
+            self._begin(shard)
 
     def _begin(self, shard: Shard) -> None:
         path = self.folder / shard.name
         try:
-            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0), 0o666)
-            self._handles[shard.name] = handle
-            os.ftruncate(handle, shard.size)
+            with path.open("xb") as file:
+                file.write(len(shard.header).to_bytes(8, "little") + shard.header)
+                file.truncate(shard.size)
         except OSError as error:
             raise write_error(path, error) from None
-        self._write(shard.name, memoryview(len(shard.header).to_bytes(8, "little") + shard.header), 0)
 
     def write(self, entry: TensorEntry, begin: int, values: Tensor) -> None:
         """Write values of a tensor from entry `begin` on."""
-        view = values.view(uint8).numpy().data
-        self._write(entry.path.name, view, entry.offset + begin * values.itemsize)
-
-    def _write(self, name: str, view: memoryview, offset: int) -> None:
+        view, at = values.view(uint8).numpy().data, entry.offset + begin * values.itemsize
         try:
+            handle = self._handle(entry.path.name)
             while view:
-                count = os.pwrite(self._handles[name], view, offset)
-                view, offset = view[count:], offset + count
+                count = os.pwrite(handle, view, at)
+                view, at = view[count:], at + count
         except OSError as error:
-            raise write_error(self.folder / name, error) from None
+            raise write_error(self.folder / entry.path, error) from None
+
+    def _handle(self, name: str) -> int:
+        with self._lock:
+            if name not in self._handles:
+                self._handles[name] = os.open(self.folder / name, os.O_WRONLY)
+            return self._handles[name]
 
     def tensor_done(self, entry: TensorEntry) -> None:
-        """All of a tensor is written; with the last of a file, that is synced while others grow."""
+        """All of a tensor is written; with the last of a file, that is synced and closed while others grow."""
+        name = entry.path.name
         with self._lock:
-            missing = self._missing[entry.path.name]
-            missing.remove(entry.name)
-        if not missing:
-            self._sync(entry.path.name)
-
-    def _sync(self, name: str) -> None:
+            self._missing[name].remove(entry.name)
+            if self._missing[name]:
+                return
+            handle = self._handles.pop(name, None)
+        if handle is None:  # tensors without entries alone
+            return
         try:
-            os.fsync(self._handles[name])
+            os.fsync(handle)
         except OSError as error:
             raise write_error(self.folder / name, error) from None
+        finally:
+            os.close(handle)
 
     def finish(self) -> None:
         """Raise CheckpointError unless every tensor of every file was written."""
