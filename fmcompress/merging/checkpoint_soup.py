@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..checkpoint import write_error
-from ..errors import ConfigError
+from ..errors import ConfigError, Interrupted
 from ..journal import FILE, Journal, check_same_run
 from ..report import finite
 from ..workspace import locked
@@ -44,7 +44,8 @@ def checkpoint_soup(
 
     OUT is the uniform average of the chosen in the order of folders, to the bit, or the best one as it is. One average
     at a time stands in OUT.soup, which is removed at the end, and holds the trials if the run is interrupted.
-    Returns the soup and the facts that stand in OUT/fmcompress.json. Raises ConfigError, CheckpointError or DiskError.
+    Returns the soup and the facts that stand in OUT/fmcompress-merge.json, numbers of candidates in the order of
+    folders. Raises ConfigError, CheckpointError or DiskError, and Interrupted for Ctrl-C once something is scored.
     """
     scored = score if isinstance(score, Score) else Score(score)
     plan = _plan(folders, any_vocabulary)
@@ -59,7 +60,8 @@ def checkpoint_soup(
         trials = _Trials(folders, any_vocabulary, scored, work / AVERAGE, journal, progress)
         soup = choose(len(folders), trials.score, tie=tie, lower_is_better=scored.lower_is_better)
         progress(trials.total, trials.total, "the soup")
-        about = {"soup": {"score": scored.name, "tie": tie, "lower_is_better": scored.lower_is_better, **asdict(soup)}}
+        how = {"scored_by": scored.name, "tie": tie, "lower_is_better": scored.lower_is_better}
+        about = {"soup": {"candidates": [folder.name for folder in folders], **how, **asdict(soup)}}
         chosen = _plan([folders[member] for member in soup.members], any_vocabulary)
         facts = merge_checkpoints(chosen, out, force=force, about=finite(about))
     shutil.rmtree(work, ignore_errors=True)
@@ -80,7 +82,7 @@ class _Trials:
     ) -> None:  # fmt: skip
         self.folders, self.any_vocabulary, self.of = folders, any_vocabulary, score.of
         self.average, self.journal, self.progress = average, journal, progress
-        self.known = {tuple(record["members"]): float(record["score"]) for record in journal.records}
+        self.known = _known(journal)
         self.done, self.total = 0, 2 * len(folders) - 1
 
     def score(self, members: tuple[int, ...]) -> float:
@@ -102,6 +104,13 @@ class _Trials:
             shutil.rmtree(self.average, ignore_errors=True)
 
 
+def _known(journal: Journal) -> dict[tuple[int, ...], float]:
+    try:
+        return {tuple(map(int, record["members"])): float(record["score"]) for record in journal.records}
+    except (KeyError, TypeError, ValueError):
+        raise ConfigError(f"{journal.path}: one of its lines is no trial. Use --force to start anew.") from None
+
+
 @contextmanager
 def _trials(out: Path, fingerprint: dict[str, Any], resume: bool, force: bool) -> Iterator[tuple[Path, Journal]]:
     """The folder of the run and its journal. It stays after an error if something was scored."""
@@ -111,9 +120,7 @@ def _trials(out: Path, fingerprint: dict[str, Any], resume: bool, force: bool) -
     if work.exists() and (not work.is_dir() or {path.name for path in work.iterdir()} - OURS):
         raise ConfigError(f"OUT: {work} is in the way, and not of an interrupted soup. Move it.")
     if work.exists() and not (resume or force):
-        raise ConfigError(
-            f"OUT: {work} is left from an interrupted run. Add --resume to go on, --force to start anew."
-        )
+        raise ConfigError(f"OUT: {work} is left from an interrupted run. Add --resume to go on, --force to start anew.")
     try:
         work.mkdir(exist_ok=True)
     except OSError as error:
@@ -131,7 +138,10 @@ def _trials(out: Path, fingerprint: dict[str, Any], resume: bool, force: bool) -
             else:
                 check_same_run(journal.fingerprint, fingerprint)
             yield work, journal
-        except BaseException:
+        except BaseException as error:
             if not journal.records:
                 shutil.rmtree(work, ignore_errors=True)
+            elif isinstance(error, KeyboardInterrupt):
+                kept = "interrupted: what was scored is kept: the same command with --resume goes on."
+                raise Interrupted(kept) from None
             raise

@@ -57,7 +57,8 @@ def barrier(losses: Sequence[float], points: Sequence[float] = POINTS) -> float:
             f"points: expected one a loss, 0 and 1 among them, got {list(points)} for {len(losses)} losses."
         )
     first, last = losses[points.index(0.0)], losses[points.index(1.0)]
-    return max(loss - ((1 - point) * first + point * last) for loss, point in zip(losses, points, strict=True))
+    inner = [(loss, point) for loss, point in zip(losses, points, strict=True) if point not in (0.0, 1.0)]
+    return max([0.0, *(loss - (first + point * (last - first)) for loss, point in inner)])  # exactly 0 of equal losses
 
 
 def barriers(

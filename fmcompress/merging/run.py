@@ -29,7 +29,7 @@ def merge_checkpoints(
 
     force     replace a checkpoint in OUT, and forget an interrupted merge
     progress  called from several threads, one at a time, with (bytes written, bytes in all, the tensor's name)
-    about     facts to stand in OUT/fmcompress.json, too, such as how models were chosen
+    about     facts to stand in OUT/fmcompress-merge.json, too, such as how models were chosen
 
     Memory is that of a few blocks, whatever the size of the models; bits depend neither on blocks nor on threads.
     Returns the facts that stand in OUT/fmcompress-merge.json.

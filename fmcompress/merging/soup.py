@@ -99,7 +99,8 @@ def choose(
     first, *others = sorted(range(count), key=lambda number: (-goodness(singles[number]), number))
     trials = [Trial(first, (first,), singles[first], True)]
     told(trials[0])
-    members, best = (first,), singles[first]
+    members: tuple[int, ...] = (first,)
+    best = singles[first]
     for number in others:
         tried = tuple(sorted((*members, number)))
         found = float(score(tried))
