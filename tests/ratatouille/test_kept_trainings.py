@@ -50,7 +50,7 @@ def test_another_recipe_is_refused(tmp_path, options, key):
 
 def test_a_folder_of_something_else_is_refused(tmp_path):
     (tmp_path / "letter.txt").write_text("Dear")
-    with pytest.raises(ConfigError, match="no recipe[.]json"):
+    with pytest.raises(ConfigError, match=r"no recipe\.json"):
         Recorder().recipe(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["letter.txt"]
     with pytest.raises(DiskError, match="cannot be written"):
