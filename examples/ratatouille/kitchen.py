@@ -33,14 +33,14 @@ class Settings:
 
 
 class Network(nn.Module):
-    """40,000 weights: two convolutions, a layer of 64, and a head."""
+    """25,000 weights: two convolutions, a layer of 64, and a head."""
 
     def __init__(self, classes: int) -> None:
         super().__init__()
         self.body = nn.Sequential(
-            nn.Conv2d(3, 24, 4, stride=2, padding=1), nn.GroupNorm(4, 24), nn.ReLU(),
-            nn.Conv2d(24, 48, 3, padding=1), nn.GroupNorm(4, 48), nn.ReLU(), nn.MaxPool2d(2),
-            nn.Flatten(), nn.Linear(432, 64), nn.LayerNorm(64), nn.ReLU(),
+            nn.Conv2d(3, 16, 4, stride=2, padding=1), nn.GroupNorm(4, 16), nn.ReLU(),
+            nn.Conv2d(16, 32, 3, padding=1), nn.GroupNorm(4, 32), nn.ReLU(), nn.MaxPool2d(2),
+            nn.Flatten(), nn.Linear(288, 64), nn.LayerNorm(64), nn.ReLU(),
         )  # fmt: skip
         self.head = nn.Linear(64, classes)
 
@@ -75,7 +75,7 @@ def shuffled(part: Part, batch: int) -> Batches:
 
 def fit(made: nn.Module, batches: Batches, steps: int, rate: float, seed: int, decay: float = 0.0) -> None:
     """Adam on the parameters of a network, with a rate that falls to 0 as a cosine, on batches of the seed."""
-    optimizer = torch.optim.Adam(made.parameters(), lr=rate, weight_decay=decay)
+    optimizer = torch.optim.Adam(made.parameters(), lr=rate, weight_decay=decay, fused=True)
     falling = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     for part in islice(batches(torch.Generator().manual_seed(seed)), steps):
         loss = functional.cross_entropy(made(part.images), part.labels)

@@ -16,7 +16,7 @@ from fmcompress.ratatouille import average, compare, diversity, first_order, plo
 
 POINTS = (0.0, 0.25, 0.5, 0.75, 1.0)
 COMPARED = 5  # first runs of a family, of which every two are compared: one a start, where starts are recycled
-NAMES = {"pretrained": "all from the pretrained featuriser", "recycled": "from recycled featurisers"}
+NAMES = {"pretrained": "from the pretrained", "recycled": "from recycled ones"}
 
 
 def diagnose(models: Sequence[Weights], valid: Part, test: Part) -> dict[str, Any]:
@@ -77,7 +77,7 @@ def summary(cells: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
             },
         }
     both = [pair for family in NAMES for pair in pairs_of(cells, family)]
-    told["correlation"] = {  # of ratio-error with the gain of averaging, over pairs of runs within a cell's family
+    told["correlation"] = {  # of ratio-error with the gain of averaging, over pairs of runs of one cell and family
         "pairs": len(both),
         "pearson": statistics.correlation([pair["ratio_error"] for pair in both], [pair["gain"] for pair in both]),
     }
@@ -88,7 +88,7 @@ def draw(cells: Sequence[Mapping[str, Any]], folder: Path) -> None:
     """Lines, barriers between starts, and diversity against gain, as three pictures."""
     lines = {
         f"{NAMES[family]}, {words}": [100 * value for value in mean_line(cells, family, part)]
-        for part, words in (("test", "domain left out"), ("valid", "validation"))
+        for part, words in (("test", "left-out domain"), ("valid", "validation"))
         for family in NAMES
     }
     title = "Between two fine-tunings, mean of all pairs"
@@ -99,7 +99,7 @@ def draw(cells: Sequence[Mapping[str, Any]], folder: Path) -> None:
         found = [100 * p["barriers"]["valid"] for p in pairs_of(cells, "recycled") if p["pair"] == [a, b]]
         matrix[a][b] = matrix[b][a] = statistics.mean(found)
     names = ["pretrained", *TASKS][:size]
-    plot_barriers(matrix, names, folder / "ratatouille-barriers.png", title="Barriers by start, points of error")
+    plot_barriers(matrix, names, folder / "ratatouille-barriers.png", title="Barriers on validation, points of error")
     dots = {
         NAMES[family]: [(pair["ratio_error"], 100 * pair["gain"]) for pair in pairs_of(cells, family)]
         for family in NAMES

@@ -1,5 +1,6 @@
 """Linear mode connectivity: what happens on the line between two models, without which averaging them is of no use."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 
 import torch
@@ -40,8 +41,15 @@ def _between(name: str, a: Tensor, b: Tensor, shares: Tensor) -> Tensor:
 def along_line(
     evaluate: Callable[[dict[str, Tensor]], float], a: Weights, b: Weights, points: Sequence[float] = POINTS
 ) -> list[float]:
-    """What evaluate says of the weights at each point, 0 is a and 1 is b."""
-    return [float(evaluate(between(a, b, point))) for point in points]
+    """What evaluate says of the weights at each point, 0 is a and 1 is b. Raises ConfigError where that is NaN."""
+    return [_told(evaluate, between(a, b, point)) for point in points]
+
+
+def _told(evaluate: Callable[[dict[str, Tensor]], float], weights: dict[str, Tensor]) -> float:
+    found = float(evaluate(weights))
+    if math.isnan(found):  # no barrier could be seen beside it
+        raise ConfigError("evaluate: expected a number, got NaN on the line between two models. Look at its data.")
+    return found
 
 
 def barrier(losses: Sequence[float], points: Sequence[float] = POINTS) -> float:
@@ -66,7 +74,7 @@ def barriers(
 ) -> list[list[float]]:
     """The barrier between every two models: symmetric, 0 on the diagonal. Ends are evaluated once a model."""
     inner = [point for point in points if point not in (0.0, 1.0)]
-    ends = [float(evaluate(between(model, model, 0.0))) for model in models]
+    ends = [_told(evaluate, between(model, model, 0.0)) for model in models]
     found = [[0.0] * len(models) for _ in models]
     for row, a in enumerate(models):
         for column in range(row):

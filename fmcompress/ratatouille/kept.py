@@ -43,7 +43,12 @@ class Kept:
         self.folder = folder
         if folder is None:
             return
-        wanted = json.loads(json.dumps(fingerprint))
+        try:
+            wanted = json.loads(json.dumps(fingerprint))
+        except (TypeError, ValueError) as error:
+            raise ConfigError(
+                f"settings: expected JSON, such as names, numbers and lists, got none ({error})."
+            ) from None
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:

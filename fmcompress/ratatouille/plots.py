@@ -62,9 +62,10 @@ def plot_barriers(
     size = len(names)
     if not size or len(matrix) != size or any(len(row) != size for row in matrix):
         raise ConfigError(f"matrix: expected {size} rows of {size}, a name each.")
-    side = 2.2 + 0.55 * size
-    figure = new_figure(path, side + 1, side)
-    axes = figure.add_axes((1.9 / (side + 1), 1.5 / side, (side - 2.2) / (side + 1), (side - 2.2) / side))
+    inner = 0.55 * size
+    width, height = max(inner + 2.2, 4.5), inner + 1.9
+    figure = new_figure(path, width, height)
+    axes = figure.add_axes((1.9 / width, 1.2 / height, inner / width, inner / height))
     highest = max(max(row) for row in matrix)
     axes.imshow(matrix, cmap="cividis", vmin=0, vmax=highest or 1)
     for row, values in enumerate(matrix):

@@ -89,10 +89,14 @@ class Ratatouille:
 
     def family(self, family: str) -> list[Run]:
         """The fine-tunings on the target that start from "pretrained", from the "recycled" featurisers, or "fused"."""
+        if family not in (PRETRAINED, RECYCLED, FUSED):
+            raise ConfigError(f"{family}: no such family. Known: {PRETRAINED}, {RECYCLED}, {FUSED}.")
         return [self.target(start, number) for start, number in self._starts_of(family)]
 
     def target(self, start: str, number: int) -> Run:
         """Step 4: the probed head on the featuriser of a start, fine-tuned on the target, all of it."""
+        if start not in (PRETRAINED, FUSED, *self.auxiliaries):
+            raise ConfigError(f"{start}: no such start. Known: {', '.join((PRETRAINED, FUSED, *self.auxiliaries))}.")
         job = Job("target", TARGET, start, number, seed_of(self.seed, TARGET, number))
         return self._finished(job, lambda: grafted(self._body(start, number), self.probe().weights, self.head))
 
@@ -102,6 +106,8 @@ class Ratatouille:
 
     def auxiliary(self, task: str) -> Run:
         """Step 2: the pretrained featuriser, fine-tuned on an auxiliary task with a head of its own."""
+        if task not in self.auxiliaries:
+            raise ConfigError(f"{task}: no such auxiliary task. Known: {', '.join(self.auxiliaries)}.")
         job = Job("auxiliary", task, PRETRAINED, 0, seed_of(self.seed, f"auxiliary {task}"))
         return self._finished(job, lambda: self.body)
 

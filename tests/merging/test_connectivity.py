@@ -79,3 +79,8 @@ def test_integers_that_differ_have_nothing_between_them():
 def test_points_without_ends_are_refused(points):
     with pytest.raises(ConfigError, match="points: expected one a loss, 0 and 1 among them"):
         barrier([1.0, 2.0], points)
+
+
+def test_a_loss_that_is_no_number_is_told():
+    with pytest.raises(ConfigError, match="evaluate: expected a number, got NaN"):
+        along_line(lambda weights: float("nan"), model(0.0), model(2.0))

@@ -48,9 +48,15 @@ def test_another_recipe_is_refused(tmp_path, options, key):
         Recorder().recipe(tmp_path, **options)
 
 
+def test_settings_must_be_json(tmp_path):
+    with pytest.raises(ConfigError, match="settings: expected JSON"):
+        Recorder().recipe(tmp_path / "kept", settings={"rate": torch.tensor(1.0)})
+    assert not (tmp_path / "kept").exists()
+
+
 def test_a_folder_of_something_else_is_refused(tmp_path):
     (tmp_path / "letter.txt").write_text("Dear")
-    with pytest.raises(ConfigError, match="no recipe[.]json"):
+    with pytest.raises(ConfigError, match=r"no recipe\.json"):
         Recorder().recipe(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["letter.txt"]
     with pytest.raises(DiskError, match="cannot be written"):

@@ -181,6 +181,21 @@ def test_unknown_methods_are_named():
         Recorder().recipe().cook("erm", "swad")
 
 
+@pytest.mark.parametrize(
+    ("ask", "message"),
+    [
+        (lambda recipe: recipe.family("one"), "one: no such family. Known: pretrained, recycled, fused"),
+        (lambda recipe: recipe.target("three", 0), "three: no such start. Known: pretrained, fused, one, two"),
+        (lambda recipe: recipe.auxiliary("pretrained"), "pretrained: no such auxiliary task. Known: one, two"),
+    ],
+)
+def test_what_is_asked_for_is_known(ask, message):
+    recorder = Recorder()
+    with pytest.raises(ConfigError, match=message):
+        ask(recorder.recipe())
+    assert recorder.calls == []
+
+
 def test_no_test_set_can_be_given():
     """Choices are made by validate(weights); nothing else that could be looked at is taken."""
     import inspect
