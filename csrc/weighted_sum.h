@@ -28,7 +28,8 @@ HOST_DEVICE uint64_t bits_of(double value) {
     return bits;
 }
 
-// Powers of two: how many bits a significand has, and the least exponent of one that has them all.
+// What at_precision needs of a half float: a number so much larger than a sum that their sum has its last place, and
+// the smallest number that has all its bits.
 template <class To> struct Precision;
 template <> struct Precision<Float16> {
     static constexpr double unit = 0x1.8p42, least = 0x1p-14; // 1.5 * 2^(53 - bits)

@@ -7,11 +7,16 @@
 template <class Body> bool for_type(const Tensor& tensor, const Body& body) {
     using torch::headeronly::ScalarType;
     switch (tensor.scalar_type()) {
-    case ScalarType::Half: return body(Float16()), true;
-    case ScalarType::BFloat16: return body(BFloat16()), true;
-    case ScalarType::Float: return body(float()), true;
-    case ScalarType::Double: return body(double()), true;
-    default: return false;
+    case ScalarType::Half:
+        return body(Float16()), true;
+    case ScalarType::BFloat16:
+        return body(BFloat16()), true;
+    case ScalarType::Float:
+        return body(float()), true;
+    case ScalarType::Double:
+        return body(double()), true;
+    default:
+        return false;
     }
 }
 
