@@ -1,6 +1,7 @@
 """A merge from its plan to a finished folder: tensors, what stands beside them, a check, one rename."""
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,18 @@ from .plan import MergePlan
 
 
 def merge_checkpoints(
-    plan: MergePlan, out: Path, *, force: bool = False, progress: Progress = lambda done, total, name: None
+    plan: MergePlan,
+    out: Path,
+    *,
+    force: bool = False,
+    progress: Progress = lambda done, total, name: None,
+    about: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Carry out a merge. Everything grows in OUT.partial, and OUT appears by one rename when it was checked.
 
     force     replace a checkpoint in OUT, and forget an interrupted merge
     progress  called from several threads, one at a time, with (bytes written, bytes in all, the tensor's name)
+    about     facts to stand in OUT/fmcompress-merge.json, too, such as how models were chosen
 
     Memory is that of a few blocks, whatever the size of the models; bits depend neither on blocks nor on threads.
     Returns the facts that stand in OUT/fmcompress-merge.json.
@@ -31,7 +38,7 @@ def merge_checkpoints(
     of what is written, DiskError if something cannot be read or written; OUT is as it was then.
     """
     work = check_out(plan, out, force=force)
-    facts = _facts(plan)
+    facts = {**_facts(plan), **(about or {})}
     try:
         work.partial.mkdir(exist_ok=True)
     except OSError as error:
