@@ -3,11 +3,12 @@
 import os
 import threading
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 from torch import Tensor, uint8
 
-from ..checkpoint import TensorEntry, write_error
+from ..checkpoint import TensorEntry, sync, write_error
 from ..errors import CheckpointError
 from .layout import Shard
 
@@ -23,6 +24,7 @@ class Target:
         self._handles: dict[str, int] = {}  # of files that are being written
         self._missing = {shard.name: set(shard.entries) for shard in shards}
         self._lock = threading.Lock()
+        self._disk, self._syncs = ThreadPoolExecutor(1), list[Future[None]]()  # waits, so that no worker has to
         for shard in shards:
             self._begin(shard)
 
@@ -57,25 +59,27 @@ class Target:
         name = entry.path.name
         with self._lock:
             self._missing[name].remove(entry.name)
-            if self._missing[name]:
-                return
-            handle = self._handles.pop(name, None)
-        if handle is None:  # tensors without entries alone
-            return
+            if not self._missing[name] and name in self._handles:  # not so where no tensor has entries
+                os.close(self._handles.pop(name))
+                self._syncs.append(self._disk.submit(self._sync, self.folder / name))
+
+    @staticmethod
+    def _sync(path: Path) -> None:
         try:
-            os.fsync(handle)
+            sync(path)
         except OSError as error:
-            raise write_error(self.folder / name, error) from None
-        finally:
-            os.close(handle)
+            raise write_error(path, error) from None
 
     def finish(self) -> None:
-        """Raise CheckpointError unless every tensor of every file was written."""
+        """Wait for the disk. Raises CheckpointError unless every tensor of every file was written."""
+        for one in self._syncs:
+            one.result()
         for name, missing in self._missing.items():
             if missing:
                 raise CheckpointError(f"{self.folder / name}: {min(missing)} was not written. Run again.")
 
     def close(self) -> None:
         """Close all files."""
+        self._disk.shutdown()
         while self._handles:
             os.close(self._handles.popitem()[1])
