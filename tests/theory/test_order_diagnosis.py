@@ -138,6 +138,13 @@ def test_of_prompts_that_say_the_same_of_labelled_objects_the_most_special_is_ta
     assert task.prompts == ("dog",)
 
 
+def test_a_prompt_above_what_is_known_to_be_no_is_none():
+    hierarchy = Hierarchy.from_edges([("a", "top"), ("b", "top"), ("c", "top")])
+    known = {"a": 1, "b": 1, "c": 0}
+    (task,) = diagnose_order(hierarchy, labels_of([known.get(name) for name in hierarchy.objects])).tasks
+    assert (task.verdict, task.prompts) == ("k prompts", ("a", "b"))
+
+
 def test_equivalent_objects_with_different_labels_are_solved_by_nothing():
     pairs = [*PETS, ("hound", "dog"), ("dog", "hound"), ("mutt", "hound"), ("hound", "mutt")]
     hierarchy = Hierarchy.from_edges(pairs, equivalent=True)
