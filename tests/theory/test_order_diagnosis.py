@@ -132,7 +132,7 @@ def test_the_outcomes_over_pets():
 
 
 def test_of_prompts_that_say_the_same_of_labelled_objects_the_most_special_is_taken():
-    hierarchy = Hierarchy.from_edges([*PETS, ("rock", "thing")])
+    hierarchy = Hierarchy.from_edges([*reversed(PETS), ("rock", "thing")])  # animal stands before dog
     known = {"poodle": 1, "beagle": 1, "rock": 0}
     (task,) = diagnose_order(hierarchy, labels_of([known.get(name) for name in hierarchy.objects])).tasks
     assert task.prompts == ("dog",)
