@@ -7,10 +7,10 @@ import numpy as np
 from ..errors import TheoryError
 from .category import Name, shown
 from .components import classes
+from .embedding import Checked, yoneda, yoneda_morphism
 from .natural import NaturalTransformation
 from .set_functor import Presheaf, SetFunctor
 from .tables import Ints
-from .embedding import Checked, yoneda, yoneda_morphism
 
 
 class Coend:

@@ -7,12 +7,12 @@ import numpy as np
 from ..errors import TheoryError
 from .category import Name, shown
 from .components import classes
+from .embedding import Checked
 from .enumeration import natural_transformations
 from .functor import Functor, to_point
 from .natural import NaturalTransformation
 from .set_functor import SetFunctor
 from .tables import Ints
-from .embedding import Checked
 
 Kind = TypeVar("Kind", bound=SetFunctor)
 

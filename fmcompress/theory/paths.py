@@ -39,6 +39,9 @@ def from_graph(
     Raises TheoryError for paths that do not hang together or do not go from one object to one, and when the category is
     infinite or larger than `most`: completion and listing then stop.
     """
+    for edge, ends in edges.items():
+        if len(ends) != 2:
+            raise TheoryError(f"{shown(edge)}: expected where it starts and where it ends.", edge)
     names = list(dict.fromkeys([*listed(objects), *(one for ends in edges.values() for one in ends)]))
     number = {name: place for place, name in enumerate(names)}
     letters = {name: place for place, name in enumerate(edges)}

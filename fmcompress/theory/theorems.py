@@ -11,14 +11,14 @@ from typing import Any
 
 from ..errors import TheoryError
 from .category import counted, shown
+from .embedding import Checked, yoneda, yoneda_morphism
 from .enumeration import find_isomorphism, natural_transformations
+from .extension import check_co_yoneda, yoneda_extension
 from .functor import Functor
 from .kan import KanExtension, left_kan_extension
 from .natural import NaturalTransformation
 from .representability import Representability, is_representable
 from .set_functor import Presheaf, SetFunctor
-from .embedding import Checked, yoneda, yoneda_morphism
-from .extension import check_co_yoneda, yoneda_extension
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,11 @@ def check_prompt_tuning(task: Presheaf) -> PromptTuning:
     if not verdict:
         told = str(verdict).removeprefix("Not representable: ")
         return PromptTuning(True, f"No prompt solves the task, which is not representable: {told}", prompts, verdict)
-    others = f", as {'does' if len(prompts) == 2 else 'do'} {counted(len(prompts) - 1, 'prompt')} isomorphic to it" if prompts[1:] else ""
+    others = (
+        f", as {'does' if len(prompts) == 2 else 'do'} {counted(len(prompts) - 1, 'prompt')} isomorphic to it"
+        if prompts[1:]
+        else ""
+    )
     told = f"The prompt {shown(verdict.prompt)} solves the task{others}: the universal element is"
     return PromptTuning(True, f"{told} {shown(verdict.element)}.", prompts, verdict)
 

@@ -1,9 +1,9 @@
 """Finite categories: their laws, with a witness where one is broken, and what they are made from."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from theory_cases import categories, cyclic, is_category, monoids, rebuilt, written_out
+from theory_cases import UNHURRIED, categories, cyclic, is_category, monoids, rebuilt, written_out
 
 from fmcompress.errors import TheoryError
 from fmcompress.theory import (
@@ -20,6 +20,7 @@ from fmcompress.theory import (
 ANIMALS = [("poodle", "dog"), ("dog", "animal"), ("cat", "animal")]
 
 
+@UNHURRIED
 @given(categories())
 def test_random_categories_obey_the_laws(category):
     assert is_category(*written_out(category))
@@ -27,6 +28,7 @@ def test_random_categories_obey_the_laws(category):
     assert rebuilt(category) == category
 
 
+@UNHURRIED
 @given(categories())
 def test_the_opposite_of_the_opposite_is_the_category(category):
     assert category.opposite.opposite is category
@@ -35,6 +37,7 @@ def test_the_opposite_of_the_opposite_is_the_category(category):
     assert fresh == category
 
 
+@UNHURRIED
 @given(categories())
 def test_all_morphisms_are_composites_of_generators(category):
     found = {*(category.identity(one) for one in category.objects)}
@@ -48,6 +51,7 @@ def test_all_morphisms_are_composites_of_generators(category):
     assert not {*steps} & {category.identity(one) for one in category.objects}
 
 
+@UNHURRIED
 @given(st.data())
 def test_a_composite_that_was_changed_is_found_and_named(data):
     """Every mistake in a table is found, and a triple that is named breaks the law."""
@@ -73,8 +77,8 @@ def test_a_composite_that_was_changed_is_found_and_named(data):
         assert morphisms[compose[g, f]] != (morphisms[f][0], morphisms[g][1])
 
 
+@UNHURRIED
 @given(st.integers(2, 4), st.randoms(use_true_random=False))
-@settings(max_examples=300)
 def test_random_tables_are_rarely_associative_and_never_passed_by_mistake(size, random):
     table = [[random.randrange(size) if a and b else a + b for b in range(size)] for a in range(size)]
     associative = all(
@@ -96,6 +100,7 @@ def test_a_table_that_is_not_associative_names_the_triple():
         from_monoid("1ab", table)
 
 
+@UNHURRIED
 @given(monoids())
 def test_relabelled_monoids_have_the_same_products(monoid):
     names = {one: ("m", number) for number, one in enumerate(monoid.morphisms)}
@@ -142,7 +147,7 @@ def test_what_is_no_group_action_is_refused():
     for wrong, told in (
         ({**good, (1, 0): 0}, "does not hold for h = 1, g = 1, x = 1"),
         ({**good, (1, 0): 7}, "7 is none of the points"),
-        ({pair: 0 for pair in good}, "to move no point"),
+        (dict.fromkeys(good, 0), "to move no point"),
     ):
         with pytest.raises(TheoryError, match=told):
             from_group_action(cyclic(2), range(2), wrong)
@@ -185,7 +190,7 @@ def test_an_identity_that_changes_something_is_refused():
     with pytest.raises(TheoryError, match="'a' after '1': an identity must change nothing, got 'b'"):
         FiniteCategory(
             "x",
-            {one: ("x", "x") for one in "1ab"},
+            dict.fromkeys("1ab", ("x", "x")),
             {"x": "1"},
             lambda g, f: "b" if (g, f) == ("a", "1") else f if g == "1" else g,
         )

@@ -132,6 +132,9 @@ def test_each_prompt_is_calibrated_by_its_own_gap():
     assert (found.min(), found.max()) == (0, 1)
     order = np.argsort(values, axis=0)
     assert (np.diff(np.take_along_axis(found, order, 0), axis=0) > 0).all()
+    near = np.array([[0.5], [0.5 + 1e-7], [0.9]])  # of which two are the same number
+    assert thresholds(near, np.array([False, True, True]), 1e-6) == pytest.approx([0.7])
+    assert thresholds(near, np.array([False, True, True]), 0.0) == pytest.approx([0.5])
     none = calibrated(values, ~positive, "prompt", 1e-6)
     assert none.max() <= 0.5
     assert np.isinf(thresholds(values, ~positive, 1e-6)).all()

@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from theory_cases import categories, cyclic, presheaves, set_functors, with_presheaf
+from theory_cases import UNHURRIED, categories, cyclic, presheaves, set_functors, with_presheaf
 
 from fmcompress.errors import TheoryError
 from fmcompress.theory import (
@@ -67,6 +67,7 @@ def spelt_out(task, functor, one):
     return label
 
 
+@UNHURRIED
 @given(st.data())
 def test_elements_are_the_classes_of_the_definition(data):
     functor = data.draw(functors(15))
@@ -86,18 +87,23 @@ def test_elements_are_the_classes_of_the_definition(data):
                     assert extension.functor.act(m, named[c, k, x]) == image
 
 
+@UNHURRIED
 @given(st.data())
 def test_the_universal_property_holds(data):
     functor = data.draw(functors())
     task = data.draw(presheaves(functor.source, 2))
     target = data.draw(presheaves(functor.target, 2))
-    for left, right in ((task, target), (data.draw(set_functors(functor.source)), data.draw(set_functors(functor.target)))):
+    for left, right in (
+        (task, target),
+        (data.draw(set_functors(functor.source)), data.draw(set_functors(functor.target))),
+    ):
         extension = left_kan_extension(left, functor)
         assume(count_natural_transformations(extension.functor, right) <= 300)
         found = check_universal_property(extension, right)
         assert found, str(found)
 
 
+@UNHURRIED
 @given(st.data())
 def test_along_the_identity_nothing_changes(data):
     task = data.draw(with_presheaf())
@@ -106,6 +112,7 @@ def test_along_the_identity_nothing_changes(data):
     assert extension.unit.target == extension.functor
 
 
+@UNHURRIED
 @given(st.data())
 def test_to_a_point_it_is_the_colimit(data):
     """Which for sets has as many elements as the category of elements has components."""
@@ -119,6 +126,7 @@ def test_to_a_point_it_is_the_colimit(data):
     assert len({label[pair] for pair in colimit(task)}) == len(colimit(task))
 
 
+@UNHURRIED
 @given(st.data())
 def test_extensions_compose(data):
     first = data.draw(functors(15))
@@ -128,6 +136,7 @@ def test_extensions_compose(data):
     assert find_isomorphism(steps, left_kan_extension(task, second.after(first)).functor)
 
 
+@UNHURRIED
 @given(st.data())
 def test_representables_go_to_representables(data):
     functor = data.draw(functors())
@@ -136,6 +145,7 @@ def test_representables_go_to_representables(data):
     assert find_isomorphism(yoneda(functor.target, functor.of_object(one)), extended)
 
 
+@UNHURRIED
 @given(st.data())
 def test_transformations_are_extended_functorially(data):
     functor = data.draw(functors(15))
@@ -145,12 +155,11 @@ def test_transformations_are_extended_functorially(data):
     for one in natural_transformations(task, other):
         mapped = extensions[0].map(one, extensions[1])
         mapped.validate()
-        across = NaturalTransformation.of_arrays(
-            task, extensions[1].unit.target, extensions[1].unit.after(one).arrays
-        )
+        across = NaturalTransformation.of_arrays(task, extensions[1].unit.target, extensions[1].unit.after(one).arrays)
         assert extensions[0].transpose(mapped) == across  # the unit is natural
 
 
+@UNHURRIED
 @given(st.data())
 def test_co_yoneda(data):
     task = data.draw(with_presheaf(25)).covariant()

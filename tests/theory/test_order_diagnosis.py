@@ -132,10 +132,17 @@ def test_the_outcomes_over_pets():
 
 
 def test_of_prompts_that_say_the_same_of_labelled_objects_the_most_special_is_taken():
-    hierarchy = Hierarchy.from_edges([*PETS, ("rock", "thing")])
+    hierarchy = Hierarchy.from_edges([*reversed(PETS), ("rock", "thing")])  # animal stands before dog
     known = {"poodle": 1, "beagle": 1, "rock": 0}
     (task,) = diagnose_order(hierarchy, labels_of([known.get(name) for name in hierarchy.objects])).tasks
     assert task.prompts == ("dog",)
+
+
+def test_a_prompt_above_what_is_known_to_be_no_is_none():
+    hierarchy = Hierarchy.from_edges([("a", "top"), ("b", "top"), ("c", "top")])
+    known = {"a": 1, "b": 1, "c": 0}
+    (task,) = diagnose_order(hierarchy, labels_of([known.get(name) for name in hierarchy.objects])).tasks
+    assert (task.verdict, task.prompts) == ("k prompts", ("a", "b"))
 
 
 def test_equivalent_objects_with_different_labels_are_solved_by_nothing():

@@ -4,7 +4,7 @@ from itertools import combinations
 
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from theory_cases import categories, cyclic, with_presheaf
+from theory_cases import UNHURRIED, categories, cyclic, with_presheaf
 
 from fmcompress.theory import (
     Presheaf,
@@ -33,6 +33,7 @@ def reached(presheaf, one, element):
     return [(category.domain(f), presheaf.act(f, element)) for f in category.morphisms if category.codomain(f) == one]
 
 
+@UNHURRIED
 @given(with_presheaf())
 def test_representable_iff_the_elements_have_a_terminal_object(presheaf):
     elements = category_of_elements(presheaf)
@@ -47,6 +48,7 @@ def test_representable_iff_the_elements_have_a_terminal_object(presheaf):
     assert category_of_elements(presheaf.covariant()) == elements.opposite
 
 
+@UNHURRIED
 @given(with_presheaf())
 def test_every_object_that_fails_has_a_witness_that_is_right(presheaf):
     verdict, category = is_representable(presheaf), presheaf.category
@@ -76,6 +78,7 @@ def test_every_object_that_fails_has_a_witness_that_is_right(presheaf):
         assert "\n" not in str(failure)
 
 
+@UNHURRIED
 @given(st.data())
 def test_representables_are_always_found_under_any_names(data):
     category = data.draw(categories())
@@ -100,6 +103,7 @@ def test_representables_are_always_found_under_any_names(data):
     assert is_representable(corepresentable(category, one))
 
 
+@UNHURRIED
 @given(st.data())
 def test_two_representables_are_two_prompts_and_not_one(data):
     """A coproduct of two is one only if it were connected: it never is."""
@@ -114,6 +118,7 @@ def test_two_representables_are_two_prompts_and_not_one(data):
     assert find_isomorphism(rebuilt, both)
 
 
+@UNHURRIED
 @given(with_presheaf(20, 2))
 def test_fewer_prompts_cannot_generate_all(presheaf):
     everything = [(one, x) for one in presheaf.category.objects for x in presheaf.at(one)]
@@ -162,7 +167,14 @@ def test_equal_sizes_are_not_enough():
     verdict = is_representable(constant(cyclic(4), range(4)))
     assert not verdict
     first = verdict.failures[0]
-    assert (first.prompt, first.element, first.at, first.sizes, first.twice, first.missed) == ("*", 0, "*", (4, 4), (0, 1), 1)
+    assert (first.prompt, first.element, first.at, first.sizes, first.twice, first.missed) == (
+        "*",
+        0,
+        "*",
+        (4, 4),
+        (0, 1),
+        1,
+    )
     assert str(first) == "prompt '*' with 0 gives one answer twice at '*', by 0 and 1, and never 1"
     wide = is_representable(constant(cyclic(6), range(6)))
     assert str(wide).endswith("; and 2 more.")

@@ -89,6 +89,8 @@ def test_shares_on_unseen_rows_are_of_rows_whose_label_was_not_seen():
     assert 0.2 < noise.probe < 0.8
     assert 0.2 < noise.prompt < 0.8
     assert noise.majority == 0.5
+    many = generator.normal(size=(20, 3000))  # some prompt of so many parts most of so few
+    assert generalisation(many, positive[20:40]).prompt < 0.75
     rows[:, 7] += 8 * positive
     told = generalisation(rows, positive)
     assert told.prompt == 1

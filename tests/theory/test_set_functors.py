@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from theory_cases import all_families, categories, cyclic, is_natural, presheaves, with_presheaf
+from theory_cases import UNHURRIED, all_families, categories, cyclic, is_natural, presheaves, with_presheaf
 
 from fmcompress.errors import TheoryError
 from fmcompress.theory import (
@@ -43,6 +43,7 @@ def first_wrong(category, maps):
     return None
 
 
+@UNHURRIED
 @given(with_presheaf())
 def test_random_presheaves_obey_the_laws(presheaf):
     presheaf.validate()
@@ -56,6 +57,7 @@ def test_random_presheaves_obey_the_laws(presheaf):
     assert all(turned.act(f, x) == image for f, images in maps.items() for x, image in images.items())
 
 
+@UNHURRIED
 @given(st.data())
 def test_a_presheaf_that_was_changed_is_found_and_named(data):
     presheaf = data.draw(with_presheaf(20))
@@ -79,6 +81,7 @@ def test_a_presheaf_that_was_changed_is_found_and_named(data):
         assert any(maps[where[0]][x] != x for x in maps[where[0]])
 
 
+@UNHURRIED
 @given(st.data())
 def test_the_functor_of_a_subcategory_and_one_that_was_changed(data):
     category = data.draw(categories())
@@ -110,6 +113,7 @@ def test_the_functor_of_a_subcategory_and_one_that_was_changed(data):
         assert images[part.compose(g, f)] != category.compose(images[g], images[f])
 
 
+@UNHURRIED
 @given(st.data())
 def test_a_family_is_accepted_iff_it_is_natural(data):
     source = data.draw(with_presheaf(20, 2))
@@ -126,6 +130,7 @@ def test_a_family_is_accepted_iff_it_is_natural(data):
     assert target.act(f, family[start][x]) != family[end][source.act(f, x)]
 
 
+@UNHURRIED
 @given(st.data())
 def test_side_by_side_and_restricted(data):
     category = data.draw(categories())
@@ -189,7 +194,9 @@ def test_an_identity_that_moves_an_element_is_refused():
 
 
 def test_the_law_that_is_named_is_that_of_the_kind():
-    with pytest.raises(TheoryError, match=r"F\(g f\) = F\(g\) F\(f\) does not hold for g = \d, f = \d and the element 0"):
+    with pytest.raises(
+        TheoryError, match=r"F\(g f\) = F\(g\) F\(f\) does not hold for g = \d, f = \d and the element 0"
+    ):
         SetFunctor(cyclic(3), {"*": range(2)}, lambda f, x: (x + f) % 2)
     with pytest.raises(TheoryError, match=r"F\(g f\) = F\(f\) F\(g\) does not hold"):
         Presheaf(cyclic(3), {"*": range(2)}, lambda f, x: (x + f) % 2)
@@ -210,11 +217,17 @@ def test_what_is_no_functor_or_transformation_is_refused():
             Functor(two, cyclic(4), objects, morphisms)
     with pytest.raises(TheoryError, match=r"\('poodle', 'dog'\): expected a morphism from 'cat' to 'animal', got"):
         Functor(
-            from_poset([("poodle", "dog")]), ANIMALS, {"poodle": "cat", "dog": "animal"}, {("poodle", "dog"): ("dog", "dog")}
+            from_poset([("poodle", "dog")]),
+            ANIMALS,
+            {"poodle": "cat", "dog": "animal"},
+            {("poodle", "dog"): ("dog", "dog")},
         )
     assert to_point(two).unfaithful() == ("faithful", (0, 1))
     assert Functor(two, cyclic(4), {"*": "*"}, {1: 2}).unfaithful() == ("full", (1,))
-    for left, right in ((constant(two, "a"), constant(cyclic(3), "a")), (constant(two, "a"), constant(two, "a").covariant())):
+    for left, right in (
+        (constant(two, "a"), constant(cyclic(3), "a")),
+        (constant(two, "a"), constant(two, "a").covariant()),
+    ):
         with pytest.raises(TheoryError, match="two functors of one kind on one category"):
             NaturalTransformation(left, right, {"*": {"a": "a"}})
     for family, told in (({}, "'a' at '\\*': is sent nowhere"), ({"*": {"a": "a", "b": "a"}}, "'b': is no element")):

@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from theory_cases import categories, cyclic, with_presheaf
+from theory_cases import UNHURRIED, categories, cyclic, with_presheaf
 
 from fmcompress.errors import TheoryError
 from fmcompress.theory import (
@@ -34,6 +34,7 @@ from fmcompress.theory.rotation import outcomes
 ANIMALS = from_poset([("poodle", "dog"), ("dog", "animal"), ("cat", "animal")])
 
 
+@UNHURRIED
 @given(with_presheaf())
 def test_prompt_tuning_solves_exactly_what_is_representable(task):
     found = check_prompt_tuning(task)
@@ -41,6 +42,7 @@ def test_prompt_tuning_solves_exactly_what_is_representable(task):
     assert found.solved == bool(found.verdict) == bool(is_representable(task))
 
 
+@UNHURRIED
 @given(with_presheaf(25))
 def test_fine_tuning_solves_every_task(task):
     for kind in (task, task.covariant()):
@@ -51,6 +53,7 @@ def test_fine_tuning_solves_every_task(task):
         }
 
 
+@UNHURRIED
 @given(st.data())
 def test_structure_transfers_along_full_embeddings_and_chains_of_them(data):
     category = data.draw(categories(20))
@@ -106,12 +109,19 @@ def test_what_is_no_embedding_is_refused():
         check_structure_transfer(identity_functor(ANIMALS), identity_functor(cyclic(2)))
 
 
-@pytest.mark.parametrize(("name", "told"), [("find_isomorphism", "Trying all prompts found 0"), ("natural_transformations", "does not transfer")])
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [("find_isomorphism", "Trying all prompts found 0"), ("natural_transformations", "does not transfer")],
+)
 def test_a_check_fails_when_one_side_is_wrong(monkeypatch, name, told):
     from fmcompress.theory import theorems
 
     monkeypatch.setattr(theorems, name, lambda *_: [])
-    found = check_prompt_tuning(yoneda(ANIMALS, "dog")) if "find" in name else check_structure_transfer(identity_functor(ANIMALS))
+    found = (
+        check_prompt_tuning(yoneda(ANIMALS, "dog"))
+        if "find" in name
+        else check_structure_transfer(identity_functor(ANIMALS))
+    )
     assert not found
     assert told in str(found)
 

@@ -5,7 +5,16 @@ from itertools import islice
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from theory_cases import all_families, categories, cyclic, is_natural, presheaves, same_families, with_presheaf
+from theory_cases import (
+    UNHURRIED,
+    all_families,
+    categories,
+    cyclic,
+    is_natural,
+    presheaves,
+    same_families,
+    with_presheaf,
+)
 
 from fmcompress.errors import TheoryError
 from fmcompress.theory import (
@@ -26,6 +35,7 @@ from fmcompress.theory import (
 )
 
 
+@UNHURRIED
 @given(st.data())
 def test_enumeration_finds_exactly_the_natural_families(data):
     source = data.draw(with_presheaf(20, 2))
@@ -42,6 +52,7 @@ def test_enumeration_finds_exactly_the_natural_families(data):
     assert first in isomorphisms if isomorphisms else first is None
 
 
+@UNHURRIED
 @given(with_presheaf())
 def test_yoneda_counts(presheaf):
     category = presheaf.category
@@ -58,6 +69,7 @@ def test_yoneda_counts(presheaf):
     assert check_yoneda(presheaf)
 
 
+@UNHURRIED
 @given(categories(25))
 def test_the_embedding_is_a_fully_faithful_functor(category):
     for one in category.objects:
@@ -78,6 +90,7 @@ def test_the_embedding_is_a_fully_faithful_functor(category):
     assert check_fully_faithful(category)
 
 
+@UNHURRIED
 @given(st.data())
 def test_a_shuffled_copy_is_isomorphic(data):
     presheaf = data.draw(with_presheaf())
@@ -107,7 +120,10 @@ def test_many_components_are_counted_and_matched_without_listing():
 def test_equal_sizes_are_no_isomorphism():
     two = cyclic(2)
     assert find_isomorphism(yoneda(two, "*"), constant(two, "ab")) is None
-    assert find_isomorphism(side_by_side(yoneda(two, "*"), constant(two, "ab")), side_by_side(*[yoneda(two, "*")] * 2)) is None
+    assert (
+        find_isomorphism(side_by_side(yoneda(two, "*"), constant(two, "ab")), side_by_side(*[yoneda(two, "*")] * 2))
+        is None
+    )
 
 
 def test_the_checks_say_what_they_found():

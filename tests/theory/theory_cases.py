@@ -1,9 +1,11 @@
 """Random small categories and functors to sets for hypothesis, and definitions spelt out to hold the library against."""
 
+import os
 from itertools import product as pairs
 from itertools import starmap
+from math import prod
 
-from hypothesis import assume
+from hypothesis import assume, settings
 from hypothesis import strategies as st
 
 from fmcompress.theory import (
@@ -21,6 +23,8 @@ from fmcompress.theory import (
 )
 
 LARGEST = 40  # morphisms of a random category
+EXAMPLES = int(os.environ.get("FMCOMPRESS_THEORY_EXAMPLES", 60))
+UNHURRIED = settings(deadline=None, max_examples=EXAMPLES)
 
 
 def cyclic(size):
@@ -97,7 +101,7 @@ def presheaves(draw, category, most=3):
         return Presheaf(category, {}, {})
     prompts = draw(st.lists(st.sampled_from(category.objects), max_size=most))
     if not prompts:
-        return Presheaf(category, {one: () for one in category.objects}, {})
+        return Presheaf(category, dict.fromkeys(category.objects, ()), {})
     whole = side_by_side(*(yoneda(category, one) for one in prompts))
     everything = [(one, x, y) for one in category.objects for x in whole.at(one) for y in whole.at(one)]
     return quotient(whole, draw(st.lists(st.sampled_from(everything), max_size=2)))
@@ -161,14 +165,12 @@ def is_category(objects, morphisms, identities, compose):
 
 def all_families(source, target):
     """Every family of functions between two presheaves, natural or not; assumes that there are few."""
+    sizes = [(len(source.at(one)), len(target.at(one))) for one in source.category.objects]
+    assume(prod(images**elements for elements, images in sizes) <= 2000)
     choices = [
-        [(one, dict(zip(source.at(one), images, strict=True))) for images in pairs(target.at(one), repeat=len(source.at(one)))]
-        for one in source.category.objects
+        [(one, dict(zip(source.at(one), images, strict=True))) for images in pairs(target.at(one), repeat=size)]
+        for one, (size, _) in zip(source.category.objects, sizes, strict=True)
     ]
-    count = 1
-    for choice in choices:
-        count *= len(choice)
-    assume(count <= 2000)
     return map(dict, pairs(*choices))
 
 
@@ -184,7 +186,10 @@ def is_natural(source, target, family):
 
 def same_families(left, right):
     """Equal as sets of families of functions."""
-    kept = [sorted(repr(sorted(starmap(lambda o, m: (repr(o), repr(m)), one.items()))) for one in all_) for all_ in (left, right)]
+    kept = [
+        sorted(repr(sorted(starmap(lambda o, m: (repr(o), repr(m)), one.items()))) for one in all_)
+        for all_ in (left, right)
+    ]
     return kept[0] == kept[1]
 
 
