@@ -2,6 +2,7 @@
 
 import warnings
 from dataclasses import dataclass
+from importlib.util import find_spec
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +12,13 @@ from .prompt_measures import measure_prompts
 from .score_files import Matrix
 
 FOLDS = 5
-PROBE_C = 1000.0  # similarities span most directions by little: with 10 a probe told the commoner kind of everything
+STRENGTHS = (
+    1.0,
+    10.0,
+    100.0,
+    1000.0,
+    10000.0,
+)  # a probe's inverse strengths: similarities span most directions by little
 STEPS = 50  # of the search for a plane, for each object and dimension
 
 
@@ -70,10 +77,11 @@ def separate(features: Matrix, positive: Mask, resolution: float) -> Separation:
     return Separation(False if done else None, None, rank)
 
 
-def generalisation(features: Matrix, positive: Mask, *, seed: int = 0, c: float = PROBE_C) -> Generalisation:
+def generalisation(features: Matrix, positive: Mask, *, seed: int = 0) -> Generalisation:
     """Cross-validate one prompt, a linear probe, and the nearest row.
 
-    The probe is logistic regression on rows less their mean, in units of their deviation, of inverse strength c; none
+    The probe is logistic regression on rows less their mean, in units of their deviation; its inverse strength is the
+    one of STRENGTHS that is right most often in a cross-validation among the other folds alone, then the least. None
     without scikit-learn. The prompt is that of the best accuracy on the other folds, of several that of the greatest
     AUC, then the first. Folds hold both kinds in proportion, drawn by `seed`; there are 5, or as many as the rarer
     kind has objects.
@@ -84,7 +92,7 @@ def generalisation(features: Matrix, positive: Mask, *, seed: int = 0, c: float 
     if folds >= 2:
         parts = _folds(positive, folds, seed)
         prompt = float(_prompted(features, positive, parts).mean())
-        right = _probed(_rotated(features)[0], positive, parts, c)
+        right = _probed(_rotated(features)[0], positive, parts, seed)
         if right is not None:
             probe, balanced = float(right.mean()), float((right[positive].mean() + right[~positive].mean()) / 2)
     nearest = float((positive[_nearest(features)] == positive).mean())
@@ -152,25 +160,45 @@ def _prompted(features: Matrix, positive: Mask, folds: NDArray[np.int64]) -> Mas
     return right
 
 
-def _probed(rows: Matrix, positive: Mask, folds: NDArray[np.int64], c: float) -> Mask | None:
+def _probed(rows: Matrix, positive: Mask, folds: NDArray[np.int64], seed: int) -> Mask | None:
     """Whether each row is right by logistic regression on the other folds; None without scikit-learn."""
-    try:
-        from sklearn.exceptions import ConvergenceWarning
-        from sklearn.linear_model import LogisticRegression
-    except ImportError:
+    if find_spec("sklearn") is None:
         return None
     right = np.zeros(len(rows), bool)
     for fold in range(folds.max() + 1):
         held = folds == fold
-        mean = rows[~held].mean(axis=0)
-        seen = rows[~held] - mean
-        scale = np.linalg.norm(seen) / np.sqrt(len(seen)) or 1.0
-        model = LogisticRegression(C=c, max_iter=1000)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)  # of parted rows weights grow without end
-            model.fit(seen / scale, positive[~held])
-        right[held] = model.predict((rows[held] - mean) / scale) == positive[held]
+        strength = _strength(rows[~held], positive[~held], seed)
+        right[held] = _predicted(rows[~held], positive[~held], rows[held], strength) == positive[held]
     return right
+
+
+def _strength(rows: Matrix, positive: Mask, seed: int) -> float:
+    """The inverse strength with which a probe is right most often on rows held out of these, of equals the least."""
+    count = min(FOLDS, int(positive.sum()), int((~positive).sum()))
+    if count < 2:
+        return STRENGTHS[len(STRENGTHS) // 2]
+    folds = _folds(positive, count, seed)
+
+    def right(strength: float) -> int:
+        parts = (folds == fold for fold in range(count))
+        found = (_predicted(rows[~held], positive[~held], rows[held], strength) == positive[held] for held in parts)
+        return sum(int(each.sum()) for each in found)
+
+    return max(STRENGTHS, key=right)
+
+
+def _predicted(seen: Matrix, positive: Mask, unseen: Matrix, strength: float) -> Mask:
+    """What logistic regression on the seen rows tells of the unseen."""
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
+
+    mean = seen.mean(axis=0)
+    scale = np.linalg.norm(seen - mean) / np.sqrt(len(seen)) or 1.0
+    model = LogisticRegression(C=strength, max_iter=1000)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # of parted rows weights grow without end
+        model.fit((seen - mean) / scale, positive)
+    return model.predict((unseen - mean) / scale)
 
 
 def _nearest(features: Matrix, chunk: int = 512) -> NDArray[np.int64]:
