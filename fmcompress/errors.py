@@ -51,7 +51,7 @@ class TraceError(FmcompressError, ValueError):
 
 
 class TheoryError(FmcompressError, ValueError):
-    """A category, a functor or a natural transformation whose laws do not hold; `where` has the names that break them."""
+    """A category, functor or transformation whose laws do not hold; `where` has the names that break them."""
 
     def __init__(self, message: str, *where: object) -> None:
         super().__init__(message)

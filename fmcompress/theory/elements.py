@@ -1,5 +1,6 @@
 """The elements of a functor to sets: what each one generates, a smallest generating set, components, their category."""
 
+from collections.abc import Iterator
 from functools import cached_property
 from typing import Any
 
@@ -60,12 +61,14 @@ class Elements:
     def components(self) -> Ints:
         """For each element the first one of its component: what morphisms join, in either direction."""
         tables = self.functor.along.tables
-        left, right = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
-        for f in self.functor.along.generators:
-            step = self.functor.actions[tables.domain[f]][tables.place_out[f]]
-            left.append(self.begins[tables.domain[f]] + np.arange(len(step)))
-            right.append(self.begins[tables.codomain[f]] + step)
-        return classes(self.count, np.concatenate(left), np.concatenate(right))
+
+        def joined() -> Iterator[tuple[Ints, Ints]]:
+            for f in self.functor.along.generators:
+                start, end = tables.domain[f], tables.codomain[f]
+                step = self.functor.actions[start][tables.place_out[f]]
+                yield self.begins[start] + np.arange(len(step)), self.begins[end] + step
+
+        return classes(self.count, joined())
 
 
 def category_of_elements(functor: SetFunctor) -> FiniteCategory:

@@ -38,25 +38,13 @@ def corepresentable(category: FiniteCategory, one: Name) -> SetFunctor:
 
 def yoneda_morphism(category: FiniteCategory, morphism: Name) -> NaturalTransformation:
     """h_f, from h_P to h_Q for f: P -> Q: every g goes to f after g."""
-    source = yoneda(category, category.domain(morphism))
-    target = yoneda(category, category.codomain(morphism))
-    tables = category.tables
-    after = tables.after(category.morphism_number(morphism))
-    start, end = tables.domain[category.morphism_number(morphism)], tables.codomain[category.morphism_number(morphism)]
-    arrays = tuple(
-        np.searchsorted(tables.hom(one, end), after[tables.place_in[tables.hom(one, start)]])
-        for one in range(len(category.objects))
-    )
-    return NaturalTransformation.of_arrays(source, target, arrays)
+    source, target = (yoneda(category, end(morphism)) for end in (category.domain, category.codomain))
+    return _of_morphism(source, target, category.morphism_number(morphism))
 
 
 def transformation_of(presheaf: Presheaf, prompt: Name, element: Name) -> NaturalTransformation:
     """The transformation h_P -> F that takes f to F(f) u, for an element u of F(P)."""
-    source, category = yoneda(presheaf.category, prompt), presheaf.category
-    tables, number = presheaf.along.tables, category.object_number(prompt)
-    column = presheaf.actions[number][:, presheaf.element_number(number, element)]
-    arrays = tuple(column[tables.place_out[tables.hom(number, one)]] for one in range(len(category.objects)))
-    return NaturalTransformation.of_arrays(source, presheaf, arrays)
+    return _of_element(yoneda(presheaf.category, prompt), presheaf, prompt, element)
 
 
 def element_of(transformation: NaturalTransformation, prompt: Name) -> Any:
@@ -71,8 +59,9 @@ def check_yoneda(presheaf: Presheaf) -> Checked:
     """
     category, count = presheaf.category, 0
     for prompt in category.objects:
-        given = [transformation_of(presheaf, prompt, element) for element in presheaf.at(prompt)]
-        found = list(natural_transformations(yoneda(category, prompt), presheaf))
+        source = yoneda(category, prompt)
+        given = [_of_element(source, presheaf, prompt, element) for element in presheaf.at(prompt)]
+        found = list(natural_transformations(source, presheaf))
         back = [element_of(one, prompt) for one in found]
         if sorted(map(_key, given)) != sorted(map(_key, found)) or sorted(map(repr, back)) != sorted(
             map(repr, presheaf.at(prompt))
@@ -85,16 +74,33 @@ def check_yoneda(presheaf: Presheaf) -> Checked:
 
 def check_fully_faithful(category: FiniteCategory) -> Checked:
     """That Hom(P, Q) = Nat(h_P, h_Q) by f -> h_f for all P and Q, enumerating the right side."""
-    for p in category.objects:
-        for q in category.objects:
-            source, target = yoneda(category, p), yoneda(category, q)
-            given = [_key(yoneda_morphism(category, f)) for f in category.hom(p, q)]
+    prompts = [yoneda(category, one) for one in category.objects]
+    for p, source in zip(category.objects, prompts, strict=True):
+        for q, target in zip(category.objects, prompts, strict=True):
+            numbers = (category.morphism_number(f) for f in category.hom(p, q))
+            given = [_key(_of_morphism(source, target, number)) for number in numbers]
             found = [_key(one) for one in natural_transformations(source, target)]
             if sorted(given) != sorted(found):
                 told = f"{len(given)} morphisms and {len(found)} transformations from {shown(p)} to {shown(q)}"
                 return Checked(False, f"The Yoneda embedding is not fully faithful: {told}.")
     told = f"all {len(category.morphisms)} morphisms are all transformations between representables"
     return Checked(True, f"The Yoneda embedding is fully faithful: {told}.")
+
+
+def _of_morphism(source: Presheaf, target: Presheaf, morphism: int) -> NaturalTransformation:
+    tables = source.category.tables
+    after, ends = tables.after(morphism), (tables.domain[morphism], tables.codomain[morphism])
+    homs = ([tables.hom(one, end) for one in range(len(tables.identity))] for end in ends)
+    arrays = tuple(np.searchsorted(hom, after[tables.place_in[begun]]) for begun, hom in zip(*homs, strict=True))
+    return NaturalTransformation.of_arrays(source, target, arrays)
+
+
+def _of_element(source: Presheaf, presheaf: Presheaf, prompt: Name, element: Name) -> NaturalTransformation:
+    tables, number = presheaf.along.tables, presheaf.category.object_number(prompt)
+    column = presheaf.actions[number][:, presheaf.element_number(number, element)]
+    homs = (tables.hom(number, one) for one in range(len(tables.identity)))
+    arrays = tuple(column[tables.place_out[hom]] for hom in homs)
+    return NaturalTransformation.of_arrays(source, presheaf, arrays)
 
 
 def _key(transformation: NaturalTransformation) -> bytes:

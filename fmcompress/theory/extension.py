@@ -1,5 +1,6 @@
 """The extension of a functor to sets along the Yoneda embedding, from objects to all presheaves; co-Yoneda."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,7 @@ class Coend:
         self.presheaf, self.task = presheaf, task
         counts = presheaf.sizes * task.sizes
         self._begins = np.cumsum(counts) - counts
-        labels = classes(int(counts.sum()), *self._relations())
+        labels = classes(int(counts.sum()), self._relations())
         self._roots = np.flatnonzero(labels == np.arange(len(labels)))
         self._numbers = np.searchsorted(self._roots, labels)  # of the class of each triple
 
@@ -63,16 +64,15 @@ class Coend:
         a, t = np.divmod(self._roots - self._begins[owner], self.task.sizes[owner])
         return owner, a, t
 
-    def _relations(self) -> tuple[Ints, Ints]:
+    def _relations(self) -> Iterator[tuple[Ints, Ints]]:
         tables, sizes = self.task.category.tables, self.task.sizes
-        left, right = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
         for f in self.task.category.generators:
             x, y = tables.domain[f], tables.codomain[f]
             pulled = self.presheaf.actions[y][tables.place_in[f]]
             pushed = self.task.actions[x][tables.place_out[f]]
-            left.append((self._begins[x] + pulled[:, None] * sizes[x] + np.arange(sizes[x])).ravel())
-            right.append((self._begins[y] + np.arange(len(pulled))[:, None] * sizes[y] + pushed).ravel())
-        return np.concatenate(left), np.concatenate(right)
+            left = self._begins[x] + pulled[:, None] * sizes[x] + np.arange(sizes[x])
+            right = self._begins[y] + np.arange(len(pulled))[:, None] * sizes[y] + pushed
+            yield left.ravel(), right.ravel()
 
 
 class YonedaExtension:

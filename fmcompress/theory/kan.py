@@ -1,5 +1,6 @@
 """Left Kan extensions of functors to finite sets, with their universal property; colimits."""
 
+from collections.abc import Iterator
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -39,7 +40,7 @@ class KanExtension(Generic[Kind]):
         outs = [len(self._above.out[image]) for image in self._k.on_objects]
         counts = np.array(outs, np.int64) * task.sizes
         self._begins = np.cumsum(counts) - counts
-        self._labels = classes(int(counts.sum()), *self._relations())
+        self._labels = classes(int(counts.sum()), self._relations())
         self.functor = self._extension()
         self.unit = self._unit()
 
@@ -88,16 +89,14 @@ class KanExtension(Generic[Kind]):
         k = np.array([outs[self._k.on_objects[c]][r] for c, r in zip(owner, row, strict=True)], np.int64)
         return owner, k, x
 
-    def _relations(self) -> tuple[Ints, Ints]:
-        """Joined triples, for f of a generating set."""
-        left, right = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
+    def _relations(self) -> Iterator[tuple[Ints, Ints]]:
+        """Joined triples, for each f of a generating set."""
         for f in self._k.source.generators:
             start, end = int(self._below.domain[f]), int(self._below.codomain[f])
             step = self.task.actions[start][self._below.place_out[f]]
             later = self._above.out[self._k.on_objects[end]]
-            left.append(self._places(start, self._above.before(int(self._k.on_morphisms[f]))).ravel())
-            right.append(self._places(end, later)[:, step].ravel())
-        return np.concatenate(left), np.concatenate(right)
+            earlier = self._above.before(int(self._k.on_morphisms[f]))
+            yield self._places(start, earlier).ravel(), self._places(end, later)[:, step].ravel()
 
     def _extension(self) -> Kind:
         above, task = self._above, self.task

@@ -50,8 +50,8 @@ def from_graph(
     rules = _Rules(most)
     for left, right in relations:
         pair = [_word(path, letters, start, end) for path in (left, right)]
-        ends = {(start[word[0]], end[word[-1]]) for word in pair if word}
-        if len(ends) > 1 or (not all(pair) and any(a != b for a, b in ends)):
+        joined = {(start[word[0]], end[word[-1]]) for word in pair if word}
+        if len(joined) > 1 or (not all(pair) and any(a != b for a, b in joined)):
             told = f"{shown(tuple(left))} and {shown(tuple(right))} do not join the same two objects"
             raise TheoryError(f"relations: {told}. Mend one of them.", tuple(left), tuple(right))
         rules.join(*pair)

@@ -157,7 +157,12 @@ def test_what_is_no_group_action_is_refused():
         from_group_action(from_poset(ANIMALS), "x", lambda g, x: x)
 
 
-TWO = dict(objects="xy", morphisms={"1x": "xx", "1y": "yy", "f": "xy"}, identities={"x": "1x", "y": "1y"}, compose={})
+TWO = {
+    "objects": "xy",
+    "morphisms": {"1x": "xx", "1y": "yy", "f": "xy"},
+    "identities": {"x": "1x", "y": "1y"},
+    "compose": {},
+}
 
 
 @pytest.mark.parametrize(
@@ -198,7 +203,7 @@ def test_an_identity_that_changes_something_is_refused():
 
 def test_unknown_names_are_refused():
     animals = from_poset(ANIMALS)
-    with pytest.raises(TheoryError, match="'horse': no such object. Known: 'poodle', 'dog', 'animal', 'cat'"):
+    with pytest.raises(TheoryError, match=r"'horse': no such object. Known: 'poodle', 'dog', 'animal', 'cat'"):
         animals.hom("horse", "cat")
     with pytest.raises(TheoryError, match=r"\['dog'\]: no such object"):
         animals.identity(["dog"])

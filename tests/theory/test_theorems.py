@@ -1,5 +1,6 @@
 """The theorems on random categories, and the example of rotations with every outcome that is known."""
 
+import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
@@ -8,13 +9,13 @@ from theory_cases import UNHURRIED, categories, cyclic, with_presheaf
 from fmcompress.errors import TheoryError
 from fmcompress.theory import (
     Functor,
+    SetFunctor,
     angle_task,
     check_fine_tuning,
     check_prompt_tuning,
     check_structure_transfer,
     constant,
     coproduct,
-    corepresentable,
     from_poset,
     full_subcategory,
     identity_functor,
@@ -129,8 +130,14 @@ def test_a_check_fails_when_one_side_is_wrong(monkeypatch, name, told):
 def test_fine_tuning_fails_with_a_wrong_extension(monkeypatch):
     from fmcompress.theory import extension
 
-    monkeypatch.setattr(extension, "yoneda", lambda category, one: yoneda(category, category.objects[0]))
-    assert not check_fine_tuning(corepresentable(ANIMALS, "poodle"))
+    task, true = constant(cyclic(2), "ab").covariant(), extension.unit_numbers
+    monkeypatch.setattr(extension, "unit_numbers", lambda coend, one: 0 * true(coend, one))
+    assert "does not give back T at '*': 2 elements there, 2 of T" in str(check_fine_tuning(task))
+    monkeypatch.undo()
+    turned = SetFunctor(cyclic(2), {"*": "ab"}, lambda f, x: x if f == 0 else "ba"["ab".index(x)])
+    monkeypatch.setattr(extension, "unit_numbers", lambda coend, one: np.arange(len(coend)))
+    monkeypatch.setattr(extension.Coend, "map", lambda coend, *_: np.arange(len(coend)))
+    assert "does not act like T at 1" in str(check_fine_tuning(turned))
 
 
 @pytest.mark.parametrize("images", ["a", "ab", "abc"])

@@ -1,0 +1,36 @@
+"""The example of the documentation runs, and prints what it says."""
+
+import contextlib
+import io
+import re
+
+import pytest
+from helpers import ROOT
+
+from fmcompress.theory import load_category
+
+PAGES = [page for page in (ROOT / "docs" / "theory.md", ROOT / "docs" / "part-theory.md") if page.is_file()]
+
+
+@pytest.fixture(scope="module")
+def text():
+    return "".join(page.read_text(encoding="utf-8") for page in PAGES)
+
+
+def test_the_example_prints_what_its_comments_say(text):
+    code = next(block for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "animals" in block)
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        exec(compile(code, "docs", "exec"), {})
+    lines = printed.getvalue().splitlines()
+    told = [re.search(r"  # (.*)$", line) for line in code.splitlines() if line.startswith("print")]
+    assert len(lines) == len(told) == 5
+    for line, comment in zip(lines, told, strict=True):
+        assert comment is None or line.startswith(comment[1].rstrip("…"))
+    assert lines[-1].startswith("The structure transfers: the 3 morphisms")
+
+
+def test_the_file_of_the_example_is_read(text, tmp_path):
+    path = tmp_path / "c.yaml"
+    path.write_text(next(block for block in re.findall(r"```yaml\n(.*?)```", text, re.DOTALL) if "morphisms" in block))
+    assert load_category(path).hom("x", "y") == ("f",)
