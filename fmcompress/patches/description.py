@@ -1,6 +1,7 @@
 """What the metadata of a patch says of its tensors, parsed strictly (docs/patch-format.md)."""
 
 import hashlib
+import json
 from collections.abc import Mapping
 from math import prod
 from typing import Literal, TypeVar
@@ -46,15 +47,15 @@ class TensorDescription(_Strict):
 
     kind     equal: the base's; sparse: some entries of it moved; dense: all; raw: not made from the base;
              quantized, low-rank: a matrix is added to it
-    base     null for raw, and for dense where the numbers are counted from 0
+    base     none for raw, and for dense where the numbers are counted from 0
     changed  sparse: entries that change, and `places` how they are told
     rank     low-rank: columns of `left` and rows of `right`, of dtype `factors`
     packed   quantized: the description of the matrix, as docs/format.md has it
-    loss     null where the result is the tuned tensor to the bit
+    loss     none where the result is the tuned tensor to the bit
     """
 
     kind: Kind
-    base: BaseFields | None
+    base: BaseFields | None = None
     sha256: str = Sha256
     changed: int | None = Field(default=None, ge=0, le=1 << 60)
     places: Literal["bitmask", "gaps"] | None = None
@@ -63,6 +64,11 @@ class TensorDescription(_Strict):
     packed: PackedDescription | None = None
     loss: Loss | None = None
     crc32: dict[str, int]
+
+    def as_json(self) -> str:
+        """Without the fields that this kind has not."""
+        given = {field: value for field, value in self.model_dump().items() if value is not None}
+        return json.dumps(given, separators=(",", ":"))
 
     def parts(self, entry: TensorEntry) -> dict[str, tuple[str, tuple[int, ...] | None]]:
         """Part -> the dtype and shape that it must have; no shape: a stream, [bytes]."""

@@ -1,6 +1,6 @@
 """Changes kept to the bit: which entries of a tensor moved, and how far, in streams."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from .. import ops
 from .numbers import SIGNED, UNSIGNED, Bits, bits_of, distance, moved
 from .streams import blocks, read_stream, write_stream
 
-SPARSE_BELOW, DENSE_ABOVE = 0.75, 0.25  # share of changed entries; between the two both forms are tried
+SPARSE_BELOW, DENSE_ABOVE = 0.95, 0.25  # share of changed entries; between the two both forms are tried
 GAPS_BELOW = 0.2  # where fewer entries change, the distances between them are fewer bytes than a bit for each
 
 Parts = dict[str, Tensor]
@@ -90,11 +90,22 @@ def decode_sparse(parts: Parts, told: str, changed: int, base: Tensor) -> Tensor
             raise ValueError("an entry lies after the last one")
         bits[places] = moved(bits[places], moves, base.is_floating_point())
         return base
-    bitmask = torch.from_numpy(_whole(parts["bitmask"], -(-len(bits) // 8), 1)).view(1, -1)
-    kept = torch.from_numpy(moves.view(SIGNED[base.itemsize] if base.itemsize > 1 else np.uint8))
-    spread = bits_of(ops.unpack_bitmask(bitmask, kept, len(bits)))
-    _move(base, ((begin, end, spread[begin:end]) for begin, end in blocks(len(bits))))
+    bitmask = _whole(parts["bitmask"], -(-len(bits) // 8), 1)
+    _move(base, _spread(bitmask, moves, len(bits)))
     return base
+
+
+def _spread(bitmask: Bits, moves: Bits, count: int) -> Iterator[tuple[int, int, Bits]]:
+    """(begin, end, numbers) of blocks of `count` entries: the next of the moves where a bit is set, 0 elsewhere."""
+    kept = torch.from_numpy(moves.view(SIGNED[moves.itemsize] if moves.itemsize > 1 else np.uint8))
+    at = 0
+    for begin, end in blocks(count):
+        here = bitmask[begin // 8 : -(-end // 8)]
+        until = at + int(np.count_nonzero(np.unpackbits(here)))
+        yield begin, end, bits_of(ops.unpack_bitmask(torch.from_numpy(here).view(1, -1), kept[at:until], end - begin))
+        at = until
+    if at != len(moves):
+        raise ValueError(f"the bitmask counts {at} entries, got {len(moves)}")
 
 
 def _move(tensor: Tensor, by: Iterable[tuple[int, int, Bits]], from_zero: bool = False) -> None:

@@ -10,7 +10,7 @@ from torch import Tensor
 from .. import __version__
 from ..checkpoint import Checkpoint, TensorEntry, companion_files, copy_file, sync
 from ..checkpoint.layout import DTYPE_NAMES, read_header_text, write_header
-from ..errors import ConfigError
+from ..errors import CheckpointError, ConfigError
 from ..files import sha256_of
 from ..formats import PackedCheckpoint, QuantizedCheckpoint, open_checkpoint
 from ..formats.unpack import unpack_checkpoint
@@ -54,6 +54,8 @@ def make_patch(
     something cannot be read or written.
     """
     origin, aim = _opened(base), _opened(tuned)
+    if not aim.tensors:
+        raise CheckpointError(f"TUNED: {tuned}: holds no tensors. Give the folder of a checkpoint.")
     with growing(out, "PATCH") as partial:
         if isinstance(aim, PackedCheckpoint | QuantizedCheckpoint):
             aim = unpack_checkpoint(tuned, partial / UNPACKED)
@@ -63,7 +65,7 @@ def make_patch(
         with (partial / SPOOL).open("w+b") as spool:
             spooled = _Spool(spool)
             squares = _encode_all(origin, aim, options or PatchOptions(), spooled, progress)
-            metadata.update({TENSOR + name: d.model_dump_json() for name, d in spooled.descriptions.items()})
+            metadata.update({TENSOR + name: d.as_json() for name, d in spooled.descriptions.items()})
             lossy = any(described.loss is not None for described in spooled.descriptions.values())
             about = About(
                 fmcompress=__version__,

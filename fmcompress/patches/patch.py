@@ -100,6 +100,12 @@ class Patch:
             wanted.update({f"{part}:{name}": fields for part, fields in described.parts(self.entries[name]).items()})
         if wanted.keys() != self.stored.keys():
             raise PayloadError(f"{path}: part {min(wanted.keys() ^ self.stored.keys())!r} is missing or not described.")
+        for name, described in self.tensors.items():
+            stored, dense = self.stored_bytes(name), dense_bytes(self.entries[name])
+            if described.kind not in ("raw", "equal") and stored >= dense:
+                raise PayloadError(
+                    f"{path}: {name}: expected parts smaller than the {dense} bytes of the tensor itself."
+                )
         for part, (dtype, shape) in wanted.items():
             got = self.stored[part]
             if got.dtype != DTYPES[dtype] or (got.shape != shape if shape is not None else len(got.shape) != 1):
