@@ -31,11 +31,13 @@ def diff(
     """
     from ..errors import ConfigError
     from ..formats import open_checkpoint
+    from ..memory import return_freed_memory
     from ..patches import compare_checkpoints
     from ..report import Steps, out, print_json
 
     if not 0 < energy <= 1:
         raise ConfigError(f"energy: expected a share above 0 and up to 1, got {energy}.")
+    return_freed_memory()
     before, after = open_checkpoint(a), open_checkpoint(b)
     with Steps("comparing", quiet) as steps:
         facts = compare_checkpoints(before, after, energy, steps.at)

@@ -29,11 +29,13 @@ def make(
     quiet: opt.Quiet = False,
 ) -> None:
     """Write what turns BASE into TUNED: lossless unless told otherwise, the smallest of several forms per tensor."""
+    from ..memory import return_freed_memory
     from ..options import resolve
     from ..patches import PatchOptions, make_patch
     from ..report import Steps, err, finite, print_json, printable
     from ..report import out as console
 
+    return_freed_memory()
     size = _group_size(group_size)
     options = resolve(PatchOptions, None, bits=bits, density=density, rank=rank, factors=factors, **size)
     with Steps("comparing", quiet) as steps:
@@ -50,10 +52,12 @@ def make(
 @patch_app.command()
 def apply(base: Base, patch: PatchFolder, out: opt.Out, json: opt.Json = False, quiet: opt.Quiet = False) -> None:
     """Write the tuned checkpoint again, file for file; every tensor is held against its hash."""
+    from ..memory import return_freed_memory
     from ..patches import apply_patch
     from ..report import Steps, human_bytes, print_json, printable
     from ..report import out as console
 
+    return_freed_memory()
     with Steps("patching", quiet) as steps:
         facts = apply_patch(base, patch, out, steps.at)
     if json:
@@ -94,14 +98,14 @@ def show(patch: PatchFolder, json: opt.Json = False) -> None:
     console.print(_summary(patch_facts(read)), soft_wrap=True, markup=False)
 
 
-def _group_size(text: str | None) -> dict[str, int | None]:
+def _group_size(text: str | None) -> dict[str, int | str]:
     from ..errors import ConfigError
 
     if text is None:
         return {}
     if text != "row" and not text.isdecimal():
         raise ConfigError(f"group-size: expected a number of neighbours or row, got {text!r}.")
-    return {"group_size": None if text == "row" else int(text)}
+    return {"group_size": text if text == "row" else int(text)}
 
 
 def _summary(facts: dict[str, Any]) -> str:

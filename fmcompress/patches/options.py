@@ -10,7 +10,7 @@ from ..layerwise import Grid
 class PatchOptions(BaseModel):
     """What a patch may lose; by default nothing.
 
-    bits           changes are rounded to a grid of so many bits; `group_size` neighbours share a scale (None: a row)
+    bits           changes are rounded to a grid of so many bits; `group_size` neighbours share a scale, or a row
     density        share of the entries of a tensor that may change: those that change most
     rank           a matrix changes by a matrix of that rank
     factors        dtype in which the two factors of that matrix are stored
@@ -22,7 +22,7 @@ class PatchOptions(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     bits: Literal[2, 3, 4, 8] | None = None
-    group_size: int | None = Field(default=128, ge=1, le=1 << 31)
+    group_size: int | Literal["row"] = 128
     density: float | None = Field(default=None, gt=0, le=1)
     rank: int | None = Field(default=None, ge=1)
     factors: Literal["BF16", "F16", "F32"] = "BF16"
@@ -35,6 +35,8 @@ class PatchOptions(BaseModel):
             raise ValueError("factors: expected with a rank. Give --rank N")
         if self.bits is None and self.group_size != 128:
             raise ValueError("group-size: expected with bits. Give --bits 4")
+        if self.bits is not None:
+            _ = self.grid  # which knows what a group can be
         return self
 
     @property
@@ -46,4 +48,4 @@ class PatchOptions(BaseModel):
     def grid(self) -> Grid:
         """Of the changes; clipped ranges are tried, since changes have long tails."""
         assert self.bits is not None
-        return Grid(self.bits, self.group_size, candidates=20)
+        return Grid(self.bits, None if self.group_size == "row" else self.group_size, candidates=20)

@@ -17,7 +17,7 @@ from fmcompress.patches import Patch, PatchOptions, apply_patch, make_patch
 from fmcompress.patches.lossy import largest_only, product
 
 OPTIONS: dict[str, dict[str, Any]] = {
-    "8 bits": {"bits": 8}, "4 bits": {"bits": 4}, "2 bits a row": {"bits": 2, "group_size": None},
+    "8 bits": {"bits": 8}, "4 bits": {"bits": 4}, "2 bits a row": {"bits": 2, "group_size": "row"},
     "tenth": {"density": 0.1}, "tenth and 4 bits": {"density": 0.1, "bits": 4}, "rank 8": {"rank": 8},
     "rank 8 in float32": {"rank": 8, "factors": "F32"},
 }  # fmt: skip
@@ -116,7 +116,7 @@ def test_what_is_not_finite_loses_nothing(tmp_path: Path) -> None:
     moved = edge.clone()
     moved[::2] = torch.linspace(0, 60000, 32 * 64).view(32, 64).half()
     base, tuned = pair(tmp_path, {"nan": before, "edge": edge}, {"nan": after, "edge": moved})
-    make_patch(base, tuned, tmp_path / "patch", PatchOptions(bits=2, group_size=None))
+    make_patch(base, tuned, tmp_path / "patch", PatchOptions(bits=2, group_size="row"))
     apply_patch(base, tmp_path / "patch", tmp_path / "out")
     assert torch.equal(Checkpoint(tmp_path / "out").read("nan").nan_to_num(), after.nan_to_num())
     assert bool(torch.isfinite(Checkpoint(tmp_path / "out").read("edge")).all())
