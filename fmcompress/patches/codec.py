@@ -108,11 +108,13 @@ def _lossy(before: Tensor, tuned: Tensor, options: PatchOptions) -> Form | None:
         return None
     if options.density is not None:
         change = lossy.largest_only(change, options.density)
-    if options.bits is not None:
-        return lossy.encode_rounded(change, options)
     if options.rank is not None:
         return lossy.encode_low_rank(change, options)
-    return lossless.encode(before, torch.where(change.view(tuned.shape) != 0, tuned, before))
+    rounded = None if options.bits is None else lossy.encode_rounded(change, options)
+    if options.density is None:
+        return rounded
+    kept = lossless.encode(before, torch.where(change.view(tuned.shape) != 0, tuned, before))
+    return kept if rounded is None or size_of(kept[1]) <= size_of(rounded[1]) else rounded  # few steps of bfloat16
 
 
 def decode(entry: TensorEntry, described: TensorDescription, base: Tensor | None, parts: Parts) -> Tensor:

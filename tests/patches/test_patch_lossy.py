@@ -142,3 +142,14 @@ def test_bad_options_are_told_in_a_line(case: str) -> None:
     with pytest.raises(ConfigError, match=message) as caught:
         resolve(PatchOptions, None, **options)
     assert "\n" not in str(caught.value)
+
+
+def test_rounding_is_left_out_where_the_few_bits_that_change_cost_less(tmp_path: Path) -> None:
+    base, tuned = changed(tmp_path, torch.bfloat16)
+    sizes = {}
+    for bits in (None, 8):
+        facts = make_patch(base, tuned, tmp_path / f"{bits}", PatchOptions(density=0.1, bits=bits))
+        sizes[bits] = facts["kinds"]["sparse"]["stored_bytes"] + facts["kinds"].get("quantized", {}).get(
+            "stored_bytes", 0
+        )
+    assert sizes[8] <= sizes[None]
