@@ -50,6 +50,14 @@ class TraceError(FmcompressError, ValueError):
     """A trace of reasoning whose steps or answer do not hold."""
 
 
+class TheoryError(FmcompressError, ValueError):
+    """A category, a functor or a natural transformation whose laws do not hold; `where` has the names that break them."""
+
+    def __init__(self, message: str, *where: object) -> None:
+        super().__init__(message)
+        self.where = where
+
+
 class RankFailed(FmcompressError):
     """An error of input that another rank of the run has met and told of."""
 

@@ -37,6 +37,7 @@ PACKED_SINGLE = "packed.safetensors"
 INDICES, SINGLES = (INDEX, PACKED_INDEX), (SINGLE, PACKED_SINGLE)
 FACTS = "fmcompress.json"  # what a run of ours did to the weights
 MEASURED = "fmcompress-measured.jsonl"  # and what it measured, the one file that differs between equal runs
+MERGE_FACTS = "fmcompress-merge.json"  # what they were merged of
 CARD = "README.md"
 MAX_HEADER_BYTES = 100_000_000
 

@@ -20,6 +20,7 @@ app = typer.Typer(
 
 from . import (  # noqa: E402  each adds its command
     allocate,  # noqa: F401
+    barrier,  # noqa: F401
     bench,  # noqa: F401
     caption,  # noqa: F401
     clip,  # noqa: F401
@@ -31,6 +32,7 @@ from . import (  # noqa: E402  each adds its command
     gradients,  # noqa: F401
     inspect,  # noqa: F401
     lm_eval,  # noqa: F401
+    merge,  # noqa: F401
     omnivl,  # noqa: F401
     patch,  # noqa: F401
     prune,  # noqa: F401
@@ -39,7 +41,9 @@ from . import (  # noqa: E402  each adds its command
     recover,  # noqa: F401
     report,  # noqa: F401
     schedule,  # noqa: F401
+    soup,  # noqa: F401
     spipe,  # noqa: F401
+    theory,  # noqa: F401
     unpack,  # noqa: F401
 )
 
