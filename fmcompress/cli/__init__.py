@@ -24,6 +24,7 @@ from . import (  # noqa: E402  each adds its command
     bench,  # noqa: F401
     caption,  # noqa: F401
     clip,  # noqa: F401
+    diff,  # noqa: F401
     distill,  # noqa: F401
     env,  # noqa: F401
     evaluate,  # noqa: F401
@@ -33,6 +34,7 @@ from . import (  # noqa: E402  each adds its command
     lm_eval,  # noqa: F401
     merge,  # noqa: F401
     omnivl,  # noqa: F401
+    patch,  # noqa: F401
     prune,  # noqa: F401
     quantize,  # noqa: F401
     reason,  # noqa: F401
