@@ -151,6 +151,20 @@ def test_docs_have_the_table_that_was_measured(modules, measured):
         assert f"{100 * one['mean']:+.2f} ± {100 * one['sd']:.2f}" in text
 
 
+def test_the_readme_has_the_averages_that_were_measured(modules, measured):
+    text, rows = (ROOT / "README.md").read_text(), {row["method"]: row for row in measured["table"]}
+    told = {
+        method: f"{100 * row['mean']['average']:.1f} ± {100 * row['sd']['average']:.1f}" for method, row in rows.items()
+    }
+    shown = [f"| {modules[3].ROWS[method]} | {average} |" in text for method, average in told.items()]
+    assert sum(shown) == 6
+    assert f"a linear probe without any fine-tuning reaches {told['probe']}" in text
+    leads = {(one["method"], one["over"]): one for one in measured["gains"]}
+    for over in ("erm", "diwa"):
+        one = leads["ratatouille", over]
+        assert f"{100 * one['mean']:.2f} ± {100 * one['sd']:.2f}" in text
+
+
 def test_docs_have_the_diagnostics_that_were_measured(modules, measured):
     tasting = modules[2]
     found = tasting.summary(measured["cells"])
