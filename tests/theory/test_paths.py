@@ -34,6 +34,8 @@ def test_a_square_commutes_iff_it_is_told_to():
         (SWAPS, [("ss", ""), ("tt", ""), ("sts", "tst")], 6),
         (SWAPS, [("ss", ""), ("tt", ""), ("st" * 5, "")], 10),
         (SWAPS, [("ss", ""), ("ttt", ""), ("st" * 5, "")], 60),
+        (SWAPS, [("sst", ""), ("sttt", "")], 5),  # t = s⁻², s⁵ = 1: what overlaps by two letters
+        (SWAPS, [("st", "s"), ("tt", "ss")], 4),
         ({"e": ("*", "*")}, [("ee", "e")], 2),
         ({"a": ("x", "y"), "b": ("y", "x")}, [("ab", ""), ("ba", "")], 4),
         ({"r": ("*", "*")}, [("r" * 30, "r" * 7)], 30),
@@ -41,7 +43,8 @@ def test_a_square_commutes_iff_it_is_told_to():
          [(one * 2, "") for one in "abcd"] + [(x + y + x, y + x + y) for x, y in ("ab", "bc", "cd")]
          + [(x + y, y + x) for x, y in ("ac", "ad", "bd")], 120),
     ],
-    ids=["symmetric group", "dihedral group", "icosahedral group", "idempotent", "isomorphism", "rho", "permutations of 5"],
+    ids=["symmetric group", "dihedral group", "icosahedral group", "overlap of two", "absorbing", "idempotent", "isomorphism",
+         "rho", "permutations of 5"],
 )  # fmt: skip
 def test_presented_monoids_and_groupoids_have_their_known_size(edges, relations, size):
     category = from_graph(edges, relations)

@@ -41,6 +41,16 @@ def test_rows_around_others_are_parted_by_no_plane_and_a_margin_is_a_distance():
     assert separate(line, np.array([False, False, True, True]), 2.0).separable is False  # closer than that is the same
 
 
+def test_a_plane_is_found_where_least_squares_finds_none_and_some_rows_are_near_it():
+    for seed in range(20):
+        generator = np.random.default_rng(seed)
+        rows = generator.normal(size=(30, 3))
+        positive = rows @ generator.normal(size=3) > 0
+        found = separate(rows, positive, 1e-6)
+        assert found.separable
+        assert found.margin > 0
+
+
 def test_independent_rows_are_parted_whatever_their_labels_are():
     rows = np.random.default_rng(0).random((12, 30))
     for number in range(1, 40):

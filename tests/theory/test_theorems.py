@@ -9,6 +9,7 @@ from theory_cases import UNHURRIED, categories, cyclic, with_presheaf
 from fmcompress.errors import TheoryError
 from fmcompress.theory import (
     Functor,
+    NaturalTransformation,
     SetFunctor,
     angle_task,
     check_fine_tuning,
@@ -125,6 +126,17 @@ def test_a_check_fails_when_one_side_is_wrong(monkeypatch, name, told):
     )
     assert not found
     assert told in str(found)
+
+
+def test_as_many_transformations_are_not_the_same_ones(monkeypatch):
+    from fmcompress.theory import theorems
+
+    def wrong(source, target):
+        return [NaturalTransformation.of_arrays(source, target, (np.full(2, one),)) for one in range(2)]
+
+    monkeypatch.setattr(theorems, "natural_transformations", wrong)
+    found = check_structure_transfer(identity_functor(cyclic(2)))
+    assert str(found).endswith("2 morphisms from '*' to '*' and 2 transformations of their features.")
 
 
 def test_fine_tuning_fails_with_a_wrong_extension(monkeypatch):
