@@ -82,6 +82,10 @@ def diagnose(
     refuse_existing(force, None, plot)
     if hierarchy and (text or objects or prompt_names or plot):
         raise ConfigError("--hierarchy: has names of its own, no embeddings and no picture. Leave such options out.")
+    if hierarchy and (calibration != "prompt" or tolerance != 0.5 or resolution is not None or square is not None):
+        raise ConfigError(
+            "--hierarchy: is exact, without calibration, tolerance, resolution or square. Leave them out."
+        )
     if not hierarchy and equivalent:
         raise ConfigError("--equivalent: is for a hierarchy. Add --hierarchy, or leave it out.")
     if normalise and not text:

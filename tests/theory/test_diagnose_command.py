@@ -121,6 +121,8 @@ def test_embeddings_and_names_of_their_own(folder, capsys):
     ("options", "told"),
     [
         (["--hierarchy", "--plot", "a.png"], "--hierarchy: has names of its own, no embeddings and no picture"),
+        (["--hierarchy", "--square"], "--hierarchy: is exact, without calibration, tolerance, resolution or square"),
+        (["--hierarchy", "--tolerance", "0.1"], "--hierarchy: is exact, without calibration"),
         (["--equivalent"], "--equivalent: is for a hierarchy"),
         (["--normalise"], "--normalise: is for embeddings"),
         (["--square"], "scores: expected a square matrix, objects by objects, got 4 by 3"),
