@@ -1,5 +1,7 @@
 """Microbenchmarks of the kernels floor: each case checks its result once after it was timed."""
 
+import itertools
+
 import pytest
 import torch
 
@@ -120,3 +122,32 @@ def test_compress_gradient(benchmark, implementation, sampled):
     benchmark.extra_info["GB/s"] = 12 * numel / benchmark.stats["median"] / 1e9
     with use("reference"):
         assert torch.equal(payload, ops.compress_gradient_(gradient, residual, layout))
+
+
+@pytest.mark.parametrize("implementation", [ops, reference, "copy"], ids=["native", "reference", "copy"])
+@pytest.mark.parametrize("summed_in", [torch.float64, torch.float32], ids=str)
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32], ids=str)
+@pytest.mark.parametrize("rows", [2, 3, 8])
+def test_weighted_sum(benchmark, implementation, rows, dtype, summed_in):
+    """Of buffers that were not just in the cache, as those of a merge are; `copy` moves as many bytes."""
+    count, buffers = (1 << 20) // dtype.itemsize, 64 // rows
+    benchmark.group = f"weighted_sum_ of {rows} x 1 MiB {dtype}, summed in {summed_in}"
+    sources = torch.randn(buffers, rows, count, generator=torch.Generator().manual_seed(0)).to(dtype)
+    weights = torch.full((rows,), 1 / rows, dtype=summed_in)
+    out, bytes_moved = torch.empty(buffers, count, dtype=dtype), (rows + 1) << 20
+    copied = torch.zeros(2, buffers, bytes_moved // 2, dtype=torch.uint8)
+    turn = itertools.cycle(range(buffers))
+
+    def run():
+        at = next(turn)
+        if implementation == "copy":
+            return copied[0, at].copy_(copied[1, at])
+        return implementation.weighted_sum_(out[at], sources[at], weights)
+
+    benchmark.pedantic(run, rounds=50, warmup_rounds=buffers)
+    benchmark.extra_info["GB/s"] = bytes_moved / benchmark.stats["median"] / 1e9
+    if implementation != "copy":
+        truth = torch.empty_like(out[0])
+        assert implementation.weighted_sum_(out[0], sources[0], weights) == 0
+        reference.weighted_sum_(truth, sources[0], weights)
+        assert torch.equal(out[0], truth)

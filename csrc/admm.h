@@ -1,14 +1,7 @@
 // The arithmetic of one entry in a step of the ADMM search, the same bits on every back-end: each operation is rounded
-// on its own. CPU files that include this are compiled without contraction into fused products; CUDA is told here.
+// on its own.
 #pragma once
-#include "common.h"
-
-#ifdef __CUDA_ARCH__
-HOST_DEVICE float rounded_product(float a, float b) { return __fmul_rn(a, b); }
-HOST_DEVICE double rounded_product(double a, double b) { return __dmul_rn(a, b); }
-#else
-template <class Scalar> HOST_DEVICE Scalar rounded_product(Scalar a, Scalar b) { return a * b; }
-#endif
+#include "rounded.h"
 
 // The matrices of a step, and what the next penalty makes of them.
 template <class Scalar> struct AdmmStep {

@@ -3,6 +3,7 @@
 // contraction into fused products.
 #pragma once
 #include "numbers.h"
+#include "rounded.h"
 
 inline constexpr int COCKTAIL_HEADER_BYTES = 64, COCKTAIL_HEADER_WORDS = 16;
 inline constexpr int COCKTAIL_FLAGS_AT = 5; // the byte of a payload that has the flags
@@ -11,12 +12,10 @@ inline constexpr int COCKTAIL_LARGEST_BLOCK = 8192;
 inline constexpr uint32_t LARGEST_BFLOAT16 = 0x7f7f, INFINITY_BITS = 0x7f800000;
 
 #ifdef __CUDA_ARCH__
-HOST_DEVICE float rounded_product(float a, float b) { return __fmul_rn(a, b); }
 HOST_DEVICE float rounded_sum(float a, float b) { return __fadd_rn(a, b); }
 HOST_DEVICE float rounded_difference(float a, float b) { return __fsub_rn(a, b); }
 HOST_DEVICE float rounded_quotient(float a, float b) { return __fdiv_rn(a, b); }
 #else
-HOST_DEVICE float rounded_product(float a, float b) { return a * b; }
 HOST_DEVICE float rounded_sum(float a, float b) { return a + b; }
 HOST_DEVICE float rounded_difference(float a, float b) { return a - b; }
 HOST_DEVICE float rounded_quotient(float a, float b) { return a / b; }

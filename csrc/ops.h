@@ -119,3 +119,7 @@ Tensor low_rank_rows_(Tensor out, const Tensor& rows, const Tensor& read, const 
 // rows [n, cols], targets [k, cols] float|double -> per row the target of the largest product [n] int64, that product,
 // the row's length
 std::tuple<Tensor, Tensor, Tensor> nearest_rows(const Tensor& rows, const Tensor& targets);
+
+// out [count], sources [n >= 1, count], each half|bfloat16|float|double, out changed; weights [n] double, or float
+// where sources are not double -> [] int64, how many entries of out are not finite
+Tensor weighted_sum_(Tensor out, const Tensor& sources, const Tensor& weights);

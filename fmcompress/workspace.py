@@ -126,6 +126,10 @@ class Workspace:
         sync(path)
         copy_file(self.partial / MEASURED, self.output / MEASURED)
         append_to_card(self.source.folder / CARD, self.output / CARD, facts)
+        self.appear()
+
+    def appear(self) -> None:
+        """Let OUT appear by one rename, in the place of what --force replaces."""
         sync(self.output)
         replaced = self.partial / "replaced"
         if self.out.is_dir() and any(self.out.iterdir()):

@@ -8,6 +8,7 @@
 #include "grid.cuh"
 #include "joint.cuh"
 #include "select.cuh"
+#include "weighted_sum.cuh"
 
 using namespace gpu;
 
@@ -52,6 +53,14 @@ static int64_t bitmask_with(const bool* mask, uint8_t* bitmask, void* dense, voi
     const auto move = value_bytes == 1 ? move_of<uint8_t> : value_bytes == 2 ? move_of<uint16_t> : move_of<uint32_t>;
     move(shape, counts, mask, dense, bitmask, kept);
     return expected;
+}
+
+// body(a number of type 0 to 3), in the order of emulation.py.
+template <class Body> static void for_type(int64_t type, const Body& body) {
+    if (type == 0) body(Float16());
+    if (type == 1) body(BFloat16());
+    if (type == 2) body(float());
+    if (type == 3) body(double());
 }
 
 extern "C" {
@@ -109,5 +118,15 @@ int64_t pack_bitmask(void* values, const bool* mask, uint8_t* bitmask, void* kep
 int64_t unpack_bitmask(uint8_t* bitmask, void* kept, void* dense, int64_t rows, int64_t cols, int64_t value_bytes,
                        int64_t count) {
     return bitmask_with(nullptr, bitmask, dense, kept, {rows, cols}, value_bytes, count);
+}
+void weighted_sum(const void* sources, const void* weights, void* out, unsigned long long* not_finite, int64_t rows,
+                  int64_t count, int64_t from_type, int64_t sum_type, int64_t to_type) {
+    const auto sum_as = [&](auto from, auto sum, auto to) {
+        sum_rows(static_cast<const decltype(from)*>(sources), static_cast<const decltype(sum)*>(weights),
+                 static_cast<decltype(to)*>(out), not_finite, rows, count, 0);
+    };
+    for_type(from_type, [&](auto from) {
+        for_type(to_type, [&](auto to) { sum_type == 2 ? sum_as(from, float(), to) : sum_as(from, double(), to); });
+    });
 }
 }

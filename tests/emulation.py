@@ -11,6 +11,7 @@ from torch import Tensor
 
 from fmcompress._ops import packed_bytes
 
+NUMBERS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)  # in the order of emulate_kernels.cpp
 GUARD = 64  # elements on either side of an output that no kernel may touch
 
 
@@ -135,6 +136,14 @@ class Ops:
         for tensor, change in zip((x, dual, kept), changes, strict=True):
             tensor.copy_(change.released())
         return changed.released()
+
+    def weighted_sum_(self, out: Tensor, sources: Tensor, weights: Tensor) -> Tensor:
+        written, not_finite = Guarded(out), Guarded(torch.tensor(0))
+        if out.numel():
+            types = [NUMBERS.index(tensor.dtype) for tensor in (sources, weights, out)]
+            self.call("weighted_sum", [sources, weights, written, not_finite], *sources.shape, *types)
+        out.copy_(written.released())
+        return not_finite.released()
 
     def joint_sweep_block_(
         self,

@@ -13,6 +13,7 @@ import kernel_cases
 import pytest
 import torch
 import triton_cases
+import weighted_sum_cases
 from torch.utils.cpp_extension import include_paths
 
 ROOT = Path(__file__).parents[1]
@@ -59,9 +60,10 @@ def test_every_triton_kernel_is_compiled():
         "select.LONGEST_IN_PROGRAM = 0; cases.check_select(ops.select_smallest, [(2, 129), (1, 9000)])",
         "cases.check_groups(ops.nm_mask)",
         "steps.check_admm_step(ops.admm_step_)",
+        "sums.check_weighted_sum(ops.weighted_sum_)",
         "sweep.ROWS = 128; cases.check_sweep(ops.sweep_block_)",  # larger tiles: the interpreter is slow
     ],
-    ids=["select", "select on the grid", "groups", "admm step", "sweep"],
+    ids=["select", "select on the grid", "groups", "admm step", "weighted sum", "sweep"],
 )
 def test_triton_in_the_interpreter(check):
     triton_cases.interpret(check)
@@ -110,6 +112,9 @@ class TestEmulatedCuda:
     def test_admm_step(self, library, backwards, route):
         cases = admm_step_cases.CASES if route is None else admm_step_cases.CASES[-8::3]
         admm_step_cases.check_admm_step(emulation.Ops(library, backwards, route).admm_step_, cases)
+
+    def test_weighted_sum(self, library, backwards):
+        weighted_sum_cases.check_weighted_sum(emulation.Ops(library, backwards).weighted_sum_)
 
     def test_joint_sweep(self, library, backwards):
         kernel_cases.check_joint_sweep(emulation.Ops(library, backwards).joint_sweep_block_)

@@ -9,6 +9,7 @@ import packed_cases
 import pytest
 import torch
 import triton_cases
+import weighted_sum_cases
 from packing_cases import shifted
 from torch import Tensor
 
@@ -22,6 +23,7 @@ CHECKS = {
     "nm_mask": kernel_cases.check_groups,
     "sweep_block_": kernel_cases.check_sweep,
     "admm_step_": admm_step_cases.check_admm_step,
+    "weighted_sum_": weighted_sum_cases.check_weighted_sum,
     "joint_sweep_block_": kernel_cases.check_joint_sweep,
     "search_grid": kernel_cases.check_search_grid,
     "quantize": kernel_cases.check_quantize,

@@ -315,6 +315,11 @@ OPCHECKS = {
         lambda: (random(0, 8), random(0, 8), random(0, 8), random(0, 8), 0.0),
     ],
     "nearest_rows": [lambda: (random(5, 8), random(3, 8)), lambda: (random(0, 8), random(1, 8))],
+    "weighted_sum_": [
+        lambda: (torch.ones(8).bfloat16(), EYE[:3].bfloat16(), random(3)),
+        lambda: (torch.ones(8), EYE[:1], random(1, dtype=torch.float32)),
+        lambda: (torch.ones(0).double(), EYE[:3, :0].double(), random(3)),
+    ],
     **{op: [partial(cocktail_sample, op, case) for case in COCKTAIL] for op in cocktail_cases.ARGUMENTS},
 }
 
@@ -514,6 +519,17 @@ def assert_sweeps_agree(prefix, actual, expected, rtol, atol):
         ("pack_codes", (torch.zeros(2, 4), 4)),
         ("pack_bitmask", (torch.zeros(2, 4), torch.ones(1, 4, dtype=torch.bool), 4)),
         ("unpack_bitmask", (torch.zeros(2, 4).byte(), torch.zeros(0), 99)),
+        ("weighted_sum_", (torch.zeros(5), torch.zeros(2, 4), torch.zeros(2))),
+        ("weighted_sum_", (torch.zeros(4), torch.zeros(2, 4), torch.zeros(1))),
+        ("weighted_sum_", (torch.zeros(4), torch.zeros(0, 4), torch.zeros(0))),
+        ("weighted_sum_", (torch.zeros(4), torch.zeros(4), torch.zeros(4))),
+        ("weighted_sum_", (torch.zeros(4), torch.zeros(2, 4).double(), torch.zeros(2))),
+        ("weighted_sum_", (torch.zeros(4), torch.zeros(2, 4), torch.zeros(2).bfloat16())),
+        ("weighted_sum_", (torch.zeros(4).int(), torch.zeros(2, 4), torch.zeros(2))),
+        ("weighted_sum_", (torch.zeros(4), torch.zeros(2, 4).byte(), torch.zeros(2))),
+        ("weighted_sum_", (torch.zeros(8)[::2], torch.zeros(2, 4), torch.zeros(2))),
+        ("weighted_sum_", (torch.zeros(4), torch.zeros(4, 2).t(), torch.zeros(2))),
+        ("weighted_sum_", (torch.zeros(4), torch.zeros(2, 4), torch.zeros(4)[::2])),
     ],
 )
 def test_calls_past_the_public_functions_stay_inside_of_the_tensors(op, arguments):

@@ -10,7 +10,7 @@ import pytest
 from packaging.version import Version
 
 IMPORTS = """
-import admm_step_cases as steps, kernel_cases as cases, torch
+import admm_step_cases as steps, kernel_cases as cases, torch, weighted_sum_cases as sums
 import fenced_interpreter
 from fmcompress import reference
 from fmcompress_triton import pack, packed_linear, register as ops, select, sweep, tiles
@@ -21,9 +21,9 @@ import packed_cases
 def modules() -> list:
     """The modules that hold kernels."""
     pytest.importorskip("triton", reason="triton is not installed")
-    from fmcompress_triton import admm, cocktail_kernels, grid, pack, packed_linear, select, sweep
+    from fmcompress_triton import admm, cocktail_kernels, grid, pack, packed_linear, select, sweep, weighted_sum
 
-    return [admm, cocktail_kernels, grid, pack, packed_linear, select, sweep]
+    return [admm, cocktail_kernels, grid, pack, packed_linear, select, sweep, weighted_sum]
 
 
 def kernels() -> dict:
@@ -31,8 +31,9 @@ def kernels() -> dict:
 
     Triton makes constants of None and of the number 1.
     """
-    admm, cocktail, grid, pack, packed, select, sweep = modules()
+    admm, cocktail, grid, pack, packed, select, sweep, weighted_sum = modules()
     others = {**_of_grid(grid), **_of_pack(pack), **_of_packed(packed), **_of_cocktail(cocktail)}
+    others |= _of_weighted_sum(weighted_sum)
     return {**_of_admm(admm), **_of_select(select), **_of_sweep(sweep), **others}
 
 
@@ -186,6 +187,24 @@ def _of_cocktail(cocktail) -> dict:
         "cocktail header": (cocktail.header_kernel, single_warp),
         "cocktail header 1": (cocktail.header_kernel, {**single_warp, "numel": 1, "group": 1}),
         "cocktail checksum": (cocktail.checksum_kernel, base),
+    }
+
+
+def _of_weighted_sum(weighted_sum) -> dict:
+    pointers = {"sources_ptr": "*bf16", "weights_ptr": "*SCALAR", "out_ptr": "*bf16", "not_finite_ptr": "*i64"}
+    base = {**pointers, "rows": "i32", "count": "i32", "BLOCK": weighted_sum.BLOCK, "options": weighted_sum.EXACT}
+    forms = {
+        "halves": {},
+        "halves 1": {"rows": 1, "count": 1},
+        "many": {"count": "i64"},
+        "float16": {"sources_ptr": "*fp16", "out_ptr": "*fp16"},
+        "float": {"sources_ptr": "*fp32", "out_ptr": "*fp32"},
+        "double from float": {"sources_ptr": "*fp32", "out_ptr": "*fp64"},
+        "double": {"sources_ptr": "*fp64", "weights_ptr": "*fp64", "out_ptr": "*fp64"},
+        "half from double": {"sources_ptr": "*fp64", "weights_ptr": "*fp64", "out_ptr": "*fp16"},
+    }
+    return {
+        f"weighted sum {name}": (weighted_sum.weighted_sum_kernel, {**base, **form}) for name, form in forms.items()
     }
 
 

@@ -9,6 +9,7 @@ from .pack import pack_bitmask, pack_codes, unpack_bitmask, unpack_codes
 from .packed_linear import packed_linear
 from .select import nm_mask, select_smallest
 from .sweep import joint_sweep_block_, sweep_block_
+from .weighted_sum import weighted_sum_
 
 __all__ = [
     "add_payload_",
@@ -30,6 +31,7 @@ __all__ = [
     "sweep_block_",
     "unpack_bitmask",
     "unpack_codes",
+    "weighted_sum_",
 ]
 
 OPS = [name for name in __all__ if name != "register_on_cuda"]

@@ -10,7 +10,8 @@ VALUE_BYTES = (1, 2, 4)  # of what a bitmask keeps
 
 
 def require(condition: bool, message: Callable[[], str]) -> None:
-    torch._check_with(ValueError, condition, message)
+    if condition is not True:  # false or symbolic; what holds costs a microsecond less a check so
+        torch._check_with(ValueError, condition, message)
 
 
 def check_matrix(name: str, tensor: Tensor) -> None:

@@ -3,10 +3,11 @@
 from pathlib import Path
 from typing import Any
 
-from .layout import FACTS
+from .layout import FACTS, MERGE_FACTS
 from .writer import sync
 
 HEADLINE = "## Compressed with fmcompress"
+MERGED = "## Merged with fmcompress"
 STORED = {  # by format: what whoever reads the card must know to load it
     "packed": (
         "They are stored packed: `fmcompress generate` and `fmcompress.runtime.load` run them, transformers alone does "
@@ -54,6 +55,19 @@ def note_recovered(source: Path, card: Path, facts: dict[str, Any]) -> None:
         )
         headline = "" if HEADLINE in text else f"{HEADLINE}\n\n"
         _write(card, f"{text.rstrip()}\n\n{headline}{line}\n`fmcompress-training.json` has the details of that.\n")
+
+
+def note_merged(source: Path, card: Path, facts: dict[str, Any]) -> None:
+    """Write a card that tells of a merge, where the source has one. See append_to_card."""
+    text = _read(source)
+    if text:
+        names = ", ".join(one["model"] for one in facts["sources"])
+        _write(
+            card,
+            f"{text.rstrip()}\n\n{MERGED}\n\nThe weights here were merged by fmcompress {facts['fmcompress']} "
+            f"({facts['merge']['merge_method']} of {names}). What stands above describes {facts['template']}.\n"
+            f"`{MERGE_FACTS}` has the details.\n",
+        )
 
 
 def note_dense_again(source: Path, card: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 
 import torch
 
-from ..errors import CheckpointError
+from ..errors import CheckpointError, in_one_line
 
 DTYPES: dict[str, torch.dtype] = {
     "F64": torch.float64,
@@ -37,6 +37,7 @@ PACKED_SINGLE = "packed.safetensors"
 INDICES, SINGLES = (INDEX, PACKED_INDEX), (SINGLE, PACKED_SINGLE)
 FACTS = "fmcompress.json"  # what a run of ours did to the weights
 MEASURED = "fmcompress-measured.jsonl"  # and what it measured, the one file that differs between equal runs
+MERGE_FACTS = "fmcompress-merge.json"  # what they were merged of
 CARD = "README.md"
 MAX_HEADER_BYTES = 100_000_000
 
@@ -153,7 +154,7 @@ def _entry(path: Path, name: str, fields: Any, data_begin: int) -> TensorEntry:
             raise ValueError
     except (KeyError, TypeError, ValueError):
         raise CheckpointError(
-            f"{path}: tensor {name!r} has a malformed or unsupported header entry: {fields!r}."
+            f"{path}: tensor {name!r} has a malformed or unsupported header entry: {in_one_line(repr(fields))}."
         ) from None
     return TensorEntry(name, dtype, shape, path, data_begin + begin, end - begin)
 

@@ -20,9 +20,11 @@ app = typer.Typer(
 
 from . import (  # noqa: E402  each adds its command
     allocate,  # noqa: F401
+    barrier,  # noqa: F401
     bench,  # noqa: F401
     caption,  # noqa: F401
     clip,  # noqa: F401
+    diff,  # noqa: F401
     distill,  # noqa: F401
     env,  # noqa: F401
     evaluate,  # noqa: F401
@@ -30,14 +32,18 @@ from . import (  # noqa: E402  each adds its command
     gradients,  # noqa: F401
     inspect,  # noqa: F401
     lm_eval,  # noqa: F401
+    merge,  # noqa: F401
     omnivl,  # noqa: F401
+    patch,  # noqa: F401
     prune,  # noqa: F401
     quantize,  # noqa: F401
     reason,  # noqa: F401
     recover,  # noqa: F401
     report,  # noqa: F401
     schedule,  # noqa: F401
+    soup,  # noqa: F401
     spipe,  # noqa: F401
+    theory,  # noqa: F401
     unpack,  # noqa: F401
 )
 

@@ -4,10 +4,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
+import torch
 from torch import Tensor
 
-# of one tensor: (index of the first entry, [models, count] in the dtype that they are stored in); the buffer is used
-# again for the next block. With a base its row comes first.
+# of one tensor: (index of the first entry, a multiple of 4096, [models, count] in the dtype that they are stored in, or
+# the narrowest that holds all of theirs); the buffer is used again for the next block. With a base its row comes first.
 Blocks = Callable[[], Iterator[tuple[int, Tensor]]]
 # (index of the first entry, sources [models, count], out [count]) -> [] int64, how many of out are infinite or NaN
 MergeBlock = Callable[[int, Tensor, Tensor], Tensor]
@@ -26,6 +27,7 @@ class TensorSettings:
     t          0 is the first model and 1 the second (SLERP)
     based      whether the first row of a block is a base
     seed       of what is drawn at random (DARE)
+    sum_dtype  of sums of what is stored narrower: float64 or float32
     """
 
     name: str
@@ -37,6 +39,7 @@ class TensorSettings:
     t: float = 0.5
     based: bool = False
     seed: int = 0
+    sum_dtype: torch.dtype = torch.float64
 
 
 class Method(Protocol):

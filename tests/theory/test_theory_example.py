@@ -9,7 +9,7 @@ from helpers import ROOT
 
 from fmcompress.theory import load_category
 
-PAGES = [page for page in (ROOT / "docs" / "theory.md", ROOT / "docs" / "part-theory.md") if page.is_file()]
+PAGES = [ROOT / "docs" / "theory.md"]
 
 
 @pytest.fixture(scope="module")
