@@ -13,6 +13,7 @@ from ..checkpoint import TensorEntry
 from ..checkpoint.layout import DTYPE_NAMES
 from ..errors import FmcompressError, PayloadError, in_one_line
 from ..formats import packed
+from ..layerwise import all_finite
 from ..memory import require_memory
 from . import lossless, lossy
 from .description import PACKED, SUMMED, BaseFields, Loss, TensorDescription
@@ -80,7 +81,7 @@ def encode(entry: TensorEntry, base: Tensor | None, tuned: Tensor, options: Patc
     near = _lossy(before, tuned, options) if before is not None and options.lossy else None
     if near is not None and size_of(near[1]) < size_of(exact[1]):
         described, got = _tried(entry, origin, near, base)
-        if bool(torch.isfinite(got).all()):  # a sum may leave the range of float16
+        if all_finite(got):  # a sum may leave the range of float16
             squares = _squares(tuned if before is None else before, got, tuned)
             return Encoded(name, described.model_copy(update={"loss": squares.loss}), near[1], squares)
     described, got = _tried(entry, origin, exact, base)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ..checkpoint.layout import DTYPES
 from ..formats import packed
-from ..layerwise import LayerResult, quantize
+from ..layerwise import LayerResult, all_finite, quantize
 from .description import PACKED, matrix_shape
 from .lossless import Form
 from .options import PatchOptions
@@ -23,7 +23,7 @@ def change_of(before: Tensor, after: Tensor) -> Tensor | None:
         return None
     wide = torch.float64 if after.dtype == torch.float64 else torch.float32
     change = (after.to(wide) - before.to(wide)).float().view(matrix_shape(tuple(after.shape)))
-    return change if bool(torch.isfinite(change).all()) else None
+    return change if all_finite(change) else None
 
 
 def largest_only(change: Tensor, density: float) -> Tensor:

@@ -12,16 +12,17 @@ import pytest
 import torch
 from compression import bare_checkpoint
 from helpers import folder_bytes, write_raw
-from patch_cases import normal, pair
+from patch_cases import normal, pair, some
 
 from fmcompress.checkpoint import Checkpoint
 from fmcompress.checkpoint.layout import SINGLE, read_header_text
 from fmcompress.errors import PayloadError
-from fmcompress.patches import ChangeFacts, Patch, apply_patch, compare_checkpoints, make_patch, open_patched
+from fmcompress.patches import ChangeFacts, Patch, apply_patch, compare_checkpoints, lossless, make_patch, open_patched
 from fmcompress.patches.description import ABOUT_KEY, DIGEST_KEY, digest
 from fmcompress.patches.lossy import largest_only
 from fmcompress.patches.numbers import pieces, sum_of_squares
 from fmcompress.patches.patch import FILE
+from fmcompress.patches.streams import BLOCK
 
 
 def compared(home: Path, before: torch.Tensor, after: torch.Tensor) -> ChangeFacts:
@@ -129,3 +130,20 @@ def test_a_patch_brings_nothing_that_make_leaves_out(tmp_path: Path, name: str) 
     with pytest.raises(PayloadError, match="is no name for a file of a checkpoint"):
         apply_patch(base, tmp_path / "patch", tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("share", [0.3, 0.5, 0.7, 0.9])
+def test_the_form_of_a_few_blocks_is_that_of_all(monkeypatch: pytest.MonkeyPatch, share: float) -> None:
+    """Of a large tensor both forms are tried on a sample: what is taken is hardly larger than the better one."""
+    monkeypatch.setattr(lossless, "SAMPLED", 2)
+    before = normal(4 * BLOCK + 5, dtype=torch.bfloat16)
+    after = before.clone()
+    after.view(torch.int16)[some(after, share)] += 1
+    tried = []
+    monkeypatch.setattr(lossless, "_form", lambda *given, form=lossless._form: tried.append(given[:2]) or form(*given))
+    parts = lossless.encode(before, after)[1]
+    assert tried[:2] == [("sparse", 2 * BLOCK), ("dense", 2 * BLOCK)]
+    assert {count for _, count in tried[2:]} == {len(before)}
+    assert len(tried) == (3 if share in (0.3, 0.9) else 4)  # between them neither is clearly smaller
+    monkeypatch.setattr(lossless, "SAMPLED", 1 << 40)
+    assert lossless.size_of(parts) <= 1.01 * lossless.size_of(lossless.encode(before, after)[1])
