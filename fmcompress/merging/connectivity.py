@@ -39,13 +39,16 @@ def barrier(losses: Sequence[float], points: Sequence[float] = POINTS) -> float:
     losses  lower is better: take errors, not accuracies
     points  where they were measured, from 0 to 1, both included
 
-    0 where they never do; never less, as the ends lie on that line. Raises ConfigError for points without both ends.
+    0 where they never do; never less, as the ends lie on that line. Raises ConfigError for points without both ends,
+    NaN, or an end that is infinite, above which nothing rises.
     """
     if len(losses) != len(points) or 0.0 not in points or 1.0 not in points:
         raise ConfigError(
             f"points: expected one a loss, 0 and 1 among them, got {list(points)} for {len(losses)} losses."
         )
     first, last = losses[points.index(0.0)], losses[points.index(1.0)]
+    if any(map(math.isnan, losses)) or not (math.isfinite(first) and math.isfinite(last)):
+        raise ConfigError(f"losses: expected numbers, finite at both ends, got {list(losses)}. Look at the two models.")
     inner = [(loss, point) for loss, point in zip(losses, points, strict=True) if point not in (0.0, 1.0)]
     return max([0.0, *(loss - (first + point * (last - first)) for loss, point in inner)])  # exactly 0 of equal losses
 

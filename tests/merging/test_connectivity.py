@@ -1,5 +1,7 @@
 """Barriers on lines between models: definition, ends, symmetry, and what is refused."""
 
+import math
+
 import pytest
 import torch
 
@@ -84,6 +86,13 @@ def test_statistics_of_batchnorm_are_interpolated_and_counts_are_the_first_model
 def test_points_without_ends_are_refused(points):
     with pytest.raises(ConfigError, match="points: expected one a loss, 0 and 1 among them"):
         barrier([1.0, 2.0], points)
+
+
+@pytest.mark.parametrize("losses", [(1.0, math.nan, 1.0), (math.nan, 1.0, 1.0), (1.0, 2.0, math.inf)])
+def test_losses_that_hide_a_barrier_are_refused(losses):
+    with pytest.raises(ConfigError, match="losses: expected numbers, finite at both ends"):
+        barrier(losses, (0.0, 0.5, 1.0))
+    assert barrier((1.0, math.inf, 1.0), (0.0, 0.5, 1.0)) == math.inf
 
 
 def test_a_loss_that_is_no_number_is_told():
