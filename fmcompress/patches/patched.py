@@ -57,13 +57,18 @@ class PatchedCheckpoint(Checkpoint):
         size = sum(part.size_bytes for part in parts)
         return TensorEntry(name, entry.dtype, entry.shape, self.folder / FILE, offset, size)
 
+    def companion(self, name: str) -> Path:
+        """Where a file lies that stands beside the shards, there or not: in the patch, or beside the base."""
+        file = self.patch.about.files.get(name)
+        return self.base.folder / name if file is not None and not file.stored else self.folder / FILES / name
+
     @cached_property
     def config(self) -> dict[str, Any]:
         """config.json as a dict: the patch's own, or the base's."""
         file = self.patch.about.files.get("config.json")
         if file is None or not file.stored:
             return self.base.config
-        path = self.folder / FILES / "config.json"
+        path = self.companion("config.json")
         try:
             return dict(json.loads(path.read_text()))
         except (OSError, ValueError, TypeError, RecursionError):
