@@ -108,6 +108,17 @@ def test_what_does_not_fit_is_one_line(home: Path, capsys: pytest.CaptureFixture
     refused(tried(["one-patch"], "wide"), 2, "one-patch: BASE: ", wanted)
 
 
+def test_patches_of_more_tokens_than_the_base_that_lends_its_layout(home: Path, capsys: Any) -> None:
+    name = "model.embed_tokens.weight"
+    for model in ("one", "two"):
+        tensors = all_tensors(home / model)
+        shutil.rmtree(home / model)
+        write_model(home / model, {**tensors, name: torch.cat([tensors[name], tensors[name][:1]])})
+        make(home, capsys, model)
+    done = merge(home, capsys, "out", ["one-patch", "two-patch"], "uniform", "base")
+    refused(done, 2, f"{name}: different vocabularies: 60 tokens in", "61 in")
+
+
 def test_a_damaged_patch_is_one_line(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = home / "two-patch" / "patch.safetensors"
     data = bytearray(path.read_bytes())
