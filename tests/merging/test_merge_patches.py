@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from helpers import folder_bytes, invoke
-from merging_cases import all_tensors, random_tensors, write_model
+from merging_cases import all_tensors, assert_same_bits, random_tensors, run_merge, write_model
 from torch import Tensor
 
 MLP = "model.layers.1.mlp.weight"
@@ -83,6 +83,14 @@ def test_patches_without_the_base_in_the_average(home: Path, capsys: pytest.Capt
     assert (home / "ours" / "model-00001-of-00002.safetensors").read_bytes() == (
         home / "theirs" / "model-00001-of-00002.safetensors"
     ).read_bytes()
+
+
+def test_patches_cut_into_blocks_are_the_same(home: Path) -> None:
+    def merged(out: str, names: list[str], **change: Any) -> dict[str, Tensor]:
+        fields = {"base_model": str(home / "base"), "parameters": {"weight": 0.7, "density": 0.3}}
+        return run_merge(home / out, "ties", [home / name for name in names], change=change, **fields)
+
+    assert_same_bits(merged("ours", ["one-patch", "two-patch"], block_entries=4096), merged("theirs", ["one", "two"]))
 
 
 def refused(outcome: Any, code: int, *wanted: str) -> None:
