@@ -1,12 +1,14 @@
 """Objects whose features are identical: if their labels differ, nothing that sees features alone can be right."""
 
 import itertools
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .calibration import Mask
+from .components import classes
 from .score_files import Matrix
 
 Groups = NDArray[np.int64]
@@ -32,22 +34,25 @@ class Collapse:
 
 
 def identical_groups(features: Matrix, tolerance: float) -> Groups:
-    """[objects]: a number that those share whose features differ nowhere by more than `tolerance`.
+    """[objects]: the first of those whose features differ nowhere by more than `tolerance`.
 
     What is identical to the same is identical: of a chain of small steps the ends may differ by more.
     """
-    group = np.arange(len(features))
-    means = features.mean(axis=1)
+    rows, of_row = np.unique(features, axis=0, return_inverse=True)
+    means = rows.mean(axis=1)
     order = np.argsort(means, kind="stable")
-    slack = tolerance + 1e-12 * float(abs(means).max(initial=0))  # of a mean's own rounding
+    slack = tolerance + 1e-12 * float(abs(rows).max(initial=0))  # of a mean's own rounding
     ends = np.searchsorted(means[order], means[order] + slack, "right")
-    for place, end in enumerate(ends):
-        one, others = order[place], order[place + 1 : end]
-        if len(others):
-            near = others[abs(features[others] - features[one]).max(axis=1) <= tolerance]
-            for other in near:
-                group[group == group[other]] = group[one]
-    return group
+
+    def near() -> Iterator[tuple[Groups, Groups]]:
+        for place, end in enumerate(ends):
+            one, others = order[place], order[place + 1 : end]
+            if len(others):
+                found = others[abs(rows[others] - rows[one]).max(axis=1) <= tolerance]
+                yield np.full_like(found, one), found
+
+    _, first, group = np.unique(classes(len(rows), near())[of_row.ravel()], return_index=True, return_inverse=True)
+    return first[group]
 
 
 def collapse_of(features: Matrix, positive: Mask, groups: Groups, tolerance: float) -> Collapse:

@@ -1,16 +1,17 @@
 """Several prompts joined by OR, the largest of their scores: the least error of k of them, exactly or greedily."""
 
-import heapq
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .calibration import Mask
 from .score_files import Matrix
 
 BUDGET = 20_000  # steps after which a search gives up; a count, so that equal inputs give equal answers
 MOST_SETS = 4_000  # of more that differ a search is not begun
+MOST_DEEP = 400  # prompts that a search may choose between: it calls itself once for each
 
 
 @dataclass(frozen=True)
@@ -107,56 +108,79 @@ def smallest_cover(sets: Mask, most: int, budget: int = BUDGET) -> tuple[list[in
 
 
 class _Sets:
-    """Columns of [items, sets] as bits of whole numbers, largest first, without those that lie in another."""
+    """Columns of [items, sets], without those that lie in another; those that alone hold some item are taken already.
+
+    taken    numbers of these; items are what they leave, columns the sets that remain, largest first
+    """
 
     def __init__(self, sets: Mask) -> None:
-        self.items = len(sets)
         self.possible = bool(sets.any(axis=1).all())
-        _, first = np.unique(np.packbits(sets, axis=0), axis=1, return_index=True)
-        first = first[np.lexsort((first, -sets[:, first].sum(axis=0)))]
-        self.too_many = len(first) > MOST_SETS
-        if not self.too_many and len(first):
-            some = sets[:, first].astype(np.float32)
-            inside = some.T @ (1 - some) == 0  # of those that differ, which lies in which
-            np.fill_diagonal(inside, False)
-            first = first[~inside.any(axis=1)]
-        self.columns = [int(column) for column in first]
-        packed = np.packbits(sets[:, first], axis=0, bitorder="little").T
-        self.bits = [int.from_bytes(row.tobytes(), "little") for row in packed]
-        holders = [np.flatnonzero(row).tolist() for row in sets[:, first]]
-        self.rarest = sorted(((1 << item, holders[item]) for item in range(self.items)), key=lambda pair: len(pair[1]))
+        self.taken: list[int] = []
+        self.items, self.columns = np.arange(len(sets)), np.arange(sets.shape[1])
+        while True:
+            self.columns = self.columns[_largest_first(sets[np.ix_(self.items, self.columns)])]
+            some = sets[np.ix_(self.items, self.columns)]
+            alone = some[some.sum(axis=1) == 1].any(axis=0)
+            if not alone.any():
+                break
+            self.taken += self.columns[alone].tolist()
+            self.items, self.columns = self.items[~some[:, alone].any(axis=1)], self.columns[~alone]
+        bits = np.packbits(some, axis=0)
+        self.bits = np.pad(bits, ((0, -len(bits) % 8), (0, 0))).T.copy().view(np.uint64)  # [sets, words]
+        self.everything = np.bitwise_or.reduce(self.bits, axis=0)
+        order = np.argsort(some.sum(axis=1), kind="stable")  # the item that fewest hold first
+        self.holders = [np.flatnonzero(row) for row in some[order]]
+        words = np.packbits(np.eye(len(some), dtype=bool)[order], axis=1)
+        self.single = np.pad(words, ((0, 0), (0, -words.shape[1] % 8))).view(np.uint64)  # [items, words]
 
     def covering(self, size: int, budget: list[int]) -> list[int] | None:
         """At most `size` columns that hold all items, or None if there are none. Raises OutOfBudget."""
-        if not self.possible:
+        if not self.possible or size < len(self.taken):
             return None
-        if self.too_many:
+        if len(self.columns) > MOST_SETS or (len(self.items) and size - len(self.taken) > MOST_DEEP):
             raise OutOfBudget
-        found = self._search((1 << self.items) - 1, size, budget)
-        return None if found is None else [self.columns[at] for at in found]
+        found = self._search(self.everything, size - len(self.taken), budget)
+        return None if found is None else [*self.taken, *(int(self.columns[at]) for at in found)]
 
     def greedily(self) -> list[int]:
         """Columns that hold all items, the one that holds the most of the rest each time."""
-        chosen, left = [], (1 << self.items) - 1
-        while left:
-            best = max(range(len(self.bits)), key=lambda at: (self.bits[at] & left).bit_count())
-            chosen.append(self.columns[best])
-            left &= ~self.bits[best]
+        chosen, left = list(self.taken), self.everything
+        while left.any():
+            best = int(self._gains(left).argmax())
+            chosen.append(int(self.columns[best]))
+            left = left & ~self.bits[best]
         return chosen
 
-    def _search(self, left: int, size: int, budget: list[int]) -> list[int] | None:
+    def _gains(self, left: NDArray[np.uint64]) -> NDArray[np.int64]:
+        return np.bitwise_count(self.bits & left).sum(axis=1, dtype=np.int64)
+
+    def _search(self, left: NDArray[np.uint64], size: int, budget: list[int]) -> list[int] | None:
         """Branch over the sets that hold the item of `left` which fewest hold."""
-        if not left:
+        if not left.any():
             return []
         budget[0] -= 1
         if budget[0] < 0:
             raise OutOfBudget
-        gains = [(bits & left).bit_count() for bits in self.bits]
-        if sum(heapq.nlargest(size, gains)) < left.bit_count():
+        gains = self._gains(left)
+        most = np.sort(gains)[::-1][:size].sum()
+        if most < np.bitwise_count(left).sum():
             return None
-        holders = next(some for item, some in self.rarest if item & left)
-        for at in sorted(holders, key=lambda at: -gains[at]):
+        rarest = int((self.single & left).any(axis=1).argmax())
+        holders = self.holders[rarest]
+        for at in holders[np.argsort(-gains[holders], kind="stable")].tolist():
             rest = self._search(left & ~self.bits[at], size - 1, budget)
             if rest is not None:
                 return [at, *rest]
         return None
+
+
+def _largest_first(sets: Mask) -> NDArray[np.int64]:
+    """Columns that differ, largest first; of at most MOST_SETS without those that lie in another."""
+    _, first = np.unique(np.packbits(sets, axis=0), axis=1, return_index=True)
+    first = first[np.lexsort((first, -sets[:, first].sum(axis=0)))]
+    if len(first) > MOST_SETS:
+        return first
+    some = sets[:, first].astype(np.float32)
+    inside = some.T @ (1 - some) == 0  # of those that differ, which lies in which
+    np.fill_diagonal(inside, False)
+    return first[~inside.any(axis=1)]

@@ -5,9 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from .collapse import MOST_PAIRS
 from .covers import Cover
-from .diagnosis import Diagnosis, TaskDiagnosis
+from .findings import Diagnosis, TaskDiagnosis
 from .order_diagnosis import OrderDiagnosis
 
 MOST_PROMPTS = 20  # that are listed by AUC
@@ -28,11 +27,15 @@ def facts_of(found: Diagnosis) -> dict[str, Any]:
 
 def order_facts_of(found: OrderDiagnosis) -> dict[str, Any]:
     """The diagnosis over a hierarchy; of equivalent pairs the first 100."""
-    tasks = [{**asdict(task), "equivalent": list(map(list, task.equivalent[:MOST_PAIRS]))} for task in found.tasks]
-    for facts, task in zip(tasks, found.tasks, strict=True):
-        facts["prompts"] = list(task.prompts)
-        facts["violation"] = list(task.violation) if task.violation else None
-        facts["equivalent_pairs"] = len(task.equivalent)
+    tasks = [
+        {
+            **asdict(task),
+            "prompts": list(task.prompts),
+            "violation": list(task.violation) if task.violation else None,
+            "equivalent": list(map(list, task.equivalent)),
+        }
+        for task in found.tasks
+    ]
     return {
         "level": "hierarchy",
         "verdict": found.verdict,

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .calibration import Mask
+from .collapse import MOST_PAIRS
 from .covers import smallest_cover
 from .hierarchy import Hierarchy
 from .tasks import Labels
@@ -25,7 +26,8 @@ class OrderTask:
     prompts               names of the objects to ask for, of which any is to say yes; none where none do
     fewest                whether no fewer do
     violation             (x, y): x is a kind of y, y is of the task and x is not; None if the task is functorial
-    equivalent            pairs of identical features, of which one is of the task; least_wrong objects are lost by them
+    equivalent            pairs of identical features, of which one is of the task: the first 100 of `equivalent_pairs`
+    least_wrong           objects that are lost by them
     """
 
     name: str
@@ -37,6 +39,7 @@ class OrderTask:
     fewest: bool
     violation: tuple[str, str] | None
     equivalent: tuple[tuple[str, str], ...]
+    equivalent_pairs: int
     least_wrong: int
 
 
@@ -72,17 +75,17 @@ def _one_task(hierarchy: Hierarchy, name: str, yes: Mask, known: Mask, most: int
     below, names = hierarchy.below, hierarchy.objects
     no = known & ~yes
     counts = int(yes.sum()), int(no.sum())
-    least, pairs = _equivalent(hierarchy, yes, no)
+    pairs, among, least = _equivalent(hierarchy, yes, no)
     wrong = np.argwhere(below & no[:, None] & yes[None, :])
     violation = (names[wrong[0][0]], names[wrong[0][1]]) if len(wrong) else None
     if pairs:
         reason = f"{listed(pairs[0])} are equivalent, of identical features, and have different labels: "
         reason += f"at least {count(least, 'object')} of {sum(counts)} will be wrong, whatever the method"
-        return OrderTask(name, NOTHING, reason, *counts, (), True, violation, pairs, least)
+        return OrderTask(name, NOTHING, reason, *counts, (), True, violation, pairs, among, least)
     if violation:
         reason = f"not functorial: {violation[0]!r} is a kind of {violation[1]!r}, which is of the task, and is not; "
         reason += "no prompts can say so, a function of all arrows can, against the hierarchy"
-        return OrderTask(name, FINE_TUNING, reason, *counts, (), True, violation, (), 0)
+        return OrderTask(name, FINE_TUNING, reason, *counts, (), True, violation, (), 0, 0)
     allowed = np.flatnonzero(~(below & no[:, None]).any(axis=0))
     allowed = allowed[np.argsort(below.sum(axis=0)[allowed], kind="stable")]  # of equal ones the most special
     limit = counts[0] if most is None else most
@@ -90,20 +93,22 @@ def _one_task(hierarchy: Hierarchy, name: str, yes: Mask, known: Mask, most: int
     chosen = sorted(int(allowed[at]) for at in found or ())
     if not chosen:
         reason = f"{'no' if fewest else 'found no'} {count(limit, 'prompt')} or fewer say yes to all of the task alone"
-        return OrderTask(name, FINE_TUNING, reason, *counts, (), fewest, None, (), 0)
+        return OrderTask(name, FINE_TUNING, reason, *counts, (), fewest, None, (), 0, 0)
     asked = tuple(names[at] for at in chosen)
     if len(chosen) == 1:
         reason = f"all of the task, and nothing that is not, is {asked[0]!r} or a kind of it"
     else:
         joined = f"{'' if fewest else 'at most '}{len(chosen)} joined by OR are"
         reason = f"none is above all of the task; {joined}: {listed(asked)}"
-    return OrderTask(name, ONE_PROMPT if len(chosen) == 1 else SEVERAL, reason, *counts, asked, fewest, None, (), 0)
+    verdict = ONE_PROMPT if len(chosen) == 1 else SEVERAL
+    return OrderTask(name, verdict, reason, *counts, asked, fewest, None, (), 0, 0)
 
 
-def _equivalent(hierarchy: Hierarchy, yes: Mask, no: Mask) -> tuple[int, tuple[tuple[str, str], ...]]:
-    """How many objects are lost where equivalent ones are labelled differently, and which pairs those are."""
+def _equivalent(hierarchy: Hierarchy, yes: Mask, no: Mask) -> tuple[tuple[tuple[str, str], ...], int, int]:
+    """Equivalent objects that are labelled differently: the first pairs, how many, and how many objects are lost."""
     both = hierarchy.below & hierarchy.below.T
-    pairs = np.argwhere(both & yes[:, None] & no[None, :])
-    groups = {tuple(np.flatnonzero(both[one])) for one, _ in pairs}
-    least = sum(min(int(yes[list(group)].sum()), int(no[list(group)].sum())) for group in groups)
-    return least, tuple((hierarchy.objects[one], hierarchy.objects[other]) for one, other in pairs)
+    first = both.argmax(axis=1)  # of those that each is equivalent to
+    of_it, others = (np.bincount(first[kind], minlength=len(first)) for kind in (yes, no))
+    pairs = np.argwhere(both & yes[:, None] & no[None, :])[:MOST_PAIRS]
+    listed = tuple((hierarchy.objects[one], hierarchy.objects[other]) for one, other in pairs)
+    return listed, int((of_it * others).sum()), int(np.minimum(of_it, others).sum())

@@ -12,6 +12,7 @@ from ..errors import ConfigError, in_one_line
 from .text_tables import SEPARATORS, read_rows
 
 Matrix = NDArray[np.float64]
+LARGEST = 1e100  # a number whose square can be summed
 FORMS = ".csv, .tsv, .npy, .npz or .json"
 
 
@@ -19,7 +20,7 @@ FORMS = ".csv, .tsv, .npy, .npz or .json"
 class Scores:
     """How alike each object and each candidate prompt are.
 
-    values   [objects, prompts] float64, finite; larger is more alike
+    values   [objects, prompts] float64, within 1e100 of 0; larger is more alike
     objects  names of the rows, all different; empty if unknown
     prompts  names of the columns, all different; numbers from 0 if unknown
 
@@ -37,12 +38,12 @@ class Scores:
                 f"scores: expected a matrix [objects, prompts] of numbers, got {list(values.shape)} of {values.dtype}."
             )
         values = np.ascontiguousarray(values, np.float64)
-        wrong = ~np.isfinite(values)
+        wrong = ~(abs(values) <= LARGEST)
         if wrong.any():
             row, column = np.argwhere(wrong)[0]
             raise ConfigError(
-                f"scores: expected finite numbers, got {values[row, column]} in row {row}, column {column} "
-                f"({int(wrong.sum())} such). Compute them again."
+                f"scores: expected finite numbers up to {LARGEST:g}, got {values[row, column]} in row {row}, "
+                f"column {column} ({int(wrong.sum())} such). Compute them again."
             )
         for kind, names, count in (
             ("objects", self.objects, values.shape[0]),

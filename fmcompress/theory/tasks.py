@@ -12,9 +12,10 @@ from ..errors import ConfigError, in_one_line
 from .score_files import refuse_doubles
 from .text_tables import SEPARATORS, read_lines, read_rows
 
-UNKNOWN = ("", "-1")
+UNKNOWN = ("", "-1", "-1.0")
 YES: dict[tuple[str, ...], str] = {
     ("0", "1"): "1",
+    ("0.0", "1.0"): "1.0",  # as tables write whole numbers where others are missing
     ("false", "true"): "true",
     ("no", "yes"): "yes",
 }  # of two such labels one is the task
@@ -38,7 +39,7 @@ class Labels:
 
     def tasks(self) -> Iterator[tuple[str, NDArray[np.bool_]]]:
         """(class, whether each object is of it): one of labels 0 and 1, false and true or no and yes; else all."""
-        yes = YES.get(tuple(name.lower() for name in self.classes))
+        yes = YES.get(tuple(sorted(name.lower() for name in self.classes)))
         for number, name in enumerate(self.classes):
             if yes is None or name.lower() == yes:
                 yield name, self.numbers == number
@@ -55,7 +56,7 @@ def labels_of(given: Sequence[Any]) -> Labels:
         told = f"only {known.pop()!r}" if known else "none"
         raise ConfigError(f"labels: expected objects of at least two classes, got {told}. A task needs yes and no.")
     whole = all(text.isdecimal() for text in known)
-    classes = tuple(sorted(known, key=lambda text: (int(text) if whole else 0, text)))
+    classes = tuple(sorted(known, key=lambda text: (*_value(text), text) if whole else text))
     number = {name: at for at, name in enumerate(classes)}
     return Labels(np.array([number.get(text, -1) for text in texts], np.int64), classes)
 
@@ -124,6 +125,12 @@ def _of_table(path: Path) -> dict[str, Any] | list[Any]:
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
     return dict(zip(names, labels, strict=True))
+
+
+def _value(digits: str) -> tuple[int, str]:
+    """What orders whole numbers by value, however long they are."""
+    bare = digits.lstrip("0")
+    return len(bare), bare
 
 
 def _text(label: Any) -> str:

@@ -62,7 +62,7 @@ def test_the_matrix_is_symmetric_and_evaluates_each_end_once():
 @pytest.mark.parametrize(
     ("b", "message"),
     [
-        ({"v": torch.ones(1)}, "is in one of them only"),
+        ({"v": torch.ones(1)}, "model 1: has a strange tensor 'v'"),
         (model(1.0, 2.0), "w: expected torch.float32"),
         (model(1.0, dtype=torch.float16), "w: expected torch.float32"),
     ],
@@ -75,6 +75,11 @@ def test_models_that_differ_are_refused(b, message):
 def test_integers_that_differ_have_nothing_between_them():
     with pytest.raises(ConfigError, match=r"n: expected equal torch.int64"):
         between({"n": torch.tensor(1)}, {"n": torch.tensor(2)}, 0.5)
+
+
+def test_statistics_of_batchnorm_are_interpolated_and_counts_are_the_first_models():
+    a, b = ({"bn.running_var": torch.tensor([x]), "bn.num_batches_tracked": torch.tensor(int(x))} for x in (1.0, 3.0))
+    assert between(a, b, 0.75) == {"bn.running_var": torch.tensor([2.5]), "bn.num_batches_tracked": torch.tensor(1)}
 
 
 @pytest.mark.parametrize("points", [(0.0, 0.5), (0.5, 1.0), POINTS])

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fmcompress.theory.covers import best_cover, cover_of, greedy_covers, smallest_cover
-from fmcompress.theory.diagnosis import HALF
+from fmcompress.theory.findings import HALF
 
 
 @st.composite
@@ -100,7 +100,7 @@ def test_a_search_out_of_budget_says_so():
     assert sets[:, found].any(axis=1).all()
     assert smallest_cover(sets, 2, budget=1) == (None, False)
     unit = generator.random((40, 60))
-    assert best_cover(unit, np.arange(40) < 20, 4, HALF, budget=2) is None
+    assert best_cover(unit, np.arange(40) < 20, 4, HALF, budget=0) is None
 
 
 def test_wrong_counts_what_is_off_by_more_than_the_limit():
@@ -110,3 +110,22 @@ def test_wrong_counts_what_is_off_by_more_than_the_limit():
     assert cover_of(unit, positive, [0, 1], HALF).wrong == 2
     assert cover_of(unit, positive, [0], 0.05).wrong == 4
     assert cover_of(unit, positive, [], HALF).wrong == 2
+
+
+def test_sets_that_alone_hold_something_are_no_search():
+    """Recursion would end at a thousand, and the search for a thousand prompts at 4,000 sets."""
+    sets = np.eye(5000, dtype=bool)
+    sets[:, 0] |= np.arange(5000) % 2 == 0
+    found, certain = smallest_cover(sets, 5000)
+    assert certain
+    assert found == [0, *range(1, 5000, 2)]
+
+
+def test_a_search_that_would_be_too_deep_says_so():
+    """Of each four sets two are needed, and none is alone."""
+    sets = np.kron(np.eye(520, dtype=bool), np.eye(4, dtype=bool) | np.roll(np.eye(4, dtype=bool), 1, axis=0))
+    found, certain = smallest_cover(sets, 2080)
+    assert not certain
+    assert sets[:, found].any(axis=1).all()
+    few, certain = smallest_cover(sets[:40, :40], 40)
+    assert (len(few), certain) == (20, True)

@@ -153,6 +153,7 @@ def test_equivalent_objects_with_different_labels_are_solved_by_nothing():
     (task,) = found.tasks
     assert found.verdict == task.verdict == "nothing"
     assert set(task.equivalent) == {("dog", "mutt"), ("hound", "mutt")}
+    assert task.equivalent_pairs == 2
     assert task.least_wrong == 1
     same = diagnose_order(hierarchy, labels_of([int(name in yes | {"mutt"}) for name in hierarchy.objects])).tasks[0]
     assert same.verdict == "one prompt"
@@ -191,3 +192,17 @@ def test_deep_and_wide_hierarchies_are_closed():
     assert deep.below.sum() == 1501 * 1502 // 2
     with pytest.raises(ConfigError, match="is a cycle of 1501"):
         Hierarchy.from_edges([*((f"{at}", f"{at + 1}") for at in range(1500)), ("1500", "0")])
+
+
+def test_a_long_cycle_lists_its_first_pairs_and_counts_all():
+    ring = Hierarchy.from_edges(((f"{at}", f"{(at + 1) % 900}") for at in range(900)), equivalent=True)
+    (task,) = diagnose_order(ring, labels_of([at % 3 // 2 if at else None for at in range(900)])).tasks
+    assert (task.verdict, task.equivalent_pairs, task.least_wrong) == ("nothing", 300 * 599, 300)
+    assert len(task.equivalent) == 100
+
+
+def test_many_prompts_are_found_without_a_search():
+    pairs = [(f"kind {at}", f"thing {at}") for at in range(1201)]
+    hierarchy = Hierarchy.from_edges(pairs)
+    (task,) = diagnose_order(hierarchy, labels_of([int(not name.endswith(" 0")) for name in hierarchy.objects])).tasks
+    assert (task.verdict, task.fewest, len(task.prompts)) == ("k prompts", True, 1200)

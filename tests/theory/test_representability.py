@@ -1,12 +1,14 @@
 """Representability against the terminal object of the category of elements; witnesses of failure; numbers of prompts."""
 
 from itertools import combinations
+from itertools import product as pairs
 
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from theory_cases import UNHURRIED, categories, cyclic, with_presheaf
 
 from fmcompress.theory import (
+    FiniteCategory,
     Presheaf,
     category_of_elements,
     constant,
@@ -139,6 +141,24 @@ def test_fewer_prompts_cannot_generate_all(presheaf):
         if found.prompts
         else not everything
     )
+
+
+def test_a_prompt_that_generates_freely_is_taken_before_one_of_which_it_is_a_retract():
+    """Two points and one point generate each other at a representable: only the one point does so in one way."""
+    points = {"two": 2, "one": 1}
+    maps = {
+        (a, b, images): (a, b) for a in points for b in points for images in pairs(range(points[b]), repeat=points[a])
+    }
+    sets = FiniteCategory(
+        points,
+        maps,
+        {one: (one, one, (*range(size),)) for one, size in points.items()},
+        lambda g, f: (f[0], g[1], tuple(g[2][point] for point in f[2])),
+    )
+    found = prompts_needed(yoneda(sets, "one"))
+    assert is_representable(yoneda(sets, "one")).prompt == "one"
+    assert found.prompts == (("one", ("one", "one", (0,))),)
+    assert found.exact
 
 
 def test_a_down_set_is_a_prompt_iff_it_has_a_greatest_element():

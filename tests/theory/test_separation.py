@@ -68,6 +68,16 @@ def test_groups_are_the_components_of_what_is_near(objects, columns, seed):
     assert ((groups[:, None] == groups[None]) == near).all()
 
 
+def test_a_pair_at_the_edge_of_the_tolerance_is_near_whatever_its_size():
+    """The means of large numbers that cancel are rounded by more than their own size tells."""
+    row = np.random.default_rng(14).normal(size=6) * 1e6
+    row -= row.mean()
+    rows = np.array([row + 0.03, row])
+    tolerance = float(abs(rows[0] - rows[1]).max())
+    assert len(set(identical_groups(rows, tolerance).tolist())) == 1
+    assert len(set(identical_groups(np.repeat(rows, 1000, axis=0), 0.0).tolist())) == 2
+
+
 def test_the_fewer_of_each_group_will_be_wrong():
     rows = np.array([[1, 2]] * 5 + [[3, 4]] * 3 + [[5, 6 + 1e-9], [5, 6]], float)
     positive = np.array([1, 1, 0, 0, 0, 1, 1, 1, 1, 0], bool)
