@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from helpers import folder_bytes, invoke
-from merging_cases import all_tensors, random_tensors, write_model
+from merging_cases import all_tensors, assert_same_bits, random_tensors, run_merge, write_model
 from torch import Tensor
 
 MLP = "model.layers.1.mlp.weight"
@@ -85,6 +85,14 @@ def test_patches_without_the_base_in_the_average(home: Path, capsys: pytest.Capt
     ).read_bytes()
 
 
+def test_patches_cut_into_blocks_are_the_same(home: Path) -> None:
+    def merged(out: str, names: list[str], **change: Any) -> dict[str, Tensor]:
+        fields = {"base_model": str(home / "base"), "parameters": {"weight": 0.7, "density": 0.3}}
+        return run_merge(home / out, "ties", [home / name for name in names], change=change, **fields)
+
+    assert_same_bits(merged("ours", ["one-patch", "two-patch"], block_entries=4096), merged("theirs", ["one", "two"]))
+
+
 def refused(outcome: Any, code: int, *wanted: str) -> None:
     assert (outcome.code, outcome.stderr.count("\n")) == (code, 1), outcome.stderr
     for words in wanted:
@@ -106,6 +114,17 @@ def test_what_does_not_fit_is_one_line(home: Path, capsys: pytest.CaptureFixture
     write_model(home / "wide", {**random_tensors(0, torch.bfloat16), MLP: torch.zeros(97, 130)})
     wanted = f"wide: tensor '{MLP}': expected BF16 [97, 129], got F32 [97, 130]"
     refused(tried(["one-patch"], "wide"), 2, "one-patch: BASE: ", wanted)
+
+
+def test_patches_of_more_tokens_than_the_base_that_lends_its_layout(home: Path, capsys: Any) -> None:
+    name = "model.embed_tokens.weight"
+    for model in ("one", "two"):
+        tensors = all_tensors(home / model)
+        shutil.rmtree(home / model)
+        write_model(home / model, {**tensors, name: torch.cat([tensors[name], tensors[name][:1]])})
+        make(home, capsys, model)
+    done = merge(home, capsys, "out", ["one-patch", "two-patch"], "uniform", "base")
+    refused(done, 2, f"{name}: different vocabularies: 60 tokens in", "61 in")
 
 
 def test_a_damaged_patch_is_one_line(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
