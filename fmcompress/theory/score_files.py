@@ -157,7 +157,7 @@ def _of_numpy(path: Path) -> dict[str, Any]:
             return {"values": found}
         with found:
             arrays = {name: found[name] for name in found.files}
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, EOFError, KeyError, MemoryError, zipfile.BadZipFile) as error:
         raise ConfigError(f"{path}: no array that numpy reads without pickle ({in_one_line(error)}).") from None
     names: dict[str, Any] = {}
     for kind in ("objects", "prompts"):

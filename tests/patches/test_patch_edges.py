@@ -17,12 +17,22 @@ from patch_cases import normal, pair, some
 from fmcompress.checkpoint import Checkpoint
 from fmcompress.checkpoint.layout import SINGLE, read_header_text
 from fmcompress.errors import PayloadError
-from fmcompress.patches import ChangeFacts, Patch, apply_patch, compare_checkpoints, lossless, make_patch, open_patched
+from fmcompress.patches import (
+    ChangeFacts,
+    Patch,
+    PatchOptions,
+    apply_patch,
+    compare_checkpoints,
+    lossless,
+    make_patch,
+    open_patched,
+)
+from fmcompress.patches.codec import encode
 from fmcompress.patches.description import ABOUT_KEY, DIGEST_KEY, digest
 from fmcompress.patches.lossy import largest_only
 from fmcompress.patches.numbers import pieces, sum_of_squares
 from fmcompress.patches.patch import FILE
-from fmcompress.patches.streams import BLOCK
+from fmcompress.patches.streams import BLOCK, write_stream
 
 
 def compared(home: Path, before: torch.Tensor, after: torch.Tensor) -> ChangeFacts:
@@ -41,6 +51,15 @@ def test_bools_of_any_byte_come_back(tmp_path: Path) -> None:
     apply_patch(base, tmp_path / "patch", tmp_path / "out")
     assert folder_bytes(tmp_path / "out") == folder_bytes(tuned)
     assert Patch(tmp_path / "patch").tensors["w"].kind == "sparse"
+
+
+@pytest.mark.parametrize("options", [PatchOptions(), PatchOptions(density=0.1)])
+def test_a_base_is_left_as_it_is(tmp_path: Path, options: PatchOptions) -> None:
+    before = normal(40, 60)
+    base, tuned = (Checkpoint(folder) for folder in pair(tmp_path, {"w": before}, {"w": before * 1.1}))
+    read = base.read("w")
+    encode(tuned.entry("w"), read, tuned.read("w"), options)
+    assert torch.equal(read, before)
 
 
 def test_a_change_that_float32_cannot_tell_has_its_true_rank(tmp_path: Path) -> None:
@@ -147,3 +166,26 @@ def test_the_form_of_a_few_blocks_is_that_of_all(monkeypatch: pytest.MonkeyPatch
     assert len(tried) == (3 if share in (0.3, 0.9) else 4)  # between them neither is clearly smaller
     monkeypatch.setattr(lossless, "SAMPLED", 1 << 40)
     assert lossless.size_of(parts) <= 1.01 * lossless.size_of(lossless.encode(before, after)[1])
+
+
+def stream(numbers: list[int], width: int) -> torch.Tensor:
+    array = np.array(numbers, f"<u{width}")
+    return torch.frombuffer(bytearray(write_stream(len(array), lambda begin, end: array[begin:end])), dtype=torch.uint8)
+
+
+@pytest.mark.parametrize(
+    ("told", "numbers", "width", "moves", "message"),
+    [
+        ("gaps", [0, 4], 4, 2, "after the last one"),
+        ("gaps", [(1 << 32) - 1] * 2, 4, 2, "after the last one"),
+        ("bitmask", [0b1], 1, 2, "counts 1 entries, got 2"),
+        ("bitmask", [0b111], 1, 2, "counts 3 values"),
+        ("bitmask", [0b100011], 1, 2, "no bit after the last"),
+    ],
+)
+def test_places_that_do_not_fit_are_refused(
+    told: str, numbers: list[int], width: int, moves: int, message: str
+) -> None:
+    parts = {told: stream(numbers, width), "moves": stream([2] * moves, 4)}
+    with pytest.raises(ValueError, match=message):
+        lossless.decode_sparse(parts, told, moves, torch.zeros(5))

@@ -14,6 +14,8 @@ from fmcompress.theory.tasks import labels_of, read_labels
 VALUES = np.array([[0.25, 0.5, 1], [0, -2, 3e-1]])
 OBJECTS, PROMPTS = ("cat", "a, b"), ("p", "q r", "s")
 
+HUGE = b"{'descr': '<f8', 'fortran_order': False, 'shape': (100000000000, 100000), }"  # 71 PiB
+
 
 def test_every_form_of_scores_reads_alike(tmp_path):
     (tmp_path / "a.csv").write_text('name,p,q r,s\ncat,0.25,0.5,1\n"a, b",0,-2,3e-1\n\n', encoding="utf-8-sig")
@@ -92,6 +94,11 @@ def test_texts_of_classes_name_their_prompts(tmp_path):
         ("a.json", '{"scores": [[1]], "objects": ["a", "b"]}', "objects: expected 1 names, one for each, got 2"),
         ("a.npy", b"", "no array that numpy reads without pickle"),
         ("a.npy", b"\x93NUMPY\x01\x00", "no array that numpy reads without pickle"),
+        (
+            "a.npy",
+            b"\x93NUMPY\x01\x00\x76\x00" + HUGE.ljust(117) + b"\n",
+            "no array that numpy reads without pickle (Unable",
+        ),
         ("a.npz", b"PK\x03\x04rubbish", "no array that numpy reads without pickle"),
         ("a.npy", np.array([[object()]], object), "no array that numpy reads without pickle"),
         ("a.npy", np.array(["a"]), "expected a matrix [objects, prompts] of numbers, got [1] of <U1"),

@@ -30,6 +30,7 @@ from fmcompress.theory import (
     yoneda_extension,
 )
 from fmcompress.theory.functor import Functor
+from fmcompress.theory.kan import KanExtension
 
 
 @st.composite
@@ -211,3 +212,13 @@ def test_the_check_fails_for_what_is_no_extension():
     extension.unit = NaturalTransformation(constant(two, "a"), larger, {"*": {"a": "a"}})
     found = check_universal_property(extension, constant(two, "xy"))
     assert str(found) == "Nat(Lan T, S) is not Nat(T, S K): 4 and 2 transformations, 2 of them matched."
+
+
+def test_the_universal_property_needs_a_bijection_and_not_equal_numbers(monkeypatch):
+    extension = left_kan_extension(constant(cyclic(2), "a"), identity_functor(cyclic(2)))
+    target = constant(cyclic(2), "bc")
+    assert check_universal_property(extension, target)
+    one = next(natural_transformations(extension.task, target))
+    monkeypatch.setattr(KanExtension, "transpose", lambda *_: one)
+    found = check_universal_property(extension, target)
+    assert str(found) == "Nat(Lan T, S) is not Nat(T, S K): 2 and 2 transformations, 1 of them matched."

@@ -52,6 +52,15 @@ def test_enumeration_finds_exactly_the_natural_families(data):
     assert first in isomorphisms if isomorphisms else first is None
 
 
+def test_what_morphisms_make_equal_stays_equal():
+    """A point that both turns leave alone goes to none that they move; a fixed one is where it may go."""
+    still, moved, both = constant(cyclic(2), "a"), yoneda(cyclic(2), "*"), constant(cyclic(2), "bc")
+    assert list(natural_transformations(still, moved)) == []
+    assert [count_natural_transformations(*two) for two in ((still, moved), (moved, still), (still, both))] == [0, 1, 2]
+    mixed = side_by_side(moved, both)
+    assert count_natural_transformations(still, mixed) == 2
+
+
 @UNHURRIED
 @given(with_presheaf())
 def test_yoneda_counts(presheaf):

@@ -75,7 +75,25 @@ def free_categories(draw):
     return from_graph(edges, relations, range(4))
 
 
-BASES = st.one_of(posets(), monoids(), groupoids(), free_categories())
+@st.composite
+def maps_of_points(draw):
+    """What some maps between sets of one to three points generate; unlike the others they have retracts."""
+    sizes = draw(st.lists(st.integers(1, 3), min_size=1, max_size=3))
+    places = range(len(sizes))
+    every = [(a, b, to) for a, b in pairs(places, places) for to in pairs(range(sizes[b]), repeat=sizes[a])]
+    identities = {one: (one, one, (*range(sizes[one]),)) for one in places}
+    found = {*identities.values(), *draw(st.lists(st.sampled_from(every), max_size=4))}
+
+    def after(g, f):
+        return f[0], g[1], tuple(g[2][point] for point in f[2])
+
+    while more := {after(g, f) for g in found for f in found if f[1] == g[0]} - found:
+        found |= more
+        assume(len(found) <= 20)
+    return FiniteCategory(places, {f: f[:2] for f in sorted(found)}, identities, after)
+
+
+BASES = st.one_of(posets(), monoids(), groupoids(), free_categories(), maps_of_points())
 
 
 @st.composite
