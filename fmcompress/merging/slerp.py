@@ -16,8 +16,9 @@ LINEAR_ABOVE, SMALLEST_NORM = 0.9995, 1e-8  # as mergekit has them
 def slerp(settings: TensorSettings, blocks: Blocks) -> MergeBlock:
     """sin((1 - t) a) / sin(a) times the first model plus sin(t a) / sin(a) times the second (Shoemake 1985).
 
-    a is the angle between the two tensors as vectors. Where they are parallel, the cosine above 0.9995 in magnitude, or
-    a length is below 1e-8, it is (1 - t) first + t second. Lengths and angle are in float64.
+    a is the angle between the two tensors as vectors. Where they are parallel, the cosine above 0.9995 in magnitude, it
+    is (1 - t) first + t second. A tensor shorter than 1e-8, such as one of zeros, has no direction and counts as at a
+    right angle, or nearly so, as in mergekit. Lengths and angle are in float64.
     """
     first, second = interpolation(settings.t, cosine(blocks))
     return weighted_blocks([first, second], settings.sum_dtype)

@@ -114,6 +114,16 @@ def test_slerp_is_the_reference(tmp_path: Path, dtype: torch.dtype) -> None:
     assert len(models) == 2
 
 
+def test_a_tensor_shorter_than_1e_8_is_at_a_right_angle(tmp_path: Path) -> None:
+    tensors = {"zeros": torch.zeros(2), "short": torch.tensor([1e-9, 2e-9])}  # the other points the same way
+    other = {"zeros": torch.tensor([3.0, -1.0]), "short": torch.tensor([0.5, 1.0])}
+    models = [write_model(tmp_path / f"m{n}", one) for n, one in enumerate((tensors, other))]
+    got = run_merge(tmp_path / "out", "slerp", models, parameters={"t": 0.3})
+    share = math.sin(0.3 * math.pi / 2)
+    for name, tensor in other.items():
+        assert torch.allclose(got[name], tensor * share, rtol=1e-6)
+
+
 @pytest.mark.parametrize("dtype", [*HALVES, torch.float32])
 def test_a_model_with_itself_is_that_model(tmp_path: Path, dtype: torch.dtype) -> None:
     model = write_model(tmp_path / "m", random_tensors(0, dtype), shards=3)

@@ -50,6 +50,11 @@ def test_shapes(tmp_path: Path) -> None:
     refused(tmp_path, models, MLP, "expected [97, 129] as in", "first", "got [129, 97] in", "second")
 
 
+def test_an_embedding_of_another_width_is_no_other_vocabulary(tmp_path: Path) -> None:
+    models = pair(tmp_path, lambda tensors: tensors.update({EMBED: torch.zeros(60, 17)}))
+    refused(tmp_path, models, EMBED, "expected [60, 16] as in", "got [60, 17] in")
+
+
 def test_vocabularies_of_other_sizes(tmp_path: Path) -> None:
     models = pair(tmp_path, lambda tensors: tensors.update({EMBED: torch.zeros(61, 16), HEAD: torch.zeros(61, 16)}))
     refused(tmp_path, models, "weight: different vocabularies", "60 tokens", "61 in")

@@ -117,6 +117,7 @@ def test_negative_weights_turn_changes_round() -> None:
 def test_a_tiny_tensor_keeps_its_largest_entry_and_an_empty_one_stays_empty() -> None:
     rows = torch.tensor([[0.0, 0.0, 0.0], [1.0, -3.0, 2.0]])
     assert merged(ties, rows, densities=(0.1,)).tolist() == [0.0, -3.0, 0.0]
+    assert merged(ties, rows, densities=(0.6,)).tolist() == [0.0, -3.0, 0.0]  # 1.8 entries are 1
     assert merged(ties, rows[:, :0], densities=(0.1,)).tolist() == []
 
 
