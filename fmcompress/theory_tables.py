@@ -5,7 +5,7 @@ from rich.text import Text
 
 from .report import printable
 from .theory.covers import Cover
-from .theory.diagnosis import Diagnosis, TaskDiagnosis
+from .theory.findings import Diagnosis, TaskDiagnosis
 from .theory.order_diagnosis import OrderDiagnosis
 from .theory.verdicts import count
 

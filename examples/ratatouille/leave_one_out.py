@@ -148,6 +148,12 @@ def main() -> None:
     parser.add_argument("--plots", type=Path, help="folder of pictures")
     parser.add_argument("--json", action="store_true", help="print what stands in --out")
     given = parser.parse_args()
+    if given.seeds < 1 or given.runs < 3:
+        parser.error("expected at least 1 of --seeds and 3 of --runs")
+    if not (given.data / "t10k-images-idx3-ubyte.gz").is_file():
+        parser.error(f"--data: {given.data} has no t10k-images-idx3-ubyte.gz")
+    for folder in filter(None, (given.out.parent, given.plots)):  # before any work
+        folder.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
     seeds = range(given.first_seed, given.first_seed + given.seeds)
     results = run(given.data, given.out, seeds, Settings(), given.runs)

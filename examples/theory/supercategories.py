@@ -21,7 +21,8 @@ from typing import Any
 
 import numpy as np
 
-from fmcompress.theory.diagnosis import Diagnosis, diagnose
+from fmcompress.theory.diagnosis import diagnose
+from fmcompress.theory.findings import Diagnosis
 from fmcompress.theory.hierarchy import Hierarchy
 from fmcompress.theory.order_diagnosis import diagnose_order
 from fmcompress.theory.score_files import Scores, scores_of_embeddings

@@ -9,7 +9,7 @@ NUMBERS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 # out[i] = round(sum over n of weights[n] * sources[n, i]): products and sums each rounded to the dtype of weights,
 # never fused, in the order of n, from the first product; then one rounding to the dtype of out, to the nearest, half to
-# even. Returned: how many entries of out are inf or NaN. out is no memory of sources.
+# even. Returned: how many entries of out are inf or NaN. out is no memory of the others.
 torch.library.define(
     "fmcompress::weighted_sum_",
     "(Tensor(a!) out, Tensor sources, Tensor weights) -> Tensor",

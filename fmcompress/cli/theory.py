@@ -69,10 +69,11 @@ def diagnose(
     from ..errors import ConfigError
     from ..files import refuse_existing
     from ..report import err, out, print_json, printable
-    from ..theory.diagnosis import MOST_PROMPTS, Diagnosis
+    from ..theory.diagnosis import MOST_PROMPTS
     from ..theory.diagnosis import diagnose as of_scores
     from ..theory.diagnosis_facts import facts_of, order_facts_of
     from ..theory.diagnosis_pictures import plot_diagnosis
+    from ..theory.findings import Diagnosis
     from ..theory.hierarchy import read_hierarchy
     from ..theory.order_diagnosis import OrderDiagnosis, diagnose_order
     from ..theory.score_files import read_scores, scores_of_embeddings

@@ -80,18 +80,19 @@ def checkpoint_line(
     _plan(a, b, 0.5, any_vocabulary)  # raises before any work
     losses = []
     try:
-        with tempfile.TemporaryDirectory(prefix="fmcompress-line-", dir=scratch) as folder:
-            between = Path(folder) / "between"
-            for done, point in enumerate(points):
-                progress(done, len(points), f"{point:g}")
-                if point in (0, 1):
-                    losses.append(float(loss(b if point else a)))
-                    continue
-                merge_checkpoints(_plan(a, b, point, any_vocabulary), between)
-                losses.append(float(loss(between)))
-                shutil.rmtree(between)
+        held = tempfile.TemporaryDirectory(prefix="fmcompress-line-", dir=scratch)
     except OSError as error:
         raise write_error(scratch or Path(tempfile.gettempdir()), error) from None
+    with held as folder:
+        between = Path(folder) / "between"
+        for done, point in enumerate(points):
+            progress(done, len(points), f"{point:g}")
+            if point in (0, 1):
+                losses.append(float(loss(b if point else a)))
+                continue
+            merge_checkpoints(_plan(a, b, point, any_vocabulary), between)
+            losses.append(float(loss(between)))
+            shutil.rmtree(between)
     return Line(tuple(points), tuple(losses))
 
 

@@ -22,7 +22,7 @@ def task_arithmetic(settings: TensorSettings, blocks: Blocks) -> MergeBlock:
     Summed as base (1 - sum of c) + sum of c times model, with c = scale times weight: the same in real numbers.
     """
     changes = [settings.scale * share for share in shares(settings)]
-    return weighted_blocks([1 - math.fsum(changes), *changes], settings.sum_dtype)
+    return weighted_blocks([1 - _total(settings.name, changes), *changes], settings.sum_dtype)
 
 
 def shares(settings: TensorSettings) -> list[float]:
@@ -30,12 +30,19 @@ def shares(settings: TensorSettings) -> list[float]:
     weights = settings.weights
     if not settings.normalize:
         return list(weights)
-    total = math.fsum(weights)
-    if abs(total) <= 1e-8 * math.fsum(map(abs, weights)):
+    total = _total(settings.name, weights)
+    if abs(total) <= 1e-8 * _total(settings.name, [abs(weight) for weight in weights]):
         raise ConfigError(
             f"{settings.name}: weights {list(weights)} add up to 0 and cannot be normalized. Set normalize: false."
         )
     return [weight / total for weight in weights]
+
+
+def _total(name: str, weights: Sequence[float]) -> float:
+    try:
+        return math.fsum(weights)
+    except (OverflowError, ValueError):  # of infinities of either sign it is the latter
+        raise ConfigError(f"{name}: weights {list(weights)} are too large to be added. Choose smaller ones.") from None
 
 
 def weighted_blocks(coefficients: Sequence[float], dtype: torch.dtype) -> MergeBlock:

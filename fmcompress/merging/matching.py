@@ -62,7 +62,7 @@ def check_shapes(sources: Sequence[Source]) -> None:
 
 def check_vocabularies(sources: Sequence[Source]) -> None:
     """Raise CheckpointError naming the first token that two tokenizer.json do not share, where models have one."""
-    files = [(one.label, one.checkpoint.folder / "tokenizer.json") for one in sources]
+    files = [(one.label, one.companion("tokenizer.json")) for one in sources]
     files = [(label, path) for label, path in files if path.exists()]
     for label, path in files[1:]:
         first, wanted = files[0]

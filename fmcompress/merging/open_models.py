@@ -1,15 +1,17 @@
 """The models of a recipe as checkpoints of dense tensors: plain, packed, quantized, or a patch onto the base."""
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 from typing import Any
 
-from .. import patches
 from ..checkpoint import Checkpoint, TensorEntry
-from ..errors import CheckpointError, ConfigError
+from ..errors import ConfigError, FmcompressError
 from ..formats import open_checkpoint
+from ..patches.patch import is_patch
+from ..patches.patched import PatchedCheckpoint, open_patched
 
 
 @dataclass(frozen=True)
@@ -18,12 +20,15 @@ class Source:
 
     label       as the recipe names it
     checkpoint  whose read() gives dense tensors
-    is_patch    whether it stands as changes to the base
     """
 
     label: str
     checkpoint: Checkpoint
-    is_patch: bool = False
+
+    @property
+    def is_patch(self) -> bool:
+        """Whether it stands as changes to the base."""
+        return isinstance(self.checkpoint, PatchedCheckpoint)
 
     @property
     def is_plain(self) -> bool:
@@ -32,15 +37,13 @@ class Source:
 
     @property
     def config(self) -> dict[str, Any] | None:
-        """config.json as a dict; None if there is none. Of a patch, which may rely on its base's, if there is one."""
-        if not self.is_patch and not (self.checkpoint.folder / "config.json").exists():
-            return None
-        try:
-            return self.checkpoint.config
-        except CheckpointError:
-            if self.is_patch:
-                return None
-            raise
+        """config.json as a dict; None if there is none."""
+        return self.checkpoint.config if self.companion("config.json").exists() else None
+
+    def companion(self, name: str) -> Path:
+        """Where a file beside its tensors lies, if there is one; of a patch perhaps beside the base."""
+        one = self.checkpoint
+        return one.companion(name) if isinstance(one, PatchedCheckpoint) else one.folder / name
 
 
 def open_models(folders: Sequence[str], base: str | None) -> list[Source]:
@@ -53,21 +56,28 @@ def open_models(folders: Sequence[str], base: str | None) -> list[Source]:
     def open_once(label: str) -> Source:
         if label not in opened:
             folder = Path(label)
-            if not _is_patch(folder):
+            if not is_patch(folder):
                 opened[label] = Source(label, open_checkpoint(folder))
             elif base is None or label == base:
                 raise ConfigError(f"{label}: a patch, which needs the model that it changes. Name that as base_model.")
             else:
-                patched = patches.open_patched(folder, open_once(base).checkpoint)  # type: ignore[attr-defined]
-                opened[label] = Source(label, patched, is_patch=True)
+                onto = open_once(base).checkpoint
+                with named(label):
+                    opened[label] = Source(label, open_patched(folder, onto))
         return opened[label]
 
     return [open_once(label) for label in folders]
 
 
-def _is_patch(folder: Path) -> bool:
-    is_patch = getattr(patches, "is_patch", None)
-    return is_patch is not None and bool(is_patch(folder))
+@contextlib.contextmanager
+def named(label: str) -> Iterator[None]:
+    """Let an error name the model: what a patch says of its base does not tell which of several patches it is."""
+    try:
+        yield
+    except FmcompressError as error:
+        if label in str(error):
+            raise
+        raise type(error)(f"{label}: {error}") from None
 
 
 def dense_bytes(entry: TensorEntry) -> int:

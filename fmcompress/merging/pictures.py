@@ -18,7 +18,8 @@ def plot_soup(soup: Soup, names: Sequence[str], path: str | Path, *, value: str 
     names  one a candidate
     path   .png, .svg or .pdf; written whole or not at all
 
-    What is so far away that the rest would be one point is a triangle at the edge; NaN and infinities are left out.
+    What is so far away that the rest would be one point is a triangle at the edge; NaN and infinities are left out, and
+    0 is in the middle where the soup's own score is one.
     Raises ConfigError for another suffix or without matplotlib; DiskError.
     """
     rows = range(len(soup.trials))
@@ -27,12 +28,13 @@ def plot_soup(soup: Soup, names: Sequence[str], path: str | Path, *, value: str 
     axes = figure.add_axes((0.3, 0.65 / height, 0.67, (height - 1.35) / height))
     alone = [(soup.singles[trial.added], row) for row, trial in enumerate(soup.trials)]
     tried = [(trial.score, row, trial.kept) for row, trial in enumerate(soup.trials) if row]
-    reach = _reach(soup)
-    _dots(axes, alone, soup.score, reach, "none", FAINT, "alone")
+    middle = finite(soup.score)
+    reach = _reach(soup, middle)
+    _dots(axes, alone, middle, reach, "none", FAINT, "alone")
     for kept, colour, label in ((True, GREEN, "average with it, kept"), (False, RED, "average with it, left out")):
-        _dots(axes, [one[:2] for one in tried if one[2] == kept], soup.score, reach, colour, colour, label)
-    axes.axvline(soup.score, color=GREEN, linewidth=0.8, linestyle=":")
-    axes.set_xlim(soup.score - 1.1 * reach, soup.score + 1.1 * reach)
+        _dots(axes, [one[:2] for one in tried if one[2] == kept], middle, reach, colour, colour, label)
+    axes.axvline(middle, color=GREEN, linewidth=0.8, linestyle=":")
+    axes.set_xlim(middle - 1.1 * reach, middle + 1.1 * reach)
     axes.ticklabel_format(axis="x", useOffset=False)
     plain(axes)
     name_rows(axes, {row: short(names[trial.added], 32) for row, trial in enumerate(soup.trials)}, 9)
@@ -43,10 +45,10 @@ def plot_soup(soup: Soup, names: Sequence[str], path: str | Path, *, value: str 
     save(figure, path)
 
 
-def _reach(soup: Soup) -> float:
-    """How far from the soup's score is drawn to scale: three times the median distance."""
+def _reach(soup: Soup, middle: float) -> float:
+    """How far from the middle, which is the soup's score, is drawn to scale: three times the median distance."""
     scores = [*soup.singles, *(trial.score for trial in soup.trials)]
-    away = [abs(score - soup.score) for score in scores if finite(score) == score and score != soup.score]
+    away = [abs(score - middle) for score in scores if finite(score) == score and score != middle]
     return 3 * statistics.median(away) if away else 1.0
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import torch
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from ..errors import ConfigError
+from ..errors import ConfigError, in_one_line
 from .method import TensorSettings
 from .parameters import NUMBERS, OF_MODEL, SWITCHES, Setting, parse_parameters, value_at
 from .registry import METHODS, MethodEntry
@@ -24,7 +24,16 @@ _REFUSED = {
 }
 
 
-Folder = Annotated[str, AfterValidator(lambda given: str(Path(given).expanduser()))]  # "a/" is "a"
+def _folder(given: str) -> str:
+    if not given:
+        raise ConfigError("model: expected a folder, got none.")
+    try:
+        return str(Path(given).expanduser())  # "a/" is "a"
+    except RuntimeError:
+        raise ConfigError(f"model: {given!r}: no such user. Write the whole path.") from None
+
+
+Folder = Annotated[str, AfterValidator(_folder)]
 
 
 class RecipeModel(BaseModel):
@@ -189,5 +198,5 @@ def recipe_of(values: dict[str, Any], where: str = "recipe") -> MergeRecipe:
         raise ConfigError(f"{where}: {at}: no such key. Known: {', '.join(fields.model_fields)}.")
     if first["type"] == "missing":
         raise ConfigError(f"{where}: {at}: missing. Add it.")
-    message = first["msg"].replace("Input should be", "expected").rstrip(".")
-    raise ConfigError(f"{where}: {at}: {message}, got {first['input']!r}.")
+    message = first["msg"].replace("Input should be", "expected").replace("tuple", "list").rstrip(".")
+    raise ConfigError(f"{where}: {at}: {message}, got {in_one_line(repr(first['input']))}.")

@@ -8,10 +8,10 @@ from math import prod
 import torch
 from torch import Tensor
 
-from ..checkpoint import Checkpoint, TensorEntry, read_error
+from ..checkpoint import TensorEntry, read_error
 from ..errors import CheckpointError
 from .method import Blocks
-from .open_models import Source
+from .open_models import Source, named
 
 GRAIN = 4096  # entries: blocks begin at multiples of it
 
@@ -70,7 +70,7 @@ class BlockReader:
 
     def _reader(self, model: Source, name: str, stack: contextlib.ExitStack) -> "_Plain | _Whole":
         if not model.is_plain:
-            return _Whole(model.checkpoint, name)
+            return _Whole(model, name)
         return _Plain(self, model.checkpoint.tensors[name], stack)
 
 
@@ -107,12 +107,13 @@ class _Plain:
 class _Whole:
     """A tensor that must be decoded whole."""
 
-    def __init__(self, checkpoint: Checkpoint, name: str) -> None:
-        self.checkpoint, self.name = checkpoint, name
+    def __init__(self, model: Source, name: str) -> None:
+        self.model, self.name = model, name
         self.tensor: Tensor | None = None
 
     def __call__(self, row: Tensor, begin: int) -> None:
         """Fill a row with the entries from `begin` on."""
         if self.tensor is None:
-            self.tensor = self.checkpoint.read(self.name).reshape(-1)
+            with named(self.model.label):
+                self.tensor = self.model.checkpoint.read(self.name).reshape(-1)
         row.copy_(self.tensor[begin : begin + len(row)])

@@ -8,7 +8,7 @@ from .dispatch import run
 def weighted_sum_(out: Tensor, sources: Tensor, weights: Tensor) -> Tensor:
     """Write the sum of weighted rows into out, rounded once.
 
-    out      [count] float16, bfloat16, float32 or float64, contiguous, changed; no memory of sources
+    out      [count] float16, bfloat16, float32 or float64, contiguous, changed; no memory of sources or weights
     sources  [n, count] one of the same dtypes, any strides; n >= 1
     weights  [n] float64, or float32 where sources are not float64: what is summed in
 

@@ -11,7 +11,7 @@ from ..formats import open_checkpoint
 from .growing import growing
 from .in_order import in_order
 from .numbers import bits_of
-from .patch import FILES, Patch, dense_bytes
+from .patch import Patch, dense_bytes
 from .patched import PatchedCheckpoint
 
 
@@ -59,7 +59,7 @@ def _write_shards(tuned: PatchedCheckpoint, folder: Path, progress: Callable[[in
 
 def _copy_companion(tuned: PatchedCheckpoint, name: str, folder: Path) -> None:
     file = tuned.patch.about.files[name]
-    path = tuned.folder / FILES / name if file.stored else tuned.base.folder / name
+    path = tuned.companion(name)
     where = "PATCH" if file.stored else "BASE"
     if not path.is_file() or sha256_of(path).hex() != file.sha256:
         state = "is not the one that the patch was made for" if path.is_file() else "is missing"

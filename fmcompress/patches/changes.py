@@ -13,7 +13,7 @@ from .codec import fits, same_bits
 from .in_order import in_order
 from .lossless import encode, size_of
 from .lossy import change_of
-from .numbers import bits_of
+from .numbers import bits_of, pieces, sum_of_squares
 from .patch import dense_bytes
 from .spectrum import rank_at
 
@@ -29,8 +29,8 @@ class ChangeFacts:
 
     kind          one of KINDS: sparse and low-rank where SPARSE and LOW_RANK say so, dense otherwise
     dtype, shape  of B, of A where B has no such tensor; `was` is what A has instead
-    changed       share of the entries whose bits changed, in [0, 1]; null where shapes differ
-    relative      |B - A| / |A| over the tensor; null where shapes differ or numbers are not finite
+    changed       share of the entries whose bits are not those of A, rounded to B's dtype; null where shapes differ
+    relative      |B - A| / |A|, of A as it is; null where shapes differ, numbers are not finite, or only A is 0
     rank          directions that hold `energy` of a changed matrix' sum of squares; null where that are more than were
                   looked for, and where it was not looked: other kinds, no matrix, no finite change
     patch_bytes   of the smallest lossless form, without its description
@@ -90,28 +90,32 @@ def _unlike(start: TensorEntry | None, entry: TensorEntry, tensor: Tensor) -> Ch
 
 def _alike(start: TensorEntry, entry: TensorEntry, before: Tensor, after: Tensor, energy: float) -> ChangeFacts:
     dtype, size = DTYPE_NAMES[entry.dtype], dense_bytes(entry)
-    recast, before = start.dtype != entry.dtype, before.to(entry.dtype)
+    recast, first, before = start.dtype != entry.dtype, before, before.to(entry.dtype)
     was = f"{DTYPE_NAMES[start.dtype]} {list(start.shape)}" if recast else None
-    if same_bits(before, after):
-        return ChangeFacts(entry.name, "dtype" if recast else "equal", dtype, entry.shape, was, size, 0.0, 0.0)
+    same = same_bits(before, after)
+    if same and not recast:
+        return ChangeFacts(entry.name, "equal", dtype, entry.shape, was, size, 0.0, 0.0)
+    relative = _relative(first, after)
+    if same:
+        return ChangeFacts(entry.name, "dtype", dtype, entry.shape, was, size, 0.0, relative)
     different = int((torch.from_numpy(bits_of(before)) != torch.from_numpy(bits_of(after))).sum())
     changed = different / max(1, after.numel())
     rank, held = None, None
     kind = "dtype" if recast else "sparse" if changed <= SPARSE else "dense"
     if kind == "dense" and after.is_floating_point() and (change := change_of(before, after)) is not None:
         rank, held = rank_at(change, energy, MOST_RANK)
-        if rank is not None and rank * sum(change.shape) <= LOW_RANK * change.numel():
+        if rank and rank * sum(change.shape) <= LOW_RANK * change.numel():
             kind = "low-rank"
     patch = size_of(encode(before, after)[1])
-    relative = _relative(before, after)
     return ChangeFacts(entry.name, kind, dtype, entry.shape, was, size, changed, relative, rank, held, patch)
 
 
 def _relative(before: Tensor, after: Tensor) -> float | None:
     """|after - before| / |before|; None where that is no number."""
-    sums = torch.zeros(2, dtype=torch.float64)
-    for first, second in zip(before.reshape(-1).split(1 << 20), after.reshape(-1).split(1 << 20), strict=True):
-        start = first.double()
-        sums += torch.stack([(second.double() - start).square().sum(), start.square().sum()])
-    share = math.sqrt(float(sums[0] / sums[1])) if float(sums[1]) else math.inf
-    return share if math.isfinite(share) else None
+    change = whole = 0.0
+    for start, end in pieces(before, after):
+        change += sum_of_squares(end - start)
+        whole += sum_of_squares(start)
+    if not math.isfinite(change + whole) or (change and not whole):
+        return None
+    return math.sqrt(change / whole) if whole else 0.0

@@ -13,11 +13,12 @@ from ..checkpoint import TensorEntry
 from ..checkpoint.layout import DTYPE_NAMES
 from ..errors import FmcompressError, PayloadError, in_one_line
 from ..formats import packed
+from ..layerwise import all_finite
 from ..memory import require_memory
 from . import lossless, lossy
 from .description import PACKED, SUMMED, BaseFields, Loss, TensorDescription
 from .lossless import Form, Parts, size_of
-from .numbers import bits_of
+from .numbers import bits_of, copy_of, pieces, sum_of_squares
 from .options import PatchOptions
 
 
@@ -73,13 +74,14 @@ def encode(entry: TensorEntry, base: Tensor | None, tuned: Tensor, options: Patc
     name, before = entry.name, None if base is None else base.to(tuned.dtype)
     origin = None if base is None else BaseFields(dtype=DTYPE_NAMES[base.dtype], sha256=sha256(base))
     if before is not None and same_bits(before, tuned):
-        fields = TensorDescription(kind="equal", base=origin, sha256=sha256(tuned), crc32={})
+        same = sha256(tuned) if origin is None or base is not before else origin.sha256
+        fields = TensorDescription(kind="equal", base=origin, sha256=same, crc32={})
         return Encoded(name, fields, {}, _squares(before, tuned, tuned) if options.lossy else Squares())
     exact = lossless.encode(before, tuned)
     near = _lossy(before, tuned, options) if before is not None and options.lossy else None
     if near is not None and size_of(near[1]) < size_of(exact[1]):
         described, got = _tried(entry, origin, near, base)
-        if bool(torch.isfinite(got).all()):  # a sum may leave the range of float16
+        if all_finite(got):  # a sum may leave the range of float16
             squares = _squares(tuned if before is None else before, got, tuned)
             return Encoded(name, described.model_copy(update={"loss": squares.loss}), near[1], squares)
     described, got = _tried(entry, origin, exact, base)
@@ -97,7 +99,7 @@ def _tried(
     fields: dict[str, Any] = {"kind": kind, "base": None if kind == "raw" else origin, "sha256": "0" * 64, **more}
     fields["crc32"] = {part: packed.checksum(each) for part, each in parts.items() if not part.startswith(PACKED)}
     described = TensorDescription.model_validate(fields)
-    got = decode(entry, described, None if base is None else base.clone(), parts)
+    got = decode(entry, described, None if base is None else copy_of(base), parts)
     return described.model_copy(update={"sha256": sha256(got)}), got
 
 
@@ -152,8 +154,8 @@ def _squares(before: Tensor, got: Tensor, tuned: Tensor) -> Squares:
     """Of float tensors without infinite numbers; of others nothing is counted, since nothing of them is lost."""
     if not tuned.is_floating_point():
         return Squares()
-    sums = torch.zeros(3, dtype=torch.float64)
-    for first, second, third in zip(*(t.reshape(-1).split(1 << 20) for t in (before, got, tuned)), strict=True):
-        start, found, aim = first.double(), second.double(), third.double()
-        sums += torch.stack([each.square().sum() for each in (found - aim, aim - start, aim)])
-    return Squares(*sums.tolist()) if bool(torch.isfinite(sums).all()) else Squares()
+    sums = [0.0, 0.0, 0.0]
+    for start, found, aim in pieces(before, got, tuned):
+        for number, each in enumerate((found - aim, aim - start, aim)):
+            sums[number] += sum_of_squares(each)
+    return Squares(*sums) if all(map(math.isfinite, sums)) else Squares()

@@ -9,13 +9,15 @@ from torch import Tensor
 
 from .. import ops
 from .numbers import SIGNED, UNSIGNED, Bits, bits_of, distance, moved
-from .streams import blocks, read_stream, write_stream
+from .streams import BLOCK, blocks, read_stream, write_stream
 
 SPARSE_BELOW, DENSE_ABOVE = 0.95, 0.25  # share of changed entries; between the two both forms are tried
 GAPS_BELOW = 0.2  # where fewer entries change, the distances between them are fewer bytes than a bit for each
+SAMPLED, CLEAR = 16, 1.05  # a block of so many is tried in both forms; from which ratio on the smaller one is taken
 
 Parts = dict[str, Tensor]
 Form = tuple[str, Parts, dict[str, Any]]  # kind, parts, further fields of the description
+Far = Callable[[int, int], Bits]  # how far the entries from begin to end moved
 
 
 def encode(before: Tensor | None, after: Tensor) -> Form:
@@ -29,13 +31,9 @@ def encode(before: Tensor | None, after: Tensor) -> Form:
     def far(begin: int, end: int) -> Bits:
         return distance(start if before is None else start[begin:end], bits[begin:end], floats)
 
-    found: list[Form] = []
     share = 1.0 if before is None else np.count_nonzero(start != bits) / max(1, len(bits))
-    if share < SPARSE_BELOW and bits.itemsize < 8:  # the op packs no wider entries
-        found.append(_sparse(len(bits), bits.itemsize, far, share))
-    if share > DENSE_ABOVE or not found:
-        found.append(("dense", {"moves": _stream(len(bits), far)}, {}))
-    best = min(found, key=lambda form: size_of(form[1]))
+    kinds = _kinds(len(bits), bits.itemsize, far, share)
+    best = min((_form(kind, len(bits), bits.itemsize, far, share) for kind in kinds), key=lambda form: size_of(form[1]))
     return best if size_of(best[1]) < bits.nbytes else ("raw", {"raw": after}, {})
 
 
@@ -44,7 +42,27 @@ def size_of(parts: Parts) -> int:
     return sum(part.numel() * part.itemsize for part in parts.values())
 
 
-def _sparse(count: int, width: int, far: Callable[[int, int], Bits], share: float) -> Form:
+def _kinds(count: int, width: int, far: Far, share: float) -> list[str]:
+    """Those that are worth trying; of a large tensor where either may win, what is clearly smaller of a few blocks."""
+    if not share < SPARSE_BELOW or width == 8:  # the op packs no wider entries
+        return ["dense"]
+    if not share > DENSE_ABOVE:
+        return ["sparse"]
+    every = BLOCK * SAMPLED
+    if count < 2 * every:
+        return ["sparse", "dense"]
+    few = np.concatenate([far(begin, begin + BLOCK) for begin in range(0, count - BLOCK, every)])
+    here = np.count_nonzero(few) / len(few)
+    sizes = {kind: size_of(_form(kind, len(few), width, _parts_of(few), here)[1]) for kind in ("sparse", "dense")}
+    least = min(sizes.values())
+    return [kind for kind, size in sizes.items() if size < CLEAR * least]
+
+
+def _form(kind: str, count: int, width: int, far: Far, share: float) -> Form:
+    return _sparse(count, width, far, share) if kind == "sparse" else ("dense", {"moves": _stream(count, far)}, {})
+
+
+def _sparse(count: int, width: int, far: Far, share: float) -> Form:
     moves = np.empty(count, UNSIGNED[width])
     for begin, end in blocks(count):
         moves[begin:end] = far(begin, end)

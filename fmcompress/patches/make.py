@@ -48,7 +48,7 @@ def make_patch(
 
     base, tuned  dense, packed or compressed-tensors; a tuned one that is not dense is unpacked first, beside PATCH
     progress     called with (tensors done, tensors in all, the next one's name)
-    returns      what patch_facts tells, and under "left_out" the files of `tuned` that no checkpoint has
+    returns      what patch_facts tells, and under "left_out" the files and folders of `tuned` that no checkpoint has
 
     Raises ConfigError if PATCH exists, CheckpointError or PayloadError if a checkpoint is damaged, DiskError if
     something cannot be read or written.
@@ -56,6 +56,7 @@ def make_patch(
     origin, aim = _opened(base), _opened(tuned)
     if not aim.tensors:
         raise CheckpointError(f"TUNED: {tuned}: holds no tensors. Give the folder of a checkpoint.")
+    left_out = _left_out(aim)
     with growing(out, "PATCH") as partial:
         if isinstance(aim, PackedCheckpoint | QuantizedCheckpoint):
             aim = unpack_checkpoint(tuned, partial / UNPACKED)
@@ -79,7 +80,7 @@ def make_patch(
         (partial / SPOOL).unlink()
         shutil.rmtree(partial / UNPACKED, ignore_errors=True)
         Patch(partial)
-    return {**patch_facts(Patch(out)), "left_out": _left_out(tuned, aim)}
+    return {**patch_facts(Patch(out)), "left_out": left_out}
 
 
 def _opened(folder: Path) -> Checkpoint:
@@ -156,11 +157,9 @@ def _keep_files(origin: Checkpoint, aim: Checkpoint, folder: Path) -> dict[str, 
     return kept
 
 
-def _left_out(tuned: Path, aim: Checkpoint) -> list[str]:
-    """Other files of a dense tuned folder: weights of other programs, optimizers, hidden files."""
-    kept = {path.name for path in (*aim.shards, *companion_files(aim))} if aim.folder == tuned else None
-    return (
-        []
-        if kept is None
-        else sorted(path.name for path in tuned.iterdir() if path.is_file() and path.name not in kept)
-    )
+def _left_out(aim: Checkpoint) -> list[str]:
+    """What else lies in a dense tuned folder: weights of other programs, optimizers, hidden files, folders."""
+    if isinstance(aim, PackedCheckpoint | QuantizedCheckpoint):
+        return []
+    kept = {path.relative_to(aim.folder).parts[0] for path in (*aim.shards, *companion_files(aim))}
+    return sorted(path.name + "/" * path.is_dir() for path in aim.folder.iterdir() if path.name not in kept)

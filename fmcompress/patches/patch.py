@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ..checkpoint import Checkpoint, TensorEntry
 from ..checkpoint.layout import DTYPE_NAMES, DTYPES, parse_header, read_header, read_metadata
+from ..checkpoint.writer import FOREIGN_WEIGHTS
 from ..errors import CheckpointError, PayloadError
 from ..formats import packed
 from .description import (
@@ -42,6 +43,7 @@ class Patch:
     entries  tensor -> where it lies in the tuned checkpoint: `path` is the shard's name
     tensors  tensor -> how it comes about
     stored   PART:NAME -> where the part lies
+    digest   sha256 of all of this, and so of every tensor and file of the tuned checkpoint
 
     Raises CheckpointError if it is missing or no safetensors file, PayloadError if it is damaged, of another version or
     contradicts itself.
@@ -56,6 +58,7 @@ class Patch:
         path = self.folder / FILE
         self.stored = read_header(path)
         texts = self._checked_texts(path)
+        self.digest = texts[DIGEST_KEY]
         self.about = parse(f"{path}: {ABOUT_KEY}", About, texts[ABOUT_KEY])
         self.headers = {key.removeprefix(HEADER): text for key, text in texts.items() if key.startswith(HEADER)}
         self._check_names()
@@ -84,12 +87,17 @@ class Patch:
         return texts
 
     def _check_names(self) -> None:
-        """Names of files become paths: none may lead out of a folder, or onto another."""
+        """Names of files become paths: none may lead out of a folder, or onto another.
+
+        Nor may they be what companion_files leaves out: .git, or weights that another program would execute.
+        """
         shards = set(self.headers)
         for name in (*self.headers, *self.about.files):
             parts = PurePosixPath(name).parts
             plain = "/".join(parts) == name and 1 <= len(parts) <= 2 and not {".", ".."} & {*parts} and "\\" not in name
-            if not plain or "\0" in name or name.startswith("/") or (name in shards and len(parts) > 1):
+            hidden = name.startswith(".")
+            weights = len(parts) == 1 and name not in shards and PurePosixPath(name).suffix in FOREIGN_WEIGHTS
+            if not plain or hidden or weights or "\0" in name or (name in shards and len(parts) > 1):
                 raise PayloadError(f"{self.folder / FILE}: {name!r} is no name for a file of a checkpoint.")
         if shards & self.about.files.keys():
             raise PayloadError(f"{self.folder / FILE}: a file is both a shard and none.")

@@ -1,6 +1,5 @@
 """A base with a patch over it, read as the tuned checkpoint: a tensor at a time, nothing is written."""
 
-import hashlib
 import json
 from functools import cached_property
 from pathlib import Path
@@ -58,13 +57,18 @@ class PatchedCheckpoint(Checkpoint):
         size = sum(part.size_bytes for part in parts)
         return TensorEntry(name, entry.dtype, entry.shape, self.folder / FILE, offset, size)
 
+    def companion(self, name: str) -> Path:
+        """Where a file lies that stands beside the shards, there or not: in the patch, or beside the base."""
+        file = self.patch.about.files.get(name)
+        return self.base.folder / name if file is not None and not file.stored else self.folder / FILES / name
+
     @cached_property
     def config(self) -> dict[str, Any]:
         """config.json as a dict: the patch's own, or the base's."""
         file = self.patch.about.files.get("config.json")
         if file is None or not file.stored:
             return self.base.config
-        path = self.folder / FILES / "config.json"
+        path = self.companion("config.json")
         try:
             return dict(json.loads(path.read_text()))
         except (OSError, ValueError, TypeError, RecursionError):
@@ -92,8 +96,5 @@ class PatchedCheckpoint(Checkpoint):
         return result
 
     def digest(self) -> str:
-        """Of the patch's metadata, which holds a hash of every tensor of base and result."""
-        sha = hashlib.sha256()
-        for key in sorted(self.patch.tensors):
-            sha.update(f"{key} {self.patch.tensors[key].sha256}".encode())
-        return sha.hexdigest()
+        """Of the patch's metadata, which holds a hash of every tensor and of every file beside them."""
+        return self.patch.digest

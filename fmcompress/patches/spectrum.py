@@ -7,6 +7,8 @@ at a subspace only: what it finds there is never more energy than there is, so t
 import torch
 from torch import Tensor
 
+from .numbers import pieces, sum_of_squares
+
 EXACT_COLS = 512  # of the smaller side, up to which everything is decomposed
 MORE = 8  # directions looked at beyond those that are asked for
 POWERS = 2  # passes over the matrix that sharpen the subspace
@@ -19,7 +21,7 @@ def rank_at(matrix: Tensor, energy: float, most: int = 64) -> tuple[int | None, 
     most     a rank above this of a large matrix is not looked for: then None, and the share that so many hold
     returns  of a large matrix r may be more than the least one, never less
     """
-    total = float(matrix.double().square().sum())
+    total = sum(sum_of_squares(piece) for (piece,) in pieces(matrix))
     if not total:
         return 0, 1.0
     squares = _squares(matrix if min(matrix.shape) <= EXACT_COLS else _inside(matrix, most + MORE)[1])

@@ -13,7 +13,7 @@ _LAZY = {
     "METHODS": ".methods",
     "Ratatouille": ".recipe",
     "Run": ".job",
-    "average": ".weights",
+    "average": "..merging.weights",
     "compare": ".diagnostics",
     "diversity": ".diagnostics",
     "first_order": ".diagnostics",

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..errors import ConfigError
-from .weights import Weights, average, squared_distance
+from ..merging.weights import Weights, average
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ def first_order(
     """
     centre = average(models)
     target = outputs(centre)
-    size = math.sqrt(sum(squared_distance(model, centre) for model in models) / len(models))
+    size = math.sqrt(sum(_squared_distance(model, centre) for model in models) / len(models))
     gaps = []
     for scale in scales:
         drawn = [average([centre, model], [1 - scale, scale]) for model in models]
@@ -135,6 +135,12 @@ def first_order(
         gaps.append(float((target - mean).abs().amax(-1).mean()))
     distances = tuple(size * scale for scale in scales)
     return FirstOrder(distances, tuple(gaps), _slope(distances, gaps))
+
+
+def _squared_distance(a: Weights, b: Weights) -> float:
+    """Of all floating-point tensors."""
+    names = [name for name, one in a.items() if one.is_floating_point()]
+    return sum(float((a[name].double() - b[name].double()).square().sum()) for name in names)
 
 
 def _slope(x: Sequence[float], y: Sequence[float]) -> float:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from .weights import Weights
+from ..merging.weights import Weights
 
 PRETRAINED, FUSED, TARGET = "pretrained", "fused", "target"
 

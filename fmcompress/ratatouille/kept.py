@@ -14,7 +14,7 @@ from ..checkpoint import Checkpoint, sync, write_error
 from ..checkpoint.layout import DTYPE_NAMES, read_header, write_header
 from ..errors import CheckpointError, ConfigError
 from ..files import write_json
-from .weights import Weights
+from ..merging.weights import Weights
 
 RECIPE = "recipe.json"
 Facts = dict[str, Any]
@@ -55,7 +55,7 @@ class Kept:
             raise write_error(folder, error) from None
         path = folder / RECIPE
         if not path.exists():
-            if any(folder.iterdir()):
+            if any(one.name != f"{RECIPE}.partial" for one in folder.iterdir()):  # killed before anything was kept
                 raise ConfigError(f"{folder}: holds files, but no {RECIPE}. Choose an empty folder.")
             write_json(path, wanted)
             return

@@ -4,8 +4,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ..errors import ConfigError
+from ..merging.soup import choose
+from ..merging.weights import Weights
 from .job import FUSED, PRETRAINED, Run, Validate
-from .weights import Weights
 
 RECYCLED = "recycled"
 # method -> where its fine-tunings start, and what is made of them. All have the same number of fine-tunings.
@@ -42,29 +43,29 @@ def make(how: str, runs: Sequence[Run], validate: Validate, average: Average) ->
     if not runs:
         raise ConfigError("runs: expected at least one, got none.")
     scores = {run.job.name: _score(run) for run in runs}
-    ordered = sorted(runs, key=_score, reverse=True)  # of equals the first
     if how == "best":
-        chosen, weights, validation = ordered[:1], ordered[0].weights, _score(ordered[0])
+        best = max(runs, key=_score)  # of equals the first
+        chosen, weights, validation = [best], best.weights, _score(best)
     elif how == "greedy":
-        chosen, weights, validation = greedy(ordered, validate, average)
+        chosen, weights, validation = _greedy(runs, validate, average)
     else:
         chosen, weights = list(runs), average([run.weights for run in runs])
         validation = validate(weights)
     return Dish(weights, tuple(run.job.name for run in chosen), validation, scores)
 
 
-def greedy(ordered: Sequence[Run], validate: Validate, average: Average) -> tuple[list[Run], Weights, float]:
-    """Add runs to the average, best first, each kept unless validation falls (ties are kept, as in the released code).
+def _greedy(runs: Sequence[Run], validate: Validate, average: Average) -> tuple[list[Run], Weights, float]:
+    """The runs kept, best first (ties are kept, as in the released code), their average, and its validation."""
 
-    Never below the best single run by validation. Returns the runs kept, their average, and its validation.
-    """
-    chosen, weights, best = [ordered[0]], ordered[0].weights, _score(ordered[0])
-    for run in ordered[1:]:
-        tried = average([one.weights for one in (*chosen, run)])
-        found = validate(tried)
-        if found >= best:
-            chosen, weights, best = [*chosen, run], tried, found
-    return chosen, weights, best
+    def weights_of(members: Sequence[int]) -> Weights:
+        few = [runs[member].weights for member in members]
+        return few[0] if len(few) == 1 else average(few)
+
+    def score(members: Sequence[int]) -> float:
+        return _score(runs[members[0]]) if len(members) == 1 else validate(weights_of(members))
+
+    soup = choose(len(runs), score, tie=">=")
+    return [runs[trial.added] for trial in soup.trials if trial.kept], weights_of(soup.members), soup.score
 
 
 def _score(run: Run) -> float:

@@ -11,10 +11,11 @@ from typing import Any
 import torch
 
 from ..errors import ConfigError
+from ..merging.weights import Weights, average, check_alike
 from .job import FUSED, PRETRAINED, TARGET, Job, Progress, Run, Train, Validate, seed_of
 from .kept import Kept, digest
 from .methods import METHODS, RECYCLED, Dish, make
-from .weights import Weights, average, check_alike, check_finite, copied, featuriser, grafted
+from .weights import check_finite, check_untied, copied, featuriser, grafted
 
 FUSING_RANGE = 4.0  # of the released code: shares are as exp(4 u), u uniform in [0, 1)
 
@@ -22,7 +23,8 @@ FUSING_RANGE = 4.0  # of the released code: shares are as exp(4 u), u uniform in
 class Ratatouille:
     """Fine-tunings of one pretrained featuriser, recycled and averaged (Ramé et al. 2023), with the paper's ablations.
 
-    pretrained   state dict of the pretrained model, phi_pt; a head in it is not used
+    pretrained   state dict of the pretrained model, phi_pt; a head in it is not used. All weights are held on the
+                 device of its first tensor, wherever `train` works
     head         the module that is the head, such as "classifier": all tensors below it
     auxiliaries  names of the auxiliary tasks
     train        (weights, Job) -> weights; see Job. It may change what it gets. It must be a function of the two alone
@@ -54,15 +56,16 @@ class Ratatouille:
         seed: int = 0,
         with_pretrained: bool = True,
         settings: Mapping[str, Any] | None = None,
-        folder: Path | None = None,
+        folder: str | Path | None = None,
         progress: Progress | None = None,
         recompute: Callable[[Weights], Weights] | None = None,
     ) -> None:
         _check(auxiliaries, runs)
-        self.body = copied(featuriser(pretrained, head))
+        self.body = featuriser(copied(pretrained, "pretrained"), head)
         if not self.body:
             raise ConfigError(f"head: every tensor is below {head!r}, so that there is no featuriser. Name the head.")
         check_finite(self.body, "pretrained")
+        self._device = next(iter(self.body.values())).device
         self.head, self.auxiliaries, self.runs, self.seed = head, tuple(auxiliaries), runs, seed
         self.starts = ((PRETRAINED,) if with_pretrained else ()) + self.auxiliaries
         self._train, self._validate, self._recompute = train, validate, recompute
@@ -72,7 +75,7 @@ class Ratatouille:
             "pretrained": digest(self.body), "head": head, "auxiliaries": list(auxiliaries), "seed": seed,
             "with_pretrained": with_pretrained, "settings": dict(settings or {}),
         }  # fmt: skip
-        self._kept = Kept(folder, fingerprint)
+        self._kept = Kept(None if folder is None else Path(folder), fingerprint)
 
     def cook(self, *methods: str) -> dict[str, Dish]:
         """Train what is missing for the methods, all of METHODS if none is named, and make their models."""
@@ -119,10 +122,14 @@ class Ratatouille:
 
     def validate(self, weights: Weights) -> float:
         """The validation of some weights. Raises ConfigError unless it is a finite number."""
-        found = float(self._validate(weights))
-        if not math.isfinite(found):
-            raise ConfigError(f"validate: expected a finite number, higher for better weights, got {found}.")
-        return found
+        found = self._validate(weights)
+        try:
+            number = float(found)
+        except (TypeError, ValueError, RuntimeError):  # the last of tensors
+            number = math.nan
+        if not math.isfinite(number):
+            raise ConfigError(f"validate: expected a finite number, higher for better weights, got {found!r:.100}.")
+        return number
 
     def _body(self, start: str, number: int) -> Weights:
         if start == PRETRAINED:
@@ -134,7 +141,13 @@ class Ratatouille:
 
     def _average(self, models: Sequence[Weights], shares: Sequence[float] | None = None) -> Weights:
         found = average(models, shares, statistics=self._recompute is not None)
-        return found if self._recompute is None else self._recompute(found)
+        if self._recompute is None:
+            return found
+        anew = copied(self._recompute(found), "recompute", self._device)
+        if len(featuriser(found, self.head)) == len(found):  # for fusing; a model that computed them has a head
+            anew = featuriser(anew, self.head)
+        check_alike(anew, found, "recompute")
+        return anew
 
     def _starts_of(self, family: str) -> Iterator[tuple[str, int]]:
         for number in range(self.runs):
@@ -170,11 +183,12 @@ class Ratatouille:
         weights, facts = found
         if facts.get("job") != asdict(job):
             raise ConfigError(f"{job.name}: the training kept is of another job, {facts.get('job')}. Remove it.")
-        device = next(iter(self.body.values())).device
-        return Run(job, {name: tensor.to(device) for name, tensor in weights.items()}, facts.get("validation"))
+        return Run(job, copied(weights, job.name, self._device), facts.get("validation"))
 
     def _trained(self, job: Job, start: Weights) -> Run:
-        weights = copied(self._train(copied(start), job))
+        found = self._train(copied(start, job.name, self._device), job)
+        weights = copied(found, job.name, self._device)
+        check_untied(found, self.head, job.name)
         body = featuriser(weights, self.head)
         if job.kind == "target":
             check_alike(weights, start, job.name)
@@ -194,10 +208,14 @@ def _check(auxiliaries: Sequence[str], runs: int) -> None:
     if isinstance(auxiliaries, str) or not auxiliaries or len(set(auxiliaries)) < len(auxiliaries):
         raise ConfigError(f"auxiliaries: expected names of tasks, each once, got {auxiliaries!r}.")
     for name in auxiliaries:  # they become names of files
-        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name) or name in (PRETRAINED, FUSED, TARGET):
+        if (
+            not isinstance(name, str)
+            or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name)
+            or name in (PRETRAINED, FUSED, TARGET)
+        ):
             raise ConfigError(
                 f"auxiliaries: expected letters, digits, '.', '_' and '-', and none of {PRETRAINED}, {FUSED} and "
                 f"{TARGET}, got {name!r}."
             )
-    if runs < 1:
-        raise ConfigError(f"runs: expected at least 1, got {runs}.")
+    if not isinstance(runs, int) or runs < 1:
+        raise ConfigError(f"runs: expected a whole number, at least 1, got {runs!r}.")

@@ -1,16 +1,13 @@
-"""Weights in memory, tensors by name: told apart into featuriser and head, checked, averaged."""
+"""Weights in memory, tensors by name: copied, told apart into featuriser and head, checked."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
-from .. import ops
+from ..checkpoint.layout import DTYPE_NAMES
 from ..errors import ConfigError
-
-Weights = Mapping[str, Tensor]
-# the last parts of names under which torch's BatchNorm keeps what it has seen
-STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
+from ..merging.weights import Weights
 
 
 def is_head(name: str, head: str) -> bool:
@@ -28,22 +25,29 @@ def grafted(body: Weights, top: Weights, head: str) -> dict[str, Tensor]:
     return featuriser(body, head) | {name: tensor for name, tensor in top.items() if is_head(name, head)}
 
 
-def copied(weights: Weights) -> dict[str, Tensor]:
-    """The same numbers, in memory of their own and without a graph."""
-    return {name: tensor.detach().clone() for name, tensor in weights.items()}
+def copied(weights: Weights, what: str, device: torch.device | None = None) -> dict[str, Tensor]:
+    """The same numbers on one device, that of the first if none is named, in memory of their own and without a graph.
+
+    Raises ConfigError, about `what`, for anything but tensors by name of dtypes that can be kept and averaged.
+    """
+    if not isinstance(weights, Mapping):
+        raise ConfigError(f"{what}: expected weights by name, such as a state dict, got {type(weights).__name__}.")
+    for name, one in weights.items():
+        if not isinstance(one, Tensor):
+            raise ConfigError(f"{what}: {name}: expected a tensor, got {type(one).__name__}. Leave it out.")
+        if one.dtype not in DTYPE_NAMES or (one.is_floating_point() and one.itemsize == 1):
+            raise ConfigError(f"{what}: {name}: {one.dtype} can be neither kept nor averaged. Convert it.")
+        device = device or one.device
+    return {name: one.detach().to(device, copy=True) for name, one in weights.items()}
 
 
-def check_alike(found: Weights, wanted: Weights, what: str) -> None:
-    """Raise ConfigError unless both have the same names, each with the same shape and dtype."""
-    if odd := sorted(found.keys() ^ wanted.keys()):
-        state = "lacks" if odd[0] in wanted else "has a strange"
-        raise ConfigError(f"{what}: {state} tensor {odd[0]!r} ({len(odd)} differ). Train the same architecture.")
-    for name, tensor in wanted.items():
-        one = found[name]
-        if one.shape != tensor.shape or one.dtype != tensor.dtype:
-            raise ConfigError(
-                f"{what}: {name}: expected {tensor.dtype} {list(tensor.shape)}, got {one.dtype} {list(one.shape)}."
-            )
+def check_untied(weights: Weights, head: str, what: str) -> None:
+    """Raise ConfigError where a tensor of the head is one of the featuriser's, too: it could not be exchanged."""
+    owners = {(one.device, one.data_ptr()): name for name, one in featuriser(weights, head).items() if one.numel()}
+    for name, one in weights.items():
+        owner = owners.get((one.device, one.data_ptr()))
+        if is_head(name, head) and owner and one.numel():
+            raise ConfigError(f"{what}: {name} is tied to {owner}, so that it is no head of its own. Untie them.")
 
 
 def check_finite(weights: Weights, what: str) -> None:
@@ -51,55 +55,3 @@ def check_finite(weights: Weights, what: str) -> None:
     for name, tensor in weights.items():
         if tensor.is_floating_point() and not tensor.isfinite().all():
             raise ConfigError(f"{what}: {name}: expected finite numbers, got inf or NaN. Lower its learning rate.")
-
-
-def average(models: Sequence[Weights], shares: Sequence[float] | None = None, *, statistics: bool = False) -> Weights:
-    """The weighted average of models, tensor by tensor of one name; order means nothing.
-
-    models      with the same names, shapes and dtypes
-    shares      one a model, summing to 1; equal ones if None
-    statistics  what to do with BatchNorm's: refuse them where they differ (False), since averaged statistics are not
-                those of averaged weights, or average them for the caller to recompute (True)
-
-    Sums are in float64, rounded once to each tensor's dtype. Integers and booleans must be equal in all models.
-    Raises ConfigError for models that differ or numbers that are not finite.
-    """
-    if not models:
-        raise ConfigError("models: expected at least one, got none.")
-    parts = [1 / len(models)] * len(models) if shares is None else list(shares)
-    if len(parts) != len(models) or not abs(sum(parts) - 1) < 1e-9:
-        raise ConfigError(f"shares: expected {len(models)} that sum to 1, got {parts}.")
-    for number, model in enumerate(models[1:], 1):
-        check_alike(model, models[0], f"model {number}")
-    weights = torch.tensor(parts, dtype=torch.float64)
-    return {name: _averaged(name, [model[name] for model in models], weights, statistics) for name in models[0]}
-
-
-def _averaged(name: str, tensors: list[Tensor], weights: Tensor, statistics: bool) -> Tensor:
-    first, counted = tensors[0].detach(), name.rsplit(".", 1)[-1] in STATISTICS
-    if counted and not statistics and not _equal(tensors):
-        raise ConfigError(
-            f"{name}: BatchNorm's statistics differ between models. Freeze them in training, or give `recompute`."
-        )
-    if not first.is_floating_point():
-        if not counted and not _equal(tensors):
-            raise ConfigError(f"{name}: expected equal {first.dtype} in all models. Only floating point is averaged.")
-        return first.clone()
-    out = torch.empty(first.numel(), dtype=first.dtype, device=first.device)
-    try:
-        bad = ops.weighted_sum_(out, torch.stack([one.detach().reshape(-1) for one in tensors]), weights.to(out.device))
-    except ValueError as error:
-        raise ConfigError(f"{name}: cannot be averaged: {error}") from None
-    if bad:
-        raise ConfigError(f"{name}: {int(bad)} entries of the average are inf or NaN. Leave the broken model out.")
-    return out.view(first.shape)
-
-
-def _equal(tensors: list[Tensor]) -> bool:
-    return all(torch.equal(one, tensors[0]) for one in tensors[1:])
-
-
-def squared_distance(a: Weights, b: Weights, head: str | None = None) -> float:
-    """The squared L2 distance of all floating-point tensors, or of those of the featuriser alone."""
-    names = [name for name, one in a.items() if one.is_floating_point() and not (head and is_head(name, head))]
-    return sum(float((a[name].double() - b[name].double()).square().sum()) for name in names)

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from .covers import Cover
-from .diagnosis import Diagnosis, TaskDiagnosis
+from .findings import Diagnosis, TaskDiagnosis
 from .order_diagnosis import OrderDiagnosis
 
 MOST_PROMPTS = 20  # that are listed by AUC

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .diagnosis import Diagnosis, TaskDiagnosis
+from .findings import Diagnosis, TaskDiagnosis
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -1,14 +1,10 @@
 """Why a verdict is what it is, in a sentence, with its tolerances."""
 
-from typing import TYPE_CHECKING
-
+from .findings import Diagnosis, TaskDiagnosis
 from .verdicts import FINE_TUNING, NOTHING, ONE_PROMPT, count, listed
 
-if TYPE_CHECKING:
-    from .diagnosis import Diagnosis, TaskDiagnosis
 
-
-def reason(found: "Diagnosis", task: "TaskDiagnosis") -> str:
+def reason(found: Diagnosis, task: TaskDiagnosis) -> str:
     """Why the task has its verdict."""
     names, settings = found.scores.prompts, found.settings
     objects = task.positives + task.negatives

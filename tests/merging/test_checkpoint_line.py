@@ -7,7 +7,7 @@ import torch
 from helpers import invoke, make_checkpoint, make_text
 from merging_cases import all_tensors, random_tensors, write_model
 
-from fmcompress.errors import CheckpointError, ConfigError
+from fmcompress.errors import CheckpointError, ConfigError, DiskError
 from fmcompress.merging.checkpoint_line import Line, checkpoint_line, spaced
 from fmcompress.merging.connectivity import POINTS, along_line, barrier
 
@@ -108,6 +108,14 @@ def test_an_error_leaves_nothing_behind(tmp_path, models) -> None:
     with pytest.raises(ConfigError, match="no"):
         checkpoint_line(*models, loss, scratch=tmp_path / "scratch")
     assert not list((tmp_path / "scratch").iterdir())
+
+    def offline(folder) -> float:
+        raise ConnectionError("the judge is away")
+
+    with pytest.raises(ConnectionError, match="the judge is away"):  # no full disk
+        checkpoint_line(*models, offline)
+    with pytest.raises(DiskError):
+        checkpoint_line(*models, loss, scratch=tmp_path / "nowhere")
 
 
 def test_the_command_prints_the_line_and_its_meaning(tmp_path, capsys) -> None:

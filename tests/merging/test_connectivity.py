@@ -1,5 +1,7 @@
 """Barriers on lines between models: definition, ends, symmetry, and what is refused."""
 
+import math
+
 import pytest
 import torch
 
@@ -60,7 +62,7 @@ def test_the_matrix_is_symmetric_and_evaluates_each_end_once():
 @pytest.mark.parametrize(
     ("b", "message"),
     [
-        ({"v": torch.ones(1)}, "is in one of them only"),
+        ({"v": torch.ones(1)}, "model 1: has a strange tensor 'v'"),
         (model(1.0, 2.0), "w: expected torch.float32"),
         (model(1.0, dtype=torch.float16), "w: expected torch.float32"),
     ],
@@ -75,10 +77,22 @@ def test_integers_that_differ_have_nothing_between_them():
         between({"n": torch.tensor(1)}, {"n": torch.tensor(2)}, 0.5)
 
 
+def test_statistics_of_batchnorm_are_interpolated_and_counts_are_the_first_models():
+    a, b = ({"bn.running_var": torch.tensor([x]), "bn.num_batches_tracked": torch.tensor(int(x))} for x in (1.0, 3.0))
+    assert between(a, b, 0.75) == {"bn.running_var": torch.tensor([2.5]), "bn.num_batches_tracked": torch.tensor(1)}
+
+
 @pytest.mark.parametrize("points", [(0.0, 0.5), (0.5, 1.0), POINTS])
 def test_points_without_ends_are_refused(points):
     with pytest.raises(ConfigError, match="points: expected one a loss, 0 and 1 among them"):
         barrier([1.0, 2.0], points)
+
+
+@pytest.mark.parametrize("losses", [(1.0, math.nan, 1.0), (math.nan, 1.0, 1.0), (1.0, 2.0, math.inf)])
+def test_losses_that_hide_a_barrier_are_refused(losses):
+    with pytest.raises(ConfigError, match="losses: expected numbers, finite at both ends"):
+        barrier(losses, (0.0, 0.5, 1.0))
+    assert barrier((1.0, math.inf, 1.0), (0.0, 0.5, 1.0)) == math.inf
 
 
 def test_a_loss_that_is_no_number_is_told():

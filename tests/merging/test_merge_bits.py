@@ -1,5 +1,6 @@
 """A merge gives the bits of a float64 reference in memory, however it is cut, threaded and stored."""
 
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,20 @@ def test_linear_is_the_reference(tmp_path: Path, dtype: torch.dtype) -> None:
     )
     plain = run_merge(tmp_path / "p", "linear", listed, parameters={"normalize": False})
     assert_same_bits(plain, expected(models, [0.7, -0.2, 0.9]))
+
+
+def test_values_that_change_with_the_layer(tmp_path: Path) -> None:
+    models = three(tmp_path)[:2]
+    rules = [{"filter": "mlp", "value": [0.25, 0.5, 2]}, {"filter": "norm", "value": [0, 1]}, {"value": 3}]
+    listed = [weighted(models[0], weight=rules), weighted(models[1], weight=1)]
+    got = run_merge(tmp_path / "out", "linear", listed, parameters={"normalize": False})
+    read = [all_tensors(model) for model in models]
+    for part, weights in {"mlp": (0.25, 0.5, 2.0), "norm": (0.0, 0.5, 1.0)}.items():
+        for layer, weight in enumerate(weights):
+            name = f"model.layers.{layer}.{part}.weight"
+            assert torch.equal(got[name], expected_sum([one[name] for one in read], [weight, 1.0], torch.float32)), name
+    head = [one["lm_head.weight"] for one in read]
+    assert torch.equal(got["lm_head.weight"], expected_sum(head, [3.0, 1.0], torch.float32))
 
 
 @pytest.mark.parametrize("out", DTYPES)
@@ -139,7 +154,7 @@ def test_the_order_of_a_uniform_average_is_1_ulp(tmp_path: Path) -> None:
             assert bool(((tensor - other[name]).abs() <= ulp).all()), name
 
 
-CUTS: list[dict[str, Any]] = [{"block_entries": 4096, "workers": w} for w in (1, 2, 3)] + [{"block_entries": 8192}]
+CUTS: list[dict[str, Any]] = [{"block_entries": 4096, "workers": w} for w in (1, 2, 3)] + [{"block_entries": 8193}]
 
 
 @pytest.mark.parametrize("method", ["linear", "task_arithmetic", "slerp"])
@@ -176,3 +191,6 @@ def test_dtypes_of_the_models_may_differ(tmp_path: Path) -> None:
     models = [write_model(tmp_path / f"m{n}", random_tensors(n, dtype)) for n, dtype in enumerate(dtypes)]
     got = run_merge(tmp_path / "out", "uniform", models, change={"block_entries": 4096})
     assert_same_bits(got, expected(models, [1 / 3] * 3, torch.bfloat16))
+    (note,) = json.loads((tmp_path / "out" / "fmcompress-merge.json").read_text())["notes"]
+    assert note.startswith("dtypes differ, first in ")
+    assert all(f"m{n}: {NAMES[dtype]}" in note for n, dtype in enumerate(dtypes))

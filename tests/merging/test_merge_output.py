@@ -64,6 +64,26 @@ def test_another_dtype_changes_headers_index_and_config(tmp_path: Path) -> None:
     assert index["weight_map"] == wanted
 
 
+def test_progress_is_told_in_bytes_and_threads_are_as_before(tmp_path: Path) -> None:
+    told: list[tuple[int, int, str]] = []
+    plan = plan_merge(recipe(pair(tmp_path)))
+    assert [one.written for one in plan.tensors] == sorted(
+        (one.written for one in plan.tensors), key=lambda entry: (entry.path, entry.offset, entry.size_bytes)
+    )
+    threads = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        merge_checkpoints(plan, tmp_path / "out", progress=lambda *step: told.append(step))
+        assert torch.get_num_threads() == 3  # a merge uses one an op
+    finally:
+        torch.set_num_threads(threads)
+    total = sum(tensor.nbytes for tensor in random_tensors(0).values())
+    done = [step[0] for step in told]
+    assert done == sorted(done)
+    assert (done[-1], {step[1] for step in told}) == (total, {total})
+    assert {step[2] for step in told} == {name for name, tensor in random_tensors(0).items() if tensor.numel()}
+
+
 def test_out_that_is_taken(tmp_path: Path) -> None:
     models = pair(tmp_path)
     run_merge(tmp_path / "out", "uniform", models[:1])

@@ -95,6 +95,17 @@ def test_one_candidate_is_the_soup() -> None:
     assert (soup.members, soup.score, len(soup.trials)) == ((0,), 3.0, 1)
 
 
+@pytest.mark.parametrize("scores", [(math.inf, math.inf), (-math.inf, 1.0), (1.0, math.nan)])
+def test_scores_that_no_axis_holds_can_be_drawn(tmp_path, scores) -> None:
+    pytest.importorskip("matplotlib")
+    from fmcompress.merging.pictures import plot_soup
+
+    for lower in (True, False):
+        soup = choose(2, lambda members: scores[members[0]] if len(members) == 1 else math.inf, lower_is_better=lower)
+        plot_soup(soup, ["a", "b"], tmp_path / "soup.svg")
+        assert (tmp_path / "soup.svg").read_bytes()
+
+
 def test_bad_input_is_told() -> None:
     with pytest.raises(ConfigError, match="candidates: expected at least one, got none"):
         choose(0, lambda members: 1.0)

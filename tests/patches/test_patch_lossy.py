@@ -12,9 +12,10 @@ from patch_cases import normal, pair
 
 from fmcompress.checkpoint import Checkpoint
 from fmcompress.errors import ConfigError
+from fmcompress.formats import packed
 from fmcompress.options import resolve
 from fmcompress.patches import Patch, PatchOptions, apply_patch, make_patch
-from fmcompress.patches.lossy import largest_only, product
+from fmcompress.patches.lossy import added, change_of, encode_rounded, largest_only, product
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "8 bits": {"bits": 8}, "4 bits": {"bits": 4}, "2 bits a row": {"bits": 2, "group_size": "row"},
@@ -120,6 +121,17 @@ def test_what_is_not_finite_loses_nothing(tmp_path: Path) -> None:
     apply_patch(base, tmp_path / "patch", tmp_path / "out")
     assert torch.equal(Checkpoint(tmp_path / "out").read("nan").nan_to_num(), after.nan_to_num())
     assert bool(torch.isfinite(Checkpoint(tmp_path / "out").read("edge")).all())
+
+
+def test_a_sum_that_leaves_float16_is_not_taken(tmp_path: Path) -> None:
+    before = torch.full((64, 64), 40000.0, dtype=torch.float16)
+    after = normal(64, 64, scale=20000.0).clamp(-65504, 65504).half()
+    rounded = encode_rounded(change_of(before, after), options := PatchOptions(bits=2, group_size="row"))
+    matrix = packed.decode("w", rounded[2]["packed"], lambda part: rounded[1][f"packed.{part}"])
+    assert not bool(torch.isfinite(added(before, matrix)).all())
+    base, tuned = pair(tmp_path, {"w": before}, {"w": after})
+    facts = make_patch(base, tuned, tmp_path / "patch", options)
+    assert (facts["loss"], set(facts["kinds"])) == (None, {"dense"})
 
 
 def test_at_least_one_entry_is_kept() -> None:

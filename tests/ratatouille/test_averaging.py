@@ -6,7 +6,7 @@ from torch import nn
 
 from fmcompress.errors import ConfigError
 from fmcompress.ratatouille import Ratatouille, average
-from fmcompress.ratatouille.weights import featuriser, grafted, squared_distance
+from fmcompress.ratatouille.weights import featuriser, grafted
 
 
 def some(seed, dtype=torch.float32):
@@ -110,9 +110,3 @@ def test_heads_are_told_by_module_not_by_letters():
     assert {name: t.item() for name, t in grafted(weights, other, "head").items()} == {
         "headless.w": 1, "body.head.w": 1, "head.w": 2, "head.more": 1,
     }  # fmt: skip
-
-
-def test_distance_is_of_all_or_of_the_featuriser():
-    a, b = ({"body.w": torch.full((4,), x), "head.w": torch.tensor([x]), "n": torch.tensor(1)} for x in (0.0, 2.0))
-    assert squared_distance(a, b) == 20
-    assert squared_distance(a, b, "head") == 16

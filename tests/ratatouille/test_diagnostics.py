@@ -61,7 +61,7 @@ def test_averaging_against_ensembling_by_hand():
 
 
 def test_the_gap_to_the_ensemble_is_of_second_order():
-    models = [{"w": torch.tensor([x], dtype=torch.float64)} for x in (1.0, 2.0, 4.0)]
+    models = [{"w": torch.tensor([x], dtype=torch.float64), "n": torch.tensor(3)} for x in (1.0, 2.0, 4.0)]
     square = first_order(lambda weights: torch.stack([weights["w"] ** 2, weights["w"]], 1), models)
     assert square.order == pytest.approx(2)
     mean = 7 / 3
@@ -70,7 +70,7 @@ def test_the_gap_to_the_ensemble_is_of_second_order():
     assert square.distances == pytest.approx([math.sqrt(spread), math.sqrt(spread) / 2, math.sqrt(spread) / 4])
     bent = first_order(lambda weights: (weights["w"] - mean).abs()[:, None], models)  # no derivative at the average
     assert bent.order == pytest.approx(1)
-    line = first_order(lambda weights: 2 * weights["w"][:, None], [models[0], {"w": torch.tensor([3.0]).double()}])
+    line = first_order(lambda weights: 2 * weights["w"][:, None], [models[0], models[2]])
     assert line.gaps == (0, 0, 0)
     assert math.isnan(line.order)
 

@@ -1,6 +1,8 @@
 """A recipe that was killed goes on where it stopped; folders that are not its own are refused."""
 
 import json
+import os
+from pathlib import Path
 
 import pytest
 import torch
@@ -29,6 +31,37 @@ def test_a_killed_recipe_ends_with_the_same_weights(tmp_path, stop):
     third = Recorder()
     assert same(third.recipe(tmp_path / "kept").cook("soup")["soup"].weights, wanted["soup"].weights)
     assert third.names == []
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_a_recipe_that_is_killed_at_any_write_goes_on(tmp_path, monkeypatch, before):
+    """Every file appears by a rename: none of them, the first included, leaves a folder that is of no use."""
+    rename, kills = os.replace, 0
+    wanted = Recorder().recipe().cook("ratatouille")["ratatouille"].weights
+
+    def killed(*paths):
+        if not before:
+            rename(*paths)
+        raise KeyboardInterrupt
+
+    for number in range(100):
+        left = iter(range(number))
+
+        def replace(*paths, left=left):
+            return killed(*paths) if next(left, None) is None else rename(*paths)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "replace", replace)
+            patched.setattr(Path, "replace", replace)
+            try:
+                Recorder().recipe(tmp_path / f"{number}").cook("ratatouille")
+            except KeyboardInterrupt:
+                kills += 1
+        found = Recorder().recipe(tmp_path / f"{number}").cook("ratatouille")["ratatouille"]
+        assert same(found.weights, wanted)
+        if kills <= number:
+            break
+    assert kills == 1 + 2 * 6  # the recipe, then weights and facts of six trainings
 
 
 def test_more_runs_can_be_added_later(tmp_path):

@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import math
 import re
 import sys
 
@@ -116,6 +117,17 @@ def test_the_run_fills_a_table_and_goes_on_where_it_stopped(modules, short_setti
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [(["--runs", "2"], "at least 1 of --seeds and 3 of --runs"), (["--data", "nowhere"], "nowhere has no t10k-images")],
+)
+def test_options_that_do_not_fit_are_told_before_any_work(modules, monkeypatch, capsys, options, message):
+    monkeypatch.setattr(sys, "argv", ["leave_one_out.py", *options])
+    with pytest.raises(SystemExit):
+        modules[3].main()
+    assert message in capsys.readouterr().err
+
+
 def test_the_table_is_over_seeds(modules):
     _, _, _, leave = modules
     cells = [
@@ -177,15 +189,33 @@ def test_docs_have_the_diagnostics_that_were_measured(modules, measured):
     assert f"r = {found['correlation']['pearson']:.2f}" in text
 
 
-def test_the_example_in_the_docs_runs(tmp_path, monkeypatch):
-    pytest.importorskip("sklearn")
+def in_the_docs(which, folder, monkeypatch):
+    """What is left when an example in the docs has run in a folder."""
     (page,) = PAGES
-    code = next(one for one in re.findall(r"```python\n(.*?)```", page.read_text(), re.S) if "recipe.cook" in one)
-    monkeypatch.chdir(tmp_path)
+    code = re.findall(r"```python\n(.*?)```", page.read_text(), re.S)[which]
+    monkeypatch.chdir(folder)
     with torch.random.fork_rng():
         found: dict[str, object] = {}
         exec(code, found)
-    dishes = found["dishes"]
-    assert dishes.keys() == {"erm", "diwa", "ratatouille"}
+    assert found["dishes"].keys() == {"erm", "diwa", "ratatouille"}
+    return found
+
+
+def test_the_example_in_the_docs_runs(tmp_path, monkeypatch):
+    pytest.importorskip("sklearn")
+    dishes = in_the_docs(0, tmp_path, monkeypatch)["dishes"]
     assert 0.5 < dishes["ratatouille"].validation <= 1
     assert (tmp_path / "trainings" / "recipe.json").exists()
+
+
+def test_the_example_with_a_model_of_transformers_runs(tmp_path, monkeypatch):
+    from transformers import LlamaForCausalLM
+
+    found = in_the_docs(1, tmp_path, monkeypatch)
+    dish = found["dishes"]["ratatouille"]
+    assert dish.chosen == tuple(
+        f"target-00{n}-from-{start}" for n, start in enumerate(("pretrained", "counting", "asking"))
+    )
+    assert dish.validation > found["validate"](found["recipe"].probe().weights) > -math.log(128)
+    kept = LlamaForCausalLM.from_pretrained(tmp_path / "OUT").state_dict()
+    assert all(torch.equal(kept[name], one) for name, one in dish.weights.items())

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fmcompress.theory.covers import best_cover, cover_of, greedy_covers, smallest_cover
-from fmcompress.theory.diagnosis import HALF
+from fmcompress.theory.findings import HALF
 
 
 @st.composite

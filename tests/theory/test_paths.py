@@ -61,6 +61,12 @@ def test_presented_monoids_and_groupoids_have_their_known_size(edges, relations,
         assert ends[0] == ends[1]
 
 
+def test_rules_that_others_replace_are_not_lost():
+    edges = dict.fromkeys("ab", ("*", "*"))
+    assert len(from_graph(edges, [("baa", "ba"), ("abb", "aa"), ("aab", "")]).morphisms) == 1
+    assert len(from_graph(edges, [("bbbaa", ""), ("ba", "bba"), ("ab", "bab")]).morphisms) == 2
+
+
 @pytest.mark.parametrize(
     ("edges", "relations", "told"),
     [

@@ -184,7 +184,7 @@ def is_category(objects, morphisms, identities, compose):
 def all_families(source, target):
     """Every family of functions between two presheaves, natural or not; assumes that there are few."""
     sizes = [(len(source.at(one)), len(target.at(one))) for one in source.category.objects]
-    assume(prod(images**elements for elements, images in sizes) <= 2000)
+    assume(prod(images**elements for elements, images in sizes) <= 500)
     choices = [
         [(one, dict(zip(source.at(one), images, strict=True))) for images in pairs(target.at(one), repeat=size)]
         for one, (size, _) in zip(source.category.objects, sizes, strict=True)
