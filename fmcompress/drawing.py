@@ -1,6 +1,7 @@
 """What all pictures have in common: colours, units, figures and their files."""
 
 import math
+import os
 import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -38,6 +39,8 @@ def require_picture(path: Path) -> None:
     new_figure(path, 1, 1)
     if not path.parent.is_dir():
         raise ConfigError(f"{path}: there is no folder {path.parent}. Make it first.")
+    if not os.access(path.parent, os.W_OK):
+        raise ConfigError(f"{path}: the folder {path.parent} cannot be written to. Choose another.")
 
 
 def save(figure: "Figure", path: str | Path) -> None:

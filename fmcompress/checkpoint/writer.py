@@ -88,8 +88,13 @@ def read_error(path: Path, error: OSError) -> DiskError:
 
 def write_error(path: Path, error: OSError) -> DiskError:
     """The error to raise for a file that cannot be written."""
-    reason = "the disk is full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else error.strerror
-    return DiskError(f"{path}: cannot be written ({reason}). Make room or choose another place.")
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    remedy = {
+        errno.ENOENT: "Create its folder first.",
+        errno.EACCES: "Look at its permissions, or choose another place.",
+        errno.EROFS: "Choose another place.",
+    }.get(error.errno or 0, "Make room or choose another place.")
+    return DiskError(f"{path}: cannot be written ({'the disk is full' if full else error.strerror}). {remedy}")
 
 
 class CheckpointWriter:

@@ -1,5 +1,6 @@
 """fmcompress soup."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from ..merging.scores import Score
+    from ..merging.soup import Soup
 
 
 @app.command()
@@ -44,27 +46,35 @@ def soup(
     Models are tried best first, and stay in the average if it gets better. Choose with other data than you report on.
     """
     from ..drawing import require_picture
+    from ..files import refuse_existing
     from ..merging.checkpoint_soup import checkpoint_soup
     from ..merging.pictures import plot_soup
-    from ..report import Steps, finite, print_json, printable
-    from ..report import out as console
+    from ..report import Steps, err, finite, print_json
 
     if plot:
         require_picture(plot)
-    score = _score(text, command, lower_is_better, sequence_length, max_windows, device, dtype)
+    refuse_existing(force or resume, None, plot)
+    score = _score(text, command, lower_is_better, sequence_length, max_windows, device, dtype, err.print)
     with Steps("soup", quiet) as steps:
         found, facts = checkpoint_soup(
             models, out, score, tie=tie, any_vocabulary=any_vocabulary, resume=resume, force=force, progress=steps.at
         )
     names = [str(model) for model in models]
-    if plot:
-        plot_soup(found, names, plot, value=score.name)
     if json:
         print_json(finite({"out": str(out), "models": names, **facts["soup"], "bytes": facts["bytes"]}))
-        return
-    console.print(_table(facts["soup"], names))
+    else:
+        _tell(out, found, facts["soup"], names, score.name)
+    if plot:  # after the numbers, which must not be lost with it
+        plot_soup(found, names, plot, value=score.name)
+
+
+def _tell(out: Path, found: "Soup", facts: dict[str, Any], names: list[str], what: str) -> None:
+    from ..report import out as console
+    from ..report import printable
+
+    console.print(_table(facts, names))
     chosen = f"{len(found.members)} of {len(names)} models"
-    line = f"{out}: {chosen}, {score.name} {found.score:.6g}, best single model {found.best_single:.6g}"
+    line = f"{out}: {chosen}, {what} {found.score:.6g}, best single model {found.best_single:.6g}"
     console.print(printable(line), soft_wrap=True, markup=False)
     if len(found.members) == 1 < len(names):
         advice = "no average was better than the best model alone: `fmcompress barrier A B` tells whether they connect"
@@ -73,7 +83,7 @@ def soup(
 
 def _score(
     text: Path | None, command: str | None, lower_is_better: bool, sequence_length: int, max_windows: int | None,
-    device: str, dtype: str,
+    device: str, dtype: str, note: Callable[[str], None],
 ) -> "Score":  # fmt: skip
     from ..errors import ConfigError
     from ..merging.scores import command_score, perplexity_on
@@ -85,7 +95,9 @@ def _score(
     assert text is not None
     if lower_is_better:
         raise ConfigError("--lower-is-better is about --command; perplexity is so by itself. Leave it out.")
-    return perplexity_on(text, sequence_length=sequence_length, max_windows=max_windows, device=device, dtype=dtype)
+    return perplexity_on(
+        text, sequence_length=sequence_length, max_windows=max_windows, device=device, dtype=dtype, note=note
+    )
 
 
 def _table(soup: dict[str, Any], names: list[str]) -> "Table":

@@ -36,8 +36,11 @@ def perplexity_on(
     device: str = "auto",
     dtype: str = "auto",
     nats: bool = False,
+    note: Callable[[str], None] = lambda text: None,
 ) -> Score:
     """The perplexity of a language model on a held-out text, or with nats its logarithm. See evaluation.evaluate.
+
+    note  called once where windows are shorter than asked for, since a model takes no longer ones
 
     Raises DiskError if the text cannot be read, ConfigError for an unknown device.
     """
@@ -45,10 +48,13 @@ def perplexity_on(
     from ..evaluation import evaluate
     from ..files import sha256_of
 
-    where = pick_device(device)
+    where, noted = pick_device(device), list[str]()
 
     def measured(model: Path) -> float:
         found = evaluate(model, text, sequence_length, where, dtype, max_windows)
+        if found.sequence_length < sequence_length and not noted:
+            noted.append(f"sequence length {sequence_length} lowered to {found.sequence_length}, the model's longest")
+            note(noted[0])
         return found.nats_per_token if nats else found.perplexity
 
     name = "nats a token" if nats else "perplexity"

@@ -34,7 +34,7 @@ class PatchOptions(BaseModel):
         if self.rank is None and self.factors != "BF16":
             raise ValueError("factors: expected with a rank. Give --rank N")
         if self.bits is None and self.group_size != 128:
-            raise ValueError("group-size: expected with bits. Give --bits 4")
+            raise ValueError("group-size: is of rounded changes. Give --bits 4 with it")
         if self.bits is not None:
             _ = self.grid  # which knows what a group can be
         return self

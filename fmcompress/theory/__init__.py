@@ -3,6 +3,8 @@
 import importlib
 from typing import Any
 
+from ..errors import TheoryError
+
 # looked up on first use, so that one part starts no other
 _LAZY = {
     "FiniteCategory": ".category",
@@ -70,7 +72,7 @@ _LAZY = {
     "rotated_images": ".rotation",
     "rotations": ".rotation",
 }
-__all__ = list(_LAZY)
+__all__ = ["TheoryError", *_LAZY]
 
 
 def __dir__() -> list[str]:

@@ -1,12 +1,14 @@
 """Lines between checkpoints on disk: what is scored, the barrier and its words, nothing left behind."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
 from helpers import invoke, make_checkpoint, make_text
 from merging_cases import all_tensors, random_tensors, write_model
 
+from fmcompress.checkpoint import write_error
 from fmcompress.errors import CheckpointError, ConfigError, DiskError
 from fmcompress.merging.checkpoint_line import Line, checkpoint_line, spaced
 from fmcompress.merging.connectivity import POINTS, along_line, barrier
@@ -136,3 +138,30 @@ def test_the_command_prints_the_line_and_its_meaning(tmp_path, capsys) -> None:
     assert (facts["points"], facts["barrier"], facts["losses"]) == ([0.0, 0.5, 1.0], 0.0, [nats] * 3)
     done = invoke(capsys, "barrier", model, tmp_path / "none", *options)
     assert (done.code, done.stderr.count("\n")) == (2, 1)
+
+
+def test_a_picture_stays_and_shorter_windows_are_told(tmp_path, capsys, monkeypatch) -> None:
+    model, text = make_checkpoint(tmp_path / "model", blocks=1), make_text(tmp_path / "text.txt", 4000)
+    plot = tmp_path / "line.svg"
+    plot.write_text("mine")
+    line = ("barrier", model, model, "--text", text, "--max-windows", 1, "--points", 3, "--plot", plot)
+    done = invoke(capsys, *line)
+    assert (done.code, plot.read_text()) == (2, "mine")
+    assert "Replace it with --force" in done.stderr
+    done = invoke(capsys, *line, "--sequence-length", 1_000_000, "--json", "--force")
+    assert done.code == 0, done.stderr
+    (note,) = json.loads(done.stdout)["notes"]
+    assert note.startswith("sequence length 1000000 lowered to")
+    assert note in done.stderr
+    assert plot.read_text() != "mine"
+    monkeypatch.setattr("fmcompress.drawing.os.access", lambda path, *_, **__: path != plot.parent)
+    done = invoke(capsys, *line, "--force")
+    assert (done.code, done.stdout) == (2, "")  # before any work
+    assert "cannot be written to" in done.stderr
+
+
+def test_an_error_of_writing_says_what_to_do() -> None:
+    import errno
+
+    for number, remedy in ((errno.ENOENT, "Create its folder"), (errno.EACCES, "permissions"), (errno.ENOSPC, "room")):
+        assert remedy in str(write_error(Path("out"), OSError(number, "why")))

@@ -7,7 +7,7 @@ import re
 import pytest
 from helpers import ROOT
 
-from fmcompress.theory import load_category
+from fmcompress.theory import TheoryError, from_graph, from_monoid, load_category
 
 PAGES = [ROOT / "docs" / "theory.md"]
 
@@ -34,3 +34,15 @@ def test_the_file_of_the_example_is_read(text, tmp_path):
     path = tmp_path / "c.yaml"
     path.write_text(next(block for block in re.findall(r"```yaml\n(.*?)```", text, re.DOTALL) if "morphisms" in block))
     assert load_category(path).hom("x", "y") == ("f",)
+
+
+def test_the_constructions_take_what_the_docs_write(text):
+    for call in (
+        "from_monoid([0, 1], [[0, 1], [1, 0]])",
+        'from_graph({"f": ("x", "y"), "g": ("y", "x")}, [(("f", "g"), ()), (("g", "f"), ())])',
+    ):
+        assert call in text
+    assert len(from_monoid([0, 1], [[0, 1], [1, 0]]).morphisms) == 2
+    assert len(from_graph({"f": ("x", "y"), "g": ("y", "x")}, [(("f", "g"), ()), (("g", "f"), ())]).morphisms) == 4
+    with pytest.raises(TheoryError):
+        from_monoid([0, 1, 2], [[0, 1, 2], [1, 0, 1], [2, 2, 1]])
