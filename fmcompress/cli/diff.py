@@ -26,8 +26,9 @@ def diff(
 ) -> None:
     """What changed from A to B, per tensor: equal, sparse, of low rank or dense, how much, and what a patch would cost.
 
-    Low rank: 99 % of the change's energy lies in few directions. Matrices of up to 512 rows or columns are decomposed
-    exactly; in larger ones up to 64 directions are looked for, and the rank told is never too small.
+    Tensors that are equal are counted, not listed; --json has all. Low rank: 99 % of the change's energy lies in few
+    directions. Matrices of up to 512 rows or columns are decomposed exactly; in larger ones up to 64 directions are
+    looked for, and the rank told is never too small.
     """
     from ..errors import ConfigError
     from ..formats import open_checkpoint
@@ -46,7 +47,9 @@ def diff(
     if json:
         print_json({"a": str(a), "b": str(b), "totals": totals, "tensors": [asdict(fact) for fact in shown]})
         return
-    out.print(_table(shown, energy))
+    changed = [fact for fact in shown if fact.kind != "equal"]
+    if changed:
+        out.print(_table(changed, energy))
     kinds = ", ".join(f"{count} {kind}" for kind, count in totals["kinds"].items())
     told = f"{kinds} · a lossless patch: {_bytes(totals['patch_bytes'])} of {_bytes(totals['dense_bytes'])}"
     out.print(f"{told} ({100 * totals['share']:.1f} %), descriptions and other files not counted", soft_wrap=True)

@@ -91,6 +91,9 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert done.code == 0
     assert "equal" in done.stdout
     assert "a lossless patch:" in done.stdout
+    same = {fact.name for fact in compare_checkpoints(Checkpoint(base), Checkpoint(tuned)) if fact.kind == "equal"}
+    assert same
+    assert not any(f" {name} " in done.stdout for name in same)  # counted, not listed
     facts = json.loads(invoke(capsys, "diff", base, tuned, "--json", "--top", 2).stdout)
     assert len(facts["tensors"]) == 2
     assert facts["tensors"][0]["relative"] >= facts["tensors"][1]["relative"] > 0
