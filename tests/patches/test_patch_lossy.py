@@ -144,7 +144,7 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "rank": ({"rank": 0}, "^rank: expected greater than or equal to 1"),
     "both": ({"rank": 1, "bits": 4}, "^rank: expected alone"),
     "factors": ({"factors": "F32"}, "^factors: expected with a rank"),
-    "group": ({"group_size": 64}, "^group-size: expected with bits"),
+    "group": ({"group_size": 64}, "^group-size: is of rounded changes"),
 }
 
 
