@@ -3,6 +3,7 @@
 from .card import append_to_card, note_dense_again
 from .inspect import TensorFacts, obeys, tensor_facts
 from .layout import TensorEntry
+from .new_folder import growing
 from .reader import Checkpoint
 from .verify import verify_checkpoint
 from .writer import (
@@ -25,6 +26,7 @@ __all__ = [
     "companion_files",
     "copy_checkpoint",
     "copy_file",
+    "growing",
     "note_dense_again",
     "obeys",
     "read_error",

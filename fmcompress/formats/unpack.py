@@ -1,7 +1,6 @@
 """From a packed or quantized checkpoint back to a dense one."""
 
 import json
-import shutil
 from collections.abc import Callable
 from itertools import count
 from math import prod
@@ -14,11 +13,11 @@ from ..checkpoint import (
     TensorEntry,
     companion_files,
     copy_file,
+    growing,
     note_dense_again,
     read_error,
     require_space,
     sync,
-    write_error,
 )
 from ..checkpoint.layout import (
     CARD,
@@ -57,30 +56,14 @@ def unpack_checkpoint(
     source = open_checkpoint(folder)
     if not isinstance(source, PackedCheckpoint | QuantizedCheckpoint):
         raise ConfigError(f"{folder}: its weights are dense already.")
-    out = out.resolve()
-    partial = out.parent / f"{out.name}.partial"
-    if partial.exists() or _is_taken(out):
-        raise ConfigError(f"OUT: {partial if partial.exists() else out} exists. Choose another name.")
-    if not out.parent.is_dir():
-        raise ConfigError(f"OUT: {out.parent} is no folder. Create it first.")
-    require_space(out.parent, sum(_dense_fields(entry)[2] for entry in source.tensors.values()))
-    try:
-        partial.mkdir()
-    except OSError as error:
-        raise write_error(partial, error) from None
-    try:
+    with growing(out, "OUT") as partial:
+        require_space(partial.parent, sum(_dense_fields(entry)[2] for entry in source.tensors.values()))
         done = count()
         _write_all(source, partial, lambda name: progress(next(done), len(source.tensors), name))
         _check_written(source, partial)
-        partial.rename(out)
-        sync(out.parent)
-    except OSError as error:
-        raise write_error(partial, error) from None
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     if not _remembers(source):
         note("the values are those of the packed weights; headers and index are new, not the source's to the byte")
-    return Checkpoint(out)
+    return Checkpoint(out.resolve())
 
 
 def _check_written(source: Checkpoint, partial: Path) -> None:
@@ -98,10 +81,6 @@ def _remembers(source: Checkpoint) -> bool:
     entry = entry_file(source.folder)
     headers = all(SOURCE_HEADER in read_metadata(shard) for shard in source.shards)
     return headers and (entry.name not in INDICES or _remembered_index(source) is not None)
-
-
-def _is_taken(out: Path) -> bool:
-    return out.exists() and not (out.is_dir() and not any(out.iterdir()))  # an empty folder is replaced
 
 
 def _write_all(source: Checkpoint, folder: Path, progress: Callable[[str], None]) -> None:

@@ -4,11 +4,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ..checkpoint import Checkpoint, copy_file, require_space, sync
+from ..checkpoint import Checkpoint, copy_file, growing, require_space, sync
 from ..errors import CheckpointError, PayloadError
 from ..files import sha256_of
 from ..formats import open_checkpoint
-from .growing import growing
 from .in_order import in_order
 from .numbers import bits_of
 from .patch import Patch, dense_bytes

@@ -8,7 +8,7 @@ from typing import Any, BinaryIO
 from torch import Tensor
 
 from .. import __version__
-from ..checkpoint import Checkpoint, TensorEntry, companion_files, copy_file, sync
+from ..checkpoint import Checkpoint, TensorEntry, companion_files, copy_file, growing, sync
 from ..checkpoint.layout import DTYPE_NAMES, read_header_text, write_header
 from ..errors import CheckpointError, ConfigError
 from ..files import sha256_of
@@ -27,7 +27,6 @@ from .description import (
     TensorDescription,
     digest,
 )
-from .growing import growing
 from .in_order import in_order
 from .numbers import bits_of
 from .options import PatchOptions
@@ -79,8 +78,8 @@ def make_patch(
             spooled.write(partial / FILE, {**metadata, DIGEST_KEY: digest(metadata)})
         (partial / SPOOL).unlink()
         shutil.rmtree(partial / UNPACKED, ignore_errors=True)
-        Patch(partial)
-    return {**patch_facts(Patch(out)), "left_out": left_out}
+        facts = patch_facts(Patch(partial))
+    return {**facts, "patch": str(out), "left_out": left_out}
 
 
 def _opened(folder: Path) -> Checkpoint:

@@ -5,8 +5,8 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..checkpoint import sync, write_error
 from ..errors import ConfigError
+from .writer import sync, write_error
 
 
 @contextlib.contextmanager
