@@ -110,7 +110,10 @@ def forget(folder: Path) -> None:
 
 
 def mergekit(program: Path, recipe: Path, out: Path) -> dict[str, float]:
-    """mergekit-yaml on the same recipe: seconds and peak memory of its process, as the kernel counts them."""
+    """mergekit-yaml on the same recipe: seconds and peak memory of its process, as the kernel counts them.
+
+    That peak is never less than what this process held when it started the other.
+    """
     begun = time.perf_counter()
     process = subprocess.Popen(
         [program, recipe, out, "--no-copy-tokenizer"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
