@@ -1,7 +1,7 @@
 """What every test shares: the back-ends in the header, the check that they are there, small inputs, where data lies."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 # the truth's matrices are small: on a busy machine OpenBLAS's threads wait for each other a second per Cholesky
@@ -9,6 +9,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import pytest
 import torch
+from pretend_cuda import pretend_cuda
 from torch import Tensor
 
 import fmcompress
@@ -39,6 +40,14 @@ def pytest_sessionstart() -> None:
     if missing:
         reason = f"FMCOMPRESS_EXPECT_BACKENDS: {', '.join(missing)} missing. {fmcompress.explain()}"
         pytest.exit(reason, returncode=1)
+
+
+@pytest.fixture(autouse=bool(os.environ.get("FMCOMPRESS_PRETEND_CUDA")))
+def on_pretended_gpu() -> Iterator[None]:
+    """FMCOMPRESS_PRETEND_CUDA=1: every test on tensors that say they lie on a GPU (pretend_cuda.py), to look for those
+    that Python code forgets on the CPU. Tests that compare devices themselves fail then."""
+    with pretend_cuda():
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -21,7 +21,7 @@ from fmcompress.checkpoint.layout import MEASURED
 
 ROOT = Path(__file__).resolve().parent.parent
 DEMO = ROOT / "examples" / "demo"
-CPU = torch.device("cpu")
+CPU = torch.device("cuda:0" if os.environ.get("FMCOMPRESS_PRETEND_CUDA") else "cpu")
 
 
 def make_checkpoint(
