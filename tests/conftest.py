@@ -42,7 +42,7 @@ def pytest_sessionstart() -> None:
         pytest.exit(reason, returncode=1)
 
 
-@pytest.fixture(autouse=bool(os.environ.get("FMCOMPRESS_PRETEND_CUDA")))
+@pytest.fixture(scope="session", autouse=bool(os.environ.get("FMCOMPRESS_PRETEND_CUDA")))
 def on_pretended_gpu() -> Iterator[None]:
     """FMCOMPRESS_PRETEND_CUDA=1: every test on tensors that say they lie on a GPU (pretend_cuda.py), to look for those
     that Python code forgets on the CPU. Tests that compare devices themselves fail then."""
