@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from ..errors import CalibrationError
+from .cholesky import upper_cholesky
 
 MAX_DAMPING = 1.0
-FACTOR_COLS = 384  # columns of the Hessian that are factored at a time
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def factor_hessian(hessian: Tensor, damping: float, name: str = "layer") -> Fact
     while True:
         added = (tried * mean).to(hessian.dtype)
         damped = torch.where(dead, torch.where(mean > 0, 1e-12 * mean, 1.0).to(hessian.dtype), diagonal + added)
-        upper = _upper_cholesky(hessian, damped)
+        upper = upper_cholesky(hessian, damped)
         if upper is not None:
             return Factor(upper, dead, tried, float(added))
         if tried >= MAX_DAMPING:
@@ -74,31 +74,3 @@ def factor_hessian(hessian: Tensor, damping: float, name: str = "layer") -> Fact
                 "Use more calibration tokens, or exclude the layer."
             )
         tried = min(MAX_DAMPING, max(10 * tried, 1e-4))
-
-
-def _upper_cholesky(symmetric: Tensor, diagonal: Tensor) -> Tensor | None:
-    """R with R R^T = `symmetric` [cols, cols] with its diagonal replaced; None if it is not positive definite.
-
-    R's inverse is the U that SparseGPT gets by inverting and factoring a second time. Block columns go from right to
-    left, each first absorbing those to its right by one product, so that nearly all of the work is matrix products
-    and nothing but R is as large as the Hessian.
-    """
-    cols = len(symmetric)
-    upper = torch.zeros_like(symmetric)
-    for begin in reversed(range(0, cols, FACTOR_COLS)):
-        end = min(cols, begin + FACTOR_COLS)
-        panel = symmetric[:end, begin:end].clone()
-        panel[begin:].diagonal().copy_(diagonal[begin:end])
-        if end < cols:
-            panel.addmm_(upper[:end, end:], upper[begin:end, end:].mT, alpha=-1)
-        # with rows and columns reversed, the usual lower factor becomes the upper one
-        flipped, failed = torch.linalg.cholesky_ex(panel[begin:].flip(0, 1))
-        if failed:
-            return None
-        triangle = flipped.flip(0, 1)
-        upper[begin:end, begin:end] = triangle
-        if begin > 0:
-            upper[:begin, begin:end] = torch.linalg.solve_triangular(
-                triangle.mT, panel[:begin], upper=False, left=False
-            )
-    return upper
