@@ -7,39 +7,34 @@ from torch import Tensor
 
 from .arithmetic import divide, root
 
-WARPS = 8
+WARPS = 16
 
 
 @triton.jit
 def factor_kernel(symmetric_ptr, upper_ptr, inverse_ptr, failed_ptr, n, SIZE: tl.constexpr):
     """With rows and columns reversed R is the usual lower factor L, and R^-1 is X = L^-1.
 
-    both[k, j] is L[j, k] for j > k and X[k, j] for j <= k: what a column makes others lose is the same for both. Column
-    j of X begins at step j; until then its place holds the other half of what is left of the matrix, which nobody reads.
+    lost[k, j] is what row k of L^T loses to earlier columns where j >= k, and row k of X where j < k: the same products
+    make both. Column j of X begins at step j; what its place held until then, nobody reads.
     """
     i = tl.arange(0, SIZE)
     j = tl.arange(0, SIZE)
     begin = tl.program_id(0).to(tl.int64) * n * n
-    of_l = (i[:, None] <= j[None, :]) & (j < n)[None, :]
-    # L[j, i] lies where R[n - 1 - j, n - 1 - i] does, X[i, j] where its own reversed place is
-    place_l = (n - 1 - j)[None, :] * n + (n - 1 - i)[:, None]
-    place_x = (n - 1 - i)[:, None] * n + (n - 1 - j)[None, :]
-    of_x = (i[:, None] >= j[None, :]) & (i < n)[:, None]
-    both = tl.load(symmetric_ptr + begin + place_l, mask=of_l, other=0)
+    lost = tl.zeros([SIZE, SIZE], symmetric_ptr.dtype.element_ty)
     failed = 0
     for k in range(0, n):
-        row = tl.sum(tl.where((i == k)[:, None], both, 0), axis=0)
+        # rows are read and written one by one: the places of a whole matrix would take more registers than there are
+        column = (n - 1 - j) * n + n - 1 - k
+        row = tl.load(symmetric_ptr + begin + column, mask=(j >= k) & (j < n), other=0)
+        row -= tl.sum(tl.where((i == k)[:, None], lost, 0), axis=0)
         square = tl.sum(tl.where(j == k, row, 0), axis=0)
         failed = tl.where((square > 0) & (square - square == 0), failed, 1)  # inf - inf is NaN
         pivot = root(square)
-        tl.store(upper_ptr + begin + (n - 1 - k) * (n + 1), pivot)
-        row = divide(tl.where(j == k, 1, row), tl.zeros([SIZE], both.dtype) + pivot)
-        rest = tl.where((j == k)[None, :], 0, both) - row[:, None] * row[None, :]
-        both = tl.where((i > k)[:, None], rest, tl.where((i == k)[:, None], row[None, :], both))
-    inside = (i < n)[:, None] & (j < n)[None, :]
-    tl.store(upper_ptr + begin + place_l, both, mask=of_l & (i[:, None] < j[None, :]))
-    tl.store(upper_ptr + begin + place_l, 0.0, mask=inside & (i[:, None] > j[None, :]))
-    tl.store(inverse_ptr + begin + place_x, tl.where(of_x, both, 0), mask=inside)
+        row = divide(tl.where(j == k, 1, row), tl.zeros([SIZE], row.dtype) + pivot)
+        column_of_l = tl.where(j > k, row, tl.where(j == k, pivot, 0))
+        tl.store(upper_ptr + begin + column, column_of_l, mask=j < n)
+        tl.store(inverse_ptr + begin + (n - 1 - k) * n + n - 1 - j, tl.where(j <= k, row, 0), mask=j < n)
+        lost = tl.where((j == k)[None, :], 0, lost) + row[:, None] * row[None, :]
     tl.store(failed_ptr + tl.program_id(0), failed)
 
 
