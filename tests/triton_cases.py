@@ -22,7 +22,6 @@ def modules() -> list:
     """The modules that hold kernels."""
     pytest.importorskip("triton", reason="triton is not installed")
     from fmcompress_triton import admm, cocktail_kernels, factor, grid, pack, packed_linear, select, sweep, weighted_sum
-
     return [admm, cocktail_kernels, factor, grid, pack, packed_linear, select, sweep, weighted_sum]
 
 
@@ -32,9 +31,8 @@ def kernels() -> dict:
     Triton makes constants of None and of the number 1.
     """
     admm, cocktail, factor, grid, pack, packed, select, sweep, weighted_sum = modules()
-    others = {**_of_grid(grid), **_of_pack(pack), **_of_packed(packed), **_of_cocktail(cocktail)}
-    others |= {**_of_weighted_sum(weighted_sum), **_of_factor(factor)}
-    return {**_of_admm(admm), **_of_select(select), **_of_sweep(sweep), **others}
+    others = {**_of_packed(packed), **_of_cocktail(cocktail), **_of_weighted_sum(weighted_sum), **_of_factor(factor)}
+    return {**_of_admm(admm), **_of_select(select), **_of_sweep(sweep), **_of_grid(grid), **_of_pack(pack), **others}
 
 
 def _of_admm(admm) -> dict:
@@ -209,8 +207,8 @@ def _of_weighted_sum(weighted_sum) -> dict:
 
 
 def _of_factor(factor) -> dict:
-    base = {"symmetric_ptr": "*SCALAR", "upper_ptr": "*SCALAR", "inverse_ptr": "*SCALAR", "failed_ptr": "*i32"}
-    base |= {"n": "i32", "SIZE": 128, "options": {"num_warps": factor.WARPS}}
+    base = dict.fromkeys(("symmetric_ptr", "upper_ptr", "inverse_ptr"), "*SCALAR") | {"failed_ptr": "*i32", "n": "i32"}
+    base |= {"SIZE": 128, "options": {"num_warps": factor.WARPS}}
     return {"factor": (factor.factor_kernel, base), "factor 1": (factor.factor_kernel, {**base, "n": 1, "SIZE": 16})}
 
 
