@@ -92,6 +92,19 @@ def test_admm_step(benchmark, implementation, choice):
         assert all(map(torch.equal, ours, truth))
 
 
+@pytest.mark.parametrize("implementation", [ops, reference], ids=["native", "reference"])
+@pytest.mark.parametrize("batch", [1, 64])
+def test_factor_block(benchmark, implementation, batch):
+    benchmark.group = f"factor_block {batch} x {COLS} columns"
+    inputs = torch.randn(batch, 2 * COLS, COLS, generator=torch.Generator().manual_seed(0))
+    matrices = inputs.mT @ inputs
+    upper, inverse, failed = benchmark(implementation.factor_block, matrices)
+    benchmark.extra_info["GFLOP/s"] = 2 * batch * COLS**3 / 3 / benchmark.stats["median"] / 1e9
+    assert not failed.any()
+    torch.testing.assert_close(upper @ upper.mT, matrices, rtol=1e-4, atol=1e-3)
+    torch.testing.assert_close(inverse @ upper, torch.eye(COLS).expand_as(upper), rtol=0, atol=1e-4)
+
+
 @pytest.mark.parametrize("implementation", ["tiles", "full product"])
 @pytest.mark.parametrize("cols", [1024, 4096])
 def test_accumulate_hessian(benchmark, implementation, cols):

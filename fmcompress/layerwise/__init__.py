@@ -1,6 +1,7 @@
 """What the methods that solve one layer at a time share: patterns, grids, the factor, the sweep, the result."""
 
-from .factor import FACTOR_COLS, all_finite, factor_hessian
+from .cholesky import FACTOR_COLS
+from .factor import all_finite, factor_hessian
 from .grid import MAX_GROUP_COLS, Grid, QuantizedWeight, quantize
 from .masks import drop_lowest, lowest_scores
 from .patterns import NM, Pattern, Unstructured, parse_pattern

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from ..errors import CalibrationError, ConfigError
-from .factor import MAX_DAMPING, all_finite, check_finite_hessian, factor_hessian
+from .damping import MAX_DAMPING
+from .factor import all_finite, check_finite_hessian, factor_hessian
 from .grid import Grid
 from .patterns import NM, Pattern, Unstructured
 from .result import OFF_THE_GRID, Clock, LayerResult, count_zeros, finished, quadratic_form
