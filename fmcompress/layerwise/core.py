@@ -6,7 +6,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .factor import damped_diagonal, factor_blocks
+from .cholesky import factor_blocks
+from .damping import damped_diagonal
 from .grid import Grid, QuantizedWeight
 from .patterns import Pattern
 from .products import Products

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from ..errors import CalibrationError
+from .damping import MAX_DAMPING, damped_diagonal, raised
 
-MAX_DAMPING = 1.0
 FACTOR_COLS = 384  # columns of the Hessian that are factored at a time
 
 
@@ -57,23 +57,24 @@ def factor_hessian(hessian: Tensor, damping: float, name: str = "layer") -> Fact
     zero already.
     Raises CalibrationError if the Hessian is not finite or if damping 1.0 does not make it positive definite.
     """
-    diagonal = hessian.diagonal()
-    dead = diagonal == 0
-    mean = diagonal.sum() / (~dead).sum().clamp(min=1)
     check_finite_hessian(hessian, name)
     tried = damping
     while True:
-        added = (tried * mean).to(hessian.dtype)
-        damped = torch.where(dead, torch.where(mean > 0, 1e-12 * mean, 1.0).to(hessian.dtype), diagonal + added)
-        upper = _upper_cholesky(hessian, damped)
+        diagonal, dead, added = damped_diagonal(hessian, tried)
+        upper = _upper_cholesky(hessian, diagonal)
         if upper is not None:
             return Factor(upper, dead, tried, float(added))
         if tried >= MAX_DAMPING:
-            raise CalibrationError(
-                f"{name}: Hessian not positive definite at damping {tried:g}. "
-                "Use more calibration tokens, or exclude the layer."
-            )
-        tried = min(MAX_DAMPING, max(10 * tried, 1e-4))
+            raise indefinite(name, tried)
+        tried = raised(tried)
+
+
+def indefinite(name: str, damping: float) -> CalibrationError:
+    """What is raised where no damping will do."""
+    return CalibrationError(
+        f"{name}: Hessian not positive definite at damping {damping:g}. "
+        "Use more calibration tokens, or exclude the layer."
+    )
 
 
 def _upper_cholesky(symmetric: Tensor, diagonal: Tensor) -> Tensor | None:

@@ -97,6 +97,11 @@ def finished(solved: Tensor, dtype: torch.dtype, name: str, remedy: str = "Raise
     Raises CalibrationError if it is not finite, as when a float16 weight overflows.
     """
     result = solved.to(dtype).add_(0.0)
-    if not all_finite(result):
-        raise CalibrationError(f"{name}: the solved weight is not finite in {dtype}. {remedy}")
+    check_finite_result(result, name, remedy)
     return result
+
+
+def check_finite_result(result: Tensor, name: str, remedy: str) -> None:
+    """Raise CalibrationError unless it is finite."""
+    if not all_finite(result):
+        raise CalibrationError(f"{name}: the solved weight is not finite in {result.dtype}. {remedy}")
