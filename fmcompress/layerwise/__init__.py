@@ -2,7 +2,8 @@
 
 from .captured import captured_solves
 from .checks import check_grid, check_hessian, check_layer, check_options, check_pattern, check_weight
-from .factor import FACTOR_COLS, all_finite, factor_hessian
+from .cholesky import FACTOR_COLS
+from .factor import all_finite, factor_hessian
 from .grid import MAX_GROUP_COLS, Grid, QuantizedWeight, quantize
 from .masks import drop_lowest, lowest_scores
 from .patterns import NM, Pattern, Unstructured, parse_pattern
@@ -16,10 +17,10 @@ __all__ = [
     "MAX_GROUP_COLS",
     "NM",
     "OFF_THE_GRID",
+    "PRODUCTS",
     "Clock",
     "Grid",
     "LayerResult",
-    "PRODUCTS",
     "Pattern",
     "Products",
     "QuantizedWeight",

@@ -11,8 +11,7 @@ from ..errors import CalibrationError, ConfigError
 from .captured import run_core
 from .checks import check_finite_weight, check_options, check_solve
 from .core import Factored, Numbers, Outcome, Recipe, activation_order, sweep_layer
-from .damping import MAX_DAMPING, raised
-from .factor import all_finite, check_finite_hessian, factor_hessian, indefinite
+from .factor import check_finite_hessian, factor_hessian, next_damping
 from .grid import Grid
 from .patterns import Pattern
 from .products import Products
@@ -161,9 +160,7 @@ def _solve_at_once(
             check_finite_hessian(hessian, name)
         if not numbers.failed:
             return outcome, numbers, recipe.damping
-        if recipe.damping >= MAX_DAMPING:
-            raise indefinite(name, recipe.damping)
-        recipe = replace(recipe, damping=raised(recipe.damping))
+        recipe = replace(recipe, damping=next_damping(recipe.damping, name))
 
 
 def _layer_of(outcome: Outcome, index: int) -> Outcome:
@@ -175,9 +172,7 @@ def _layer_of(outcome: Outcome, index: int) -> Outcome:
     return Outcome(outcome.weight[index], outcome.numbers[index], quantized)
 
 
-def _result(
-    outcome: Outcome, numbers: Numbers, damping: float, energy: float, name: str, clock: Clock
-) -> LayerResult:
+def _result(outcome: Outcome, numbers: Numbers, damping: float, energy: float, name: str, clock: Clock) -> LayerResult:
     """What a solved layer tells of itself. Raises CalibrationError if it holds no numbers."""
     if not math.isfinite(numbers.damped + energy):
         raise CalibrationError(f"{name}: the loss is not finite. Scale the Hessian or the weight.")
