@@ -1,4 +1,4 @@
-"""Solves kept as CUDA graphs: layers of one shape after the first two are one replay, without Python between kernels."""
+"""Solves kept as CUDA graphs: from the third layer of a shape on a solve is one replay, without Python between."""
 
 import contextlib
 import warnings
@@ -42,15 +42,16 @@ class CapturedSolves:
     def run(self, weight: Tensor, hessian: Tensor, recipe: Recipe) -> Outcome:
         """What solve_core() gives for these, in memory that no later call changes."""
         key = (recipe, weight.shape, weight.dtype, hessian.shape, hessian.dtype, weight.device)
-        if key not in self._graphs:
-            if key not in self._seen or key in self._refused or not self._captured(key, weight, hessian, recipe):
-                self._seen.add(key)
-                return solve_core(weight, hessian, recipe)
+        if key not in self._graphs and not (key in self._seen and self._captured(key, weight, hessian, recipe)):
+            self._seen.add(key)
+            return solve_core(weight, hessian, recipe)
         self._graphs.move_to_end(key)
         return self._graphs[key].replay(weight, hessian)
 
     def _captured(self, key: Hashable, weight: Tensor, hessian: Tensor, recipe: Recipe) -> bool:
         """Whether there is a graph of this kind now."""
+        if key in self._refused:
+            return False
         while len(self._graphs) >= self._most:
             self._graphs.popitem(last=False)[1].free()
         device = weight.device

@@ -45,18 +45,8 @@ def solve(
     check_options(pattern, grid, block_size=block_size, activation_order=activation_order)
     if pattern is not None:
         pattern.check(*weight.shape)
-    on_cpu, idle = weight.device.type == "cpu", _changes_nothing(pattern, grid, *weight.shape)
-    if on_cpu or idle:
-        check_finite_weight(weight, name)
-    if idle:
-        return LayerResult(weight + 0.0, 0.0, 0.0, count_zeros(weight))
-    clock = Clock()
-    hessian = hessian.to(_compute_dtype(weight, hessian))
-    energy = output_energy is None
-    recipe = Recipe(pattern, grid, damping, block_size, activation_order, keep_zeros, products, energy)
-    solved = _solve_by_steps if on_cpu else _solve_at_once
-    outcome, numbers, damping = solved(weight, hessian, recipe, name, clock)
-    return _result(outcome, numbers, damping, numbers.energy if output_energy is None else output_energy, name, clock)
+    recipe = Recipe(pattern, grid, damping, block_size, activation_order, keep_zeros, products, output_energy is None)
+    return _solved(weight, hessian, recipe, output_energy, name)
 
 
 @torch.no_grad()
@@ -95,19 +85,18 @@ def solve_batch(
         return []
     check_solve(weights[0], hessians[0], pattern, grid, damping, products)
     check_options(pattern, grid, block_size=block_size, activation_order=False)
-    energies = [None] * len(names) if output_energies is None else list(output_energies)
-    rest = {"damping": damping, "block_size": block_size, "keep_zeros": keep_zeros, "products": products}
-
-    def alone(index: int) -> LayerResult:
-        given = (weights[index], hessians[index], pattern, grid)
-        return solve(*given, **rest, activation_order=False, output_energy=energies[index], name=names[index])
-
     if pattern is not None:
         pattern.check(*weights.shape[1:])
-    if _changes_nothing(pattern, grid, *weights.shape[1:]):
+    unknown = output_energies is None
+    energies = [None] * len(names) if output_energies is None else list(output_energies)
+    recipe = Recipe(pattern, grid, damping, block_size, False, keep_zeros, products, unknown)
+
+    def alone(index: int) -> LayerResult:
+        return _solved(weights[index], hessians[index], recipe, energies[index], names[index])
+
+    if _changes_nothing(recipe, *weights.shape[1:]):
         return [alone(index) for index in range(len(names))]
     clock = Clock()
-    recipe = Recipe(pattern, grid, **rest, energy=output_energies is None)
     outcome = run_core(weights, hessians.to(_compute_dtype(weights, hessians)), recipe)
     found = [Numbers(*numbers) for numbers in outcome.numbers.tolist()]
     clock.lap("solve")
@@ -123,8 +112,21 @@ def solve_batch(
     return results
 
 
-def _changes_nothing(pattern: Pattern | None, grid: Grid | None, rows: int, cols: int) -> bool:
-    return grid is None and (pattern is None or pattern.zeros(rows, cols) == 0)
+def _solved(weight: Tensor, hessian: Tensor, recipe: Recipe, energy: float | None, name: str) -> LayerResult:
+    on_cpu, idle = weight.device.type == "cpu", _changes_nothing(recipe, *weight.shape)
+    if on_cpu or idle:
+        check_finite_weight(weight, name)
+    if idle:
+        return LayerResult(weight + 0.0, 0.0, 0.0, count_zeros(weight))
+    clock = Clock()
+    hessian = hessian.to(_compute_dtype(weight, hessian))
+    run = _solve_by_steps if on_cpu else _solve_at_once
+    outcome, numbers, damping = run(weight, hessian, recipe, name, clock)
+    return _result(outcome, numbers, damping, numbers.energy if energy is None else energy, name, clock)
+
+
+def _changes_nothing(recipe: Recipe, rows: int, cols: int) -> bool:
+    return recipe.grid is None and (recipe.pattern is None or recipe.pattern.zeros(rows, cols) == 0)
 
 
 def _compute_dtype(weight: Tensor, hessian: Tensor) -> torch.dtype:
@@ -145,7 +147,7 @@ def _solve_by_steps(
     added = torch.tensor(factor.added, dtype=torch.float64)
     factored = Factored(factor.upper, None, factor.dead, added, torch.tensor(False))
     outcome = sweep_layer(weight, order, factored, recipe)
-    return outcome, Numbers(*outcome.numbers.tolist(), energy), factor.damping
+    return outcome, Numbers(*outcome.numbers.tolist())._replace(energy=energy), factor.damping
 
 
 def _solve_at_once(
