@@ -104,7 +104,9 @@ def test_zeros_are_kept(layers):
 
 def test_known_energies(layers):
     weights, hessians = layers()
-    for result, energy in zip(batch(weights, hessians, NM(2, 4), None, energies=[1.0, 2.0, 4.0]), [1, 2, 4], strict=True):
+    for result, energy in zip(
+        batch(weights, hessians, NM(2, 4), None, energies=[1.0, 2.0, 4.0]), [1, 2, 4], strict=True
+    ):
         assert result.relative_error == pytest.approx(result.loss / energy)
 
 
