@@ -17,6 +17,7 @@ from .cocktail import (
     check_layout,
     check_payload_checksum,
 )
+from .factor import check_factor_block
 from .low_rank import check_low_rank_rows_, check_nearest_rows
 from .merging import check_weighted_sum_
 from .packed_linear import check_packed_linear, index_bits
@@ -77,5 +78,6 @@ CHECKS: dict[str, Callable[..., None]] = {
     "low_rank_rows_": check_low_rank_rows_,
     "nearest_rows": check_nearest_rows,
     "weighted_sum_": check_weighted_sum_,
+    "factor_block": check_factor_block,
 }
 HOST_ONLY = frozenset({"plan_cost", "improve_plan", "low_rank_rows_", "nearest_rows"})  # no kernels for GPUs

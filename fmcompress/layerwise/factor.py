@@ -1,32 +1,52 @@
-"""The triangular factor of a damped Hessian: one Cholesky, no inverse."""
+"""The triangular factor of a damped Hessian, or of a batch of them: one Cholesky, no inverse."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from ..errors import CalibrationError
-
-MAX_DAMPING = 1.0
-FACTOR_COLS = 384  # columns of the Hessian that are factored at a time
+from .cholesky import factor_blocks, upper_cholesky
+from .damping import MAX_DAMPING, damped_diagonal, raised
 
 
 @dataclass(frozen=True)
 class Factor:
     """H + damping = R R^T with R upper triangular.
 
-    upper    [cols, cols], R, zero below the diagonal; the inverse Hessian's factor U of the paper (inverse = U^T U)
-             is R^-1
-    dead     [cols] bool, inputs that never fired
-    damping  share of the mean live diagonal that was added
-    added    the amount that was added to each live diagonal entry
+    upper     [cols, cols], R, zero below the diagonal; the inverse Hessian's factor U of the paper (inverse = U^T U)
+              is R^-1
+    dead      [cols] bool, inputs that never fired
+    damping   share of the mean live diagonal that was added
+    added     the amount that was added to each live diagonal entry
+    inverses  [blocks, 128, 128] as factor_blocks leaves them, or None where R was not made of such blocks
     """
 
     upper: Tensor
     dead: Tensor
     damping: float
     added: float
+    inverses: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Factors:
+    """A batch of factors: R, dead inputs and inverses with the batch in front, damping and amounts one a matrix."""
+
+    upper: Tensor
+    dead: Tensor
+    damping: list[float]
+    added: list[float]
+    inverses: Tensor
+
+    def __len__(self) -> int:
+        return len(self.upper)
+
+    def __getitem__(self, index: int) -> Factor:
+        """One of them, as views."""
+        return Factor(self.upper[index], self.dead[index], self.damping[index], self.added[index], self.inverses[index])
 
 
 def all_finite(tensor: Tensor, at_once: int = 1 << 22) -> bool:
@@ -54,51 +74,64 @@ def factor_hessian(hessian: Tensor, damping: float, name: str = "layer") -> Fact
     damping  share of the mean diagonal of the live columns to add to each, e.g. 0.01
 
     Dead columns get a diagonal so small that they are pruned first and cost nothing; their off-diagonal entries are
-    zero already.
+    zero already. A GPU is waited for once for each damping that is tried.
     Raises CalibrationError if the Hessian is not finite or if damping 1.0 does not make it positive definite.
     """
-    diagonal = hessian.diagonal()
-    dead = diagonal == 0
-    mean = diagonal.sum() / (~dead).sum().clamp(min=1)
-    check_finite_hessian(hessian, name)
-    tried = damping
+    on_cpu = hessian.device.type == "cpu"
+    if on_cpu:  # what is not finite fails in factor_blocks, but not always in LAPACK
+        check_finite_hessian(hessian, name)
     while True:
-        added = (tried * mean).to(hessian.dtype)
-        damped = torch.where(dead, torch.where(mean > 0, 1e-12 * mean, 1.0).to(hessian.dtype), diagonal + added)
-        upper = _upper_cholesky(hessian, damped)
-        if upper is not None:
-            return Factor(upper, dead, tried, float(added))
-        if tried >= MAX_DAMPING:
-            raise CalibrationError(
-                f"{name}: Hessian not positive definite at damping {tried:g}. "
-                "Use more calibration tokens, or exclude the layer."
-            )
-        tried = min(MAX_DAMPING, max(10 * tried, 1e-4))
+        diagonal, dead, added = damped_diagonal(hessian, damping)
+        if on_cpu:
+            upper = upper_cholesky(hessian, diagonal)
+            if upper is not None:
+                return Factor(upper, dead, damping, float(added))
+        else:
+            upper, inverses, failed = factor_blocks(hessian, diagonal)
+            amount = _amounts(added, failed)[0]
+            if amount is not None:
+                return Factor(upper, dead, damping, amount, inverses)
+            check_finite_hessian(hessian, name)
+        damping = next_damping(damping, name)
 
 
-def _upper_cholesky(symmetric: Tensor, diagonal: Tensor) -> Tensor | None:
-    """R with R R^T = `symmetric` [cols, cols] with its diagonal replaced; None if it is not positive definite.
+def factor_hessians(hessians: Tensor, damping: float, names: Sequence[str]) -> Factors:
+    """The same for a batch, all together; those for which the damping does not suffice are tried again alone.
 
-    R's inverse is the U that SparseGPT gets by inverting and factoring a second time. Block columns go from right to
-    left, each first absorbing those to its right by one product, so that nearly all of the work is matrix products
-    and nothing but R is as large as the Hessian.
+    hessians  [batch, cols, cols] float32 or float64, each symmetric; left as they are
+    names     of the layers, one a matrix, for messages
+
+    Raises CalibrationError as factor_hessian does, for the first matrix that cannot be factored.
     """
-    cols = len(symmetric)
-    upper = torch.zeros_like(symmetric)
-    for begin in reversed(range(0, cols, FACTOR_COLS)):
-        end = min(cols, begin + FACTOR_COLS)
-        panel = symmetric[:end, begin:end].clone()
-        panel[begin:].diagonal().copy_(diagonal[begin:end])
-        if end < cols:
-            panel.addmm_(upper[:end, end:], upper[begin:end, end:].mT, alpha=-1)
-        # with rows and columns reversed, the usual lower factor becomes the upper one
-        flipped, failed = torch.linalg.cholesky_ex(panel[begin:].flip(0, 1))
-        if failed:
-            return None
-        triangle = flipped.flip(0, 1)
-        upper[begin:end, begin:end] = triangle
-        if begin > 0:
-            upper[:begin, begin:end] = torch.linalg.solve_triangular(
-                triangle.mT, panel[:begin], upper=False, left=False
-            )
-    return upper
+    diagonal, dead, added = damped_diagonal(hessians, damping)
+    upper, inverses, failed = factor_blocks(hessians, diagonal)
+    amounts = _amounts(added, failed)
+    dampings = [damping] * len(amounts)
+    again = [index for index, amount in enumerate(amounts) if amount is None]
+    for index in again:
+        check_finite_hessian(hessians[index], names[index])
+    while again:
+        damping = next_damping(damping, names[again[0]])
+        some = hessians[again]
+        diagonal, _, added = damped_diagonal(some, damping)
+        upper[again], inverses[again], failed = factor_blocks(some, diagonal)
+        for index, amount in zip(again, _amounts(added, failed), strict=True):
+            amounts[index], dampings[index] = amount, damping
+        again = [index for index in again if amounts[index] is None]
+    return Factors(upper, dead, dampings, [amount for amount in amounts if amount is not None], inverses)
+
+
+def _amounts(added: Tensor, failed: Tensor) -> list[float | None]:
+    """What was added to each matrix, None where it failed: the one look at a GPU."""
+    both = torch.stack([added.double(), failed.double()], -1).view(-1, 2).tolist()
+    return [None if failure else amount for amount, failure in both]
+
+
+def next_damping(damping: float, name: str) -> float:
+    """The next damping; CalibrationError where there is none."""
+    if damping >= MAX_DAMPING:
+        raise CalibrationError(
+            f"{name}: Hessian not positive definite at damping {damping:g}. "
+            "Use more calibration tokens, or exclude the layer."
+        )
+    return raised(damping)

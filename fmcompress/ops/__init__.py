@@ -17,6 +17,7 @@ from .._ops import (
     waiting_s,
 )
 from .cocktail import add_payload_, compress_delta_, compress_gradient_, compress_mean_, payload_checksum
+from .factor import factor_block
 from .low_rank import low_rank_rows_, nearest_rows
 from .merging import weighted_sum_
 from .packed_linear import check_packed, packed_linear, row_starts
@@ -44,6 +45,7 @@ __all__ = [
     "compress_gradient_",
     "compress_mean_",
     "dequantize",
+    "factor_block",
     "improve_plan",
     "index_bits",
     "joint_sweep_block_",

@@ -5,6 +5,7 @@ import torch
 from .._ops import CHECKS
 from .cocktail import add_payload_, compress_delta_, compress_gradient_, compress_mean_
 from .cocktail_payload import payload_checksum
+from .factor import factor_block
 from .low_rank import low_rank_rows_, nearest_rows
 from .merging import weighted_sum_
 from .packed_linear import dense_weight, packed_linear
@@ -22,6 +23,7 @@ __all__ = [
     "compress_mean_",
     "dense_weight",
     "dequantize",
+    "factor_block",
     "improve_plan",
     "joint_sweep_block_",
     "low_rank_rows_",
