@@ -64,7 +64,7 @@ def assert_alike(one: list[dict[str, Any]], two: list[dict[str, Any]], folder: P
 OPTIONS: dict[str, dict[str, Any]] = {
     "half": {"sparsity": 0.5},
     "2:4": {"pattern": "2:4"},
-    "half and codes": {"sparsity": 0.5, "bits": 4, "group_size": 16, "format": "packed"},
+    "half and codes": {"sparsity": 0.5, "bits": 4, "group_size": 16, "format": "dense"},
     "in sequence": {"sparsity": 0.5, "true_sequential": True},
 }
 
