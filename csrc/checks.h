@@ -78,8 +78,9 @@ inline void check_block(const Tensor& weight, const Tensor& factor, const std::o
     using torch::headeronly::ScalarType;
     require(weight.dim() == 2 || weight.dim() == 3, "weight: expected 2 or 3 dimensions, got ", weight.dim(), ".");
     const auto [batch, rows, cols] = Matrices(weight);
-    check_matrices(weight, "weight", weight.scalar_type() == ScalarType::Double ? ScalarType::Double : ScalarType::Float,
-                   rows, cols, weight);
+    check_matrices(weight, "weight",
+                   weight.scalar_type() == ScalarType::Double ? ScalarType::Double : ScalarType::Float, rows, cols,
+                   weight);
     require(cols <= 128, "weight: expected at most 128 columns, got ", cols, ".");
     check_matrices(factor, "factor", weight.scalar_type(), cols, cols, weight);
     if (prune)

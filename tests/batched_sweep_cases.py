@@ -25,8 +25,9 @@ def matrices(batch: int, rows: int, cols: int, dtype: torch.dtype) -> tuple[Tens
     return weight, factor.masked_fill(below, float("nan")), prune
 
 
-def check_batched_sweep(sweep_block_: Callable[..., Tensor]) -> None:
-    for dtype in DTYPES:
+def check_batched_sweep(sweep_block_: Callable[..., Tensor], dtypes: tuple[torch.dtype, ...] = DTYPES) -> None:
+    """Bit for bit."""
+    for dtype in dtypes:
         for batch, rows, cols, keep, group in CASES:
             weight, factor, prune = matrices(batch, rows, cols, dtype)
             masks = prune if group == 0 else [None] * batch
@@ -40,8 +41,9 @@ def check_batched_sweep(sweep_block_: Callable[..., Tensor]) -> None:
             assert loss.numel() * cols == 0 or loss.sum() > 0
 
 
-def joint_cases() -> Iterator[tuple]:
-    for dtype in DTYPES:
+def joint_cases(dtypes: tuple[torch.dtype, ...]) -> Iterator[tuple]:
+    """The arguments of calls, with every choice of what is pruned, and grids of rows and of weights."""
+    for dtype in dtypes:
         for batch, rows, cols, keep, group in CASES:
             weight, factor, some = matrices(batch, rows, cols, dtype)
             source = torch.Generator().manual_seed(rows)
@@ -52,8 +54,11 @@ def joint_cases() -> Iterator[tuple]:
                     yield weight.clone(), factor, prune, scale, zero, 4, keep, group
 
 
-def check_batched_joint_sweep(joint_sweep_block_: Callable[..., tuple[Tensor, Tensor]]) -> None:
-    for weight, factor, prune, scale, zero, *numbers in joint_cases():
+def check_batched_joint_sweep(
+    joint_sweep_block_: Callable[..., tuple[Tensor, Tensor]], dtypes: tuple[torch.dtype, ...] = DTYPES
+) -> None:
+    """The same, codes too."""
+    for weight, factor, prune, scale, zero, *numbers in joint_cases(dtypes):
         masks = [None] * len(weight) if prune is None else prune
         expected = weight.clone()
         parts = zip(expected.unbind(), factor.unbind(), masks, scale.unbind(), zero.unbind(), strict=True)

@@ -64,7 +64,7 @@ def test_every_triton_kernel_is_compiled():
         "sums.check_weighted_sum(ops.weighted_sum_)",
         "sweep.ROWS = 128; cases.check_sweep(ops.sweep_block_)",  # larger tiles: the interpreter is slow
         "sweep.ROWS = 32; batched.check_batched_sweep(ops.sweep_block_)",
-        "sweep.ROWS = 32; batched.check_batched_joint_sweep(ops.joint_sweep_block_)",
+        "sweep.ROWS = 32; batched.check_batched_joint_sweep(ops.joint_sweep_block_, (torch.float32,))",
     ],
     ids=["select", "select on the grid", "groups", "admm step", "weighted sum", "sweep", "batch", "joint batch"],
 )

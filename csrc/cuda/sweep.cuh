@@ -212,8 +212,8 @@ template <class Scalar, class Settling> void sweep_rows(Settling settling, Scala
                                                         int cols, int keep, int group, Stream stream) {
     if (batch == 0 || rows == 0) return;
     const auto run = [&](auto kernel, size_t shared_bytes) {
-        launch(kernel, dim3(unsigned(batch * ceil_div(rows, SWEEP_ROWS))), SWEEP_THREADS, shared_bytes, stream, settling,
-               weight, factor, prune, loss, rows, cols, group - keep, group);
+        launch(kernel, dim3(unsigned(batch * ceil_div(rows, SWEEP_ROWS))), SWEEP_THREADS, shared_bytes, stream,
+               settling, weight, factor, prune, loss, rows, cols, group - keep, group);
     };
     if (prune || group == 0)
         run(sweep_kernel<Scalar, Choice::given, Settling>, sizeof(SweepShared<Scalar>));
