@@ -11,6 +11,7 @@ from .config import PruneConfig, RunConfig
 from .errors import CalibrationError
 from .exchange import Solved, share_solved, sum_groups
 from .job import Job, Observer
+from .layer_batches import batches, solve_together
 from .layer_solver import solve_by_weight, solve_with_data
 from .layers import Layer
 from .layerwise import NM, LayerResult, all_finite, count_zeros
@@ -141,11 +142,18 @@ def _solve_on_ranks(job: Job, index: int, units: list[Unit], observer: Observer)
     layers = job.layers[index]
     costs = [solve_flops(layers[name].rows, layers[name].cols, job.config) for name in names]
     owners = dict(zip(names, assign(costs, job.ranks.count), strict=True))
+    mine = {name: layers[name] for name in names if owners[name] == job.ranks.rank}
+    together = batches(job, mine, [group for _, group, _ in units])
+    groups = {name: group for some, group, _ in units for name in some if group is not None}
+    results: dict[str, LayerResult] = {}
     own: dict[str, Solved] = {}
     for some, group, tokens in units:
-        for name in some:
-            if owners[name] == job.ranks.rank:
-                own[name] = _solve_layer(job, index, name, group, tokens, observer)
+        for name in filter(mine.__contains__, some):
+            if name in together and name not in results:
+                names_of = together[name]
+                results.update(zip(names_of, solve_together(job, mine, groups, names_of), strict=True))
+            result = results.pop(name, None) or _solve_layer(job, layers[name], name, group)
+            own[name] = _settled(job, index, name, result, tokens, observer, by_data=group is not None)
         if group is not None:
             group.hessian = torch.empty(0)
     return [_on_all_ranks(job, index, name, owners[name], own.get(name), observer) for name in names]
@@ -176,15 +184,20 @@ def calibrate(job: Job, index: int, block: nn.Module, batches: list[Batch], laye
     return groups
 
 
-def _solve_layer(job: Job, index: int, name: str, group: Group | None, tokens: int, observer: Observer) -> Solved:
+def _solve_layer(job: Job, layer: Layer, name: str, group: Group | None) -> LayerResult:
     """Solve a layer from its group, or without data where there is none."""
-    layer, by_data = job.layers[index][name], group is not None
     weight = layer.read(job.source).to(job.device)
     given = None if job.masks is None else layer.read(job.masks).to(job.device)
     if group is None:
-        result = solve_by_weight(job.config, layer.tensor, weight, given)
-    else:
-        result = solve_with_data(job.config, layer.tensor, weight, group.hessian, group.energy[name], given)
+        return solve_by_weight(job.config, layer.tensor, weight, given)
+    return solve_with_data(job.config, layer.tensor, weight, group.hessian, group.energy[name], given)
+
+
+def _settled(
+    job: Job, index: int, name: str, result: LayerResult, tokens: int, observer: Observer, *, by_data: bool
+) -> Solved:
+    """A solved layer with its record; the running model gets its weight."""
+    layer = job.layers[index][name]
     _replace_weight(layer, result)
     record = _record(layer, result, job.config, tokens, by_data=by_data)
     observer.layer(index, {**record, "seconds": result.seconds})

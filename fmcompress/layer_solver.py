@@ -1,12 +1,14 @@
 """From the options of a run to the method that solves one layer, and what follows it: refit, rounding."""
 
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from .config import PruneConfig, QuantizeConfig, RunConfig
-from .layerwise import Grid, LayerResult, Pattern, Unstructured, round_kept, solve
+from .layerwise import Grid, LayerResult, Pattern, Unstructured, round_kept, solve, solve_batch
 from .pruning import admm, magnitude, refit, swap, wanda
 from .quantization import round_to_nearest
 
@@ -85,18 +87,37 @@ def _swept(
     target: Pattern | None,
     grid: Grid | None,
 ) -> LayerResult:
-    return solve(
-        weight,
-        hessian,
-        target,
-        grid,
-        damping=config.damping,
-        block_size=config.block_size if isinstance(config, PruneConfig) else 128,
-        activation_order=config.activation_order,
-        output_energy=energy,
-        name=name,
-        keep_zeros=isinstance(config, QuantizeConfig) and config.keep_zeros,
-    )
+    order, options = config.activation_order, _sweep_options(config)
+    return solve(weight, hessian, target, grid, activation_order=order, output_energy=energy, name=name, **options)
+
+
+def _sweep_options(config: RunConfig) -> dict[str, Any]:
+    return {
+        "damping": config.damping,
+        "block_size": config.block_size if isinstance(config, PruneConfig) else 128,
+        "keep_zeros": isinstance(config, QuantizeConfig) and config.keep_zeros,
+    }
+
+
+def batchable(config: RunConfig) -> bool:
+    """Whether solve_batch_with_data() can take layers: the sweep alone solves them, in the order of their columns."""
+    if isinstance(config, PruneConfig) and (
+        config.method != "sparsegpt" or config.masks or config.refit or config.swap
+    ):
+        return False
+    return config.needs_data and not config.activation_order
+
+
+def solve_batch_with_data(
+    config: RunConfig, names: Sequence[str], weights: Tensor, hessians: Tensor, energies: Sequence[float]
+) -> list[LayerResult]:
+    """Solve layers of one shape, and of one target, together: to rounding what solve_with_data() gives for each.
+
+    weights   [batch, rows, cols], hessians [batch, cols, cols], names and energies [batch], as there
+    Only for options that are batchable().
+    """
+    target, options = config.target(names[0]), _sweep_options(config)
+    return solve_batch(weights, hessians, target, config.grid(), output_energies=energies, names=names, **options)
 
 
 def solve_by_weight(config: RunConfig, name: str, weight: Tensor, given: Tensor | None = None) -> LayerResult:

@@ -18,6 +18,13 @@ def check_matrix(name: str, tensor: Tensor) -> None:
     require(tensor.dim() == 2, lambda: f"{name}: expected 2 dimensions, got shape {tuple(tensor.shape)}. Reshape it.")
 
 
+def check_matrices(name: str, tensor: Tensor) -> None:
+    require(
+        tensor.dim() in (2, 3),
+        lambda: f"{name}: expected [rows, cols] or [batch, rows, cols], got shape {tuple(tensor.shape)}. Reshape it.",
+    )
+
+
 def check_floating(name: str, tensor: Tensor) -> None:
     require(
         tensor.dtype in (torch.float32, torch.float64),

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .checks import check_beside, check_floating, check_matrix, require
+from .checks import check_beside, check_floating, check_matrices, check_matrix, require
 
 MAX_BLOCK_COLS = 128  # a CUDA thread quad holds one row of a block in registers
 
@@ -64,6 +64,7 @@ def _(scores: Tensor, keep: int, group: int) -> Tensor:
 #                            loss[r] += e[r]^2                                 (SparseGPT, Algorithm 1, inner loop)
 # pruned: prune[r, j], or, where prune is None, the (group - keep) smallest (weight[r, k] / factor[k, k])^2 of each
 # group of columns at the moment when the sweep reaches the group's first column.
+# With a batch in front, [batch, rows, cols], [batch, cols, cols] and [batch, rows], each matrix is swept by itself.
 torch.library.define(
     "fmcompress::sweep_block_", "(Tensor(a!) weight, Tensor factor, Tensor? prune, int keep, int group) -> Tensor"
 )
@@ -71,17 +72,18 @@ torch.library.define(
 
 def check_sweep_block_(weight: Tensor, factor: Tensor, prune: Tensor | None, keep: int, group: int) -> None:
     """Raise ValueError unless the arguments fit the contract."""
-    check_matrix("weight", weight)
+    check_matrices("weight", weight)
     check_floating("weight", weight)
-    cols = weight.shape[1]
+    cols = weight.shape[-1]
+    expected = (*weight.shape[:-2], cols, cols)
     require(
         cols <= MAX_BLOCK_COLS,
         lambda: f"weight: expected at most {MAX_BLOCK_COLS} columns, got {cols}. Sweep narrower blocks.",
     )
     require(
-        tuple(factor.shape) == (cols, cols) and factor.dtype == weight.dtype,
+        tuple(factor.shape) == expected and factor.dtype == weight.dtype,
         lambda: (
-            f"factor: expected [{cols}, {cols}] {weight.dtype}, got {list(factor.shape)} {factor.dtype}. "
+            f"factor: expected {list(expected)} {weight.dtype}, got {list(factor.shape)} {factor.dtype}. "
             "Pass the block's own factor."
         ),
     )
@@ -97,7 +99,7 @@ def check_sweep_block_(weight: Tensor, factor: Tensor, prune: Tensor | None, kee
 @torch.library.register_fake("fmcompress::sweep_block_")
 def _(weight: Tensor, factor: Tensor, prune: Tensor | None, keep: int, group: int) -> Tensor:
     check_sweep_block_(weight, factor, prune, keep, group)
-    return weight.new_empty((weight.shape[0],))
+    return weight.new_empty(weight.shape[:-1])
 
 
 # v = x + dual;  z = v where kept, else 0;  kept: the largest |v|, as nm_mask and select_smallest leave them

@@ -72,6 +72,7 @@ def _(codes: Tensor, scale: Tensor, zero: Tensor) -> Tensor:
 #   q = level * s, code = level + z;  q = 0, code = z where pruned
 #   e[r] = (weight[r, j] - q) / factor[j, j];  weight[r, k] -= e[r] * factor[j, k]  for k > j;  weight[r, j] = q
 # pruned: as in sweep_block_, or nothing where prune is None and group is 0. Returns loss and codes.
+# With a batch in front of every shape each matrix is swept by itself.
 torch.library.define(
     "fmcompress::joint_sweep_block_",
     "(Tensor(a!) weight, Tensor factor, Tensor? prune, Tensor scale, Tensor zero, int bits, int keep, int group)"
@@ -85,8 +86,7 @@ def check_joint_sweep_block_(
     """Raise ValueError unless the arguments fit the contract."""
     prunes = prune is not None or group != 0
     check_sweep_block_(weight, factor, prune, *((keep, group) if prunes else (1, 1)))
-    rows, cols = weight.shape
-    check_grid(scale, zero, weight.dtype, (rows, 1), (rows, cols))
+    check_grid(scale, zero, weight.dtype, (*weight.shape[:-1], 1), tuple(weight.shape))
     check_bits(bits)
 
 
@@ -95,4 +95,4 @@ def _(
     weight: Tensor, factor: Tensor, prune: Tensor | None, scale: Tensor, zero: Tensor, bits: int, keep: int, group: int
 ) -> tuple[Tensor, Tensor]:
     check_joint_sweep_block_(weight, factor, prune, scale, zero, bits, keep, group)
-    return weight.new_empty((weight.shape[0],)), weight.new_empty(weight.shape, dtype=torch.uint8)
+    return weight.new_empty(weight.shape[:-1]), weight.new_empty(weight.shape, dtype=torch.uint8)

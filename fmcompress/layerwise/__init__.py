@@ -1,26 +1,32 @@
 """What the methods that solve one layer at a time share: patterns, grids, the factor, the sweep, the result."""
 
+from .captured import captured_solves
+from .checks import check_grid, check_hessian, check_layer, check_options, check_pattern, check_weight
 from .cholesky import FACTOR_COLS
 from .factor import all_finite, factor_hessian
 from .grid import MAX_GROUP_COLS, Grid, QuantizedWeight, quantize
 from .masks import drop_lowest, lowest_scores
 from .patterns import NM, Pattern, Unstructured, parse_pattern
+from .products import PRODUCTS, Products
 from .result import OFF_THE_GRID, Clock, LayerResult, count_zeros, finished, losses, quadratic_form, row_forms
 from .rounding import round_kept
-from .solver import check_grid, check_hessian, check_layer, check_options, check_pattern, check_weight, solve
+from .solver import solve, solve_batch
 
 __all__ = [
     "FACTOR_COLS",
     "MAX_GROUP_COLS",
     "NM",
     "OFF_THE_GRID",
+    "PRODUCTS",
     "Clock",
     "Grid",
     "LayerResult",
     "Pattern",
+    "Products",
     "QuantizedWeight",
     "Unstructured",
     "all_finite",
+    "captured_solves",
     "check_grid",
     "check_hessian",
     "check_layer",
@@ -39,4 +45,5 @@ __all__ = [
     "round_kept",
     "row_forms",
     "solve",
+    "solve_batch",
 ]

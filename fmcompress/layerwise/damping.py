@@ -17,7 +17,7 @@ def damped_diagonal(hessian: Tensor, damping: float) -> tuple[Tensor, Tensor, Te
     """
     diagonal = hessian.diagonal(dim1=-2, dim2=-1)
     dead = diagonal == 0
-    mean = diagonal.sum(-1) / (~dead).sum(-1).clamp(min=1)
+    mean = diagonal.sum(-1) / (diagonal != 0).sum(-1).clamp(min=1)
     added = (damping * mean).to(hessian.dtype)
     stand_in = torch.where(mean > 0, DEAD_SHARE * mean, 1.0).to(hessian.dtype)
     return torch.where(dead, stand_in.unsqueeze(-1), diagonal + added.unsqueeze(-1)), dead, added

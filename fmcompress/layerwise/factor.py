@@ -92,7 +92,7 @@ def factor_hessian(hessian: Tensor, damping: float, name: str = "layer") -> Fact
             if amount is not None:
                 return Factor(upper, dead, damping, amount, inverses)
             check_finite_hessian(hessian, name)
-        damping = _raised(damping, name)
+        damping = next_damping(damping, name)
 
 
 def factor_hessians(hessians: Tensor, damping: float, names: Sequence[str]) -> Factors:
@@ -111,7 +111,7 @@ def factor_hessians(hessians: Tensor, damping: float, names: Sequence[str]) -> F
     for index in again:
         check_finite_hessian(hessians[index], names[index])
     while again:
-        damping = _raised(damping, names[again[0]])
+        damping = next_damping(damping, names[again[0]])
         some = hessians[again]
         diagonal, _, added = damped_diagonal(some, damping)
         upper[again], inverses[again], failed = factor_blocks(some, diagonal)
@@ -127,7 +127,7 @@ def _amounts(added: Tensor, failed: Tensor) -> list[float | None]:
     return [None if failure else amount for amount, failure in both]
 
 
-def _raised(damping: float, name: str) -> float:
+def next_damping(damping: float, name: str) -> float:
     """The next damping; CalibrationError where there is none."""
     if damping >= MAX_DAMPING:
         raise CalibrationError(

@@ -84,8 +84,8 @@ class QuantizedWeight:
 
 
 def _segments(matrix: Tensor, grid: Grid) -> Tensor:
-    """[rows, cols] -> [rows * groups, width], a narrower last group filled up with zeros, which every grid holds."""
-    cols = matrix.shape[1]
+    """[..., cols] -> [segments, width], a narrower last group filled up with zeros, which every grid holds."""
+    cols = matrix.shape[-1]
     width = grid.width(cols)
     return pad(matrix, (0, -cols % width)).reshape(-1, width)
 
@@ -93,11 +93,11 @@ def _segments(matrix: Tensor, grid: Grid) -> Tensor:
 def find_scales(weight: Tensor, grid: Grid, stored: torch.dtype) -> tuple[Tensor, Tensor]:
     """The scale and zero-point of every group of a weight.
 
-    weight   [rows, cols] float32 or float64; pruned weights are 0 in it, so that they do not count
+    weight   [..., rows, cols] float32 or float64; pruned weights are 0 in it, so that they do not count
     stored   dtype in which the scales will be stored: they are rounded to it here, before anything is quantized
-    returns  scale [rows, groups], dtype of weight; zero [rows, groups] uint8
+    returns  scale [..., rows, groups], dtype of weight; zero [..., rows, groups] uint8
     """
-    shape = len(weight), grid.groups(weight.shape[1])
+    shape = *weight.shape[:-1], grid.groups(weight.shape[-1])
     scale, zero = ops.search_grid(
         _segments(weight, grid), grid.bits, symmetric=grid.symmetric, candidates=grid.candidates
     )

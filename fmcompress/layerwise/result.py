@@ -60,9 +60,12 @@ class Clock:
 
 
 def row_forms(matrix: Tensor, hessian: Tensor, rows_at_once: int = 4096) -> Tensor:
-    """m H m^T of every row m of M [rows, cols], a few rows at a time. Returns [rows] float64."""
-    parts = matrix.split(rows_at_once)
-    return torch.cat([(part @ hessian).mul_(part).sum(1).double() for part in parts])
+    """m H m^T of every row m of M [rows, cols], a few rows at a time; of a batch with a Hessian each as well.
+
+    Returns [rows] or [batch, rows] float64.
+    """
+    parts = matrix.split(rows_at_once, -2)
+    return torch.cat([(part @ hessian).mul_(part).sum(-1).double() for part in parts], -1)
 
 
 def quadratic_form(matrix: Tensor, hessian: Tensor) -> float:
@@ -94,6 +97,11 @@ def finished(solved: Tensor, dtype: torch.dtype, name: str, remedy: str = "Raise
     Raises CalibrationError if it is not finite, as when a float16 weight overflows.
     """
     result = solved.to(dtype).add_(0.0)
-    if not all_finite(result):
-        raise CalibrationError(f"{name}: the solved weight is not finite in {dtype}. {remedy}")
+    check_finite_result(result, name, remedy)
     return result
+
+
+def check_finite_result(result: Tensor, name: str, remedy: str) -> None:
+    """Raise CalibrationError unless it is finite."""
+    if not all_finite(result):
+        raise CalibrationError(f"{name}: the solved weight is not finite in {result.dtype}. {remedy}")

@@ -16,19 +16,21 @@ class Scales:
     they are then, pruned ones left out. Wider groups, whole rows, and all groups when columns are swept in another
     order, have the scales of the original weights.
 
-    weight  [rows, cols] in its own order; left as it is
+    weight  [rows, cols] or [batch, rows, cols] in its own order; left as it is
     order   [cols] int64, the columns as they are swept; None from left to right
     """
 
     def __init__(self, weight: Tensor, grid: Grid, compute: torch.dtype, order: Tensor | None = None) -> None:
-        rows, cols = weight.shape
+        *batch, rows, cols = weight.shape
         self.grid, self.stored, self.order = grid, weight.dtype, order
         self.width = grid.width(cols)
         self.refreshed = order is None and grid.refreshed
-        self.codes = torch.empty(rows, cols, dtype=torch.uint8, device=weight.device)
+        self.codes = torch.empty(weight.shape, dtype=torch.uint8, device=weight.device)
         if self.refreshed:
-            self.scale = torch.empty(rows, grid.groups(cols), dtype=compute, device=weight.device)
-            self.zero = torch.empty(rows, grid.groups(cols), dtype=torch.uint8, device=weight.device)
+            shape = *batch, rows, grid.groups(cols)
+            self.scale = torch.empty(shape, dtype=compute, device=weight.device)
+            self.zero = torch.empty(shape, dtype=torch.uint8, device=weight.device)
+            self.alone = replace(grid, group_size=None)
         else:
             self.scale, self.zero = find_scales(weight.to(compute), grid, self.stored)
 
@@ -42,23 +44,25 @@ class Scales:
 
         block   [rows, end - begin] the weights as they are now
         doomed  bool of that shape, True where a weight will be pruned; None if nothing is
+        With a batch in front where the weight has one.
         """
         if self.refreshed:
             kept = block if doomed is None else block.masked_fill(doomed, 0.0)
-            here, whole = slice(begin // self.width, begin // self.width + 1), replace(self.grid, group_size=None)
-            self.scale[:, here], self.zero[:, here] = find_scales(kept, whole, self.stored)
-            return self.scale[:, here], self.zero[:, here]
+            here = slice(begin // self.width, begin // self.width + 1)
+            scale, zero = find_scales(kept, self.alone, self.stored)
+            self.scale[..., here], self.zero[..., here] = scale, zero
+            return scale, zero
         first, last = begin // self.width, (end - 1) // self.width
         if self.order is None and first == last:
-            return self.scale[:, first : first + 1], self.zero[:, first : first + 1]
+            return self.scale[..., first : first + 1], self.zero[..., first : first + 1]
         columns = torch.arange(begin, end, device=block.device) if self.order is None else self.order[begin:end]
         groups = columns // self.width
-        return self.scale[:, groups], self.zero[:, groups]
+        return self.scale[..., groups], self.zero[..., groups]
 
     def finished(self) -> QuantizedWeight:
         """The quantized weight, its columns in their own order again."""
         codes = self.codes
         if self.order is not None:
             codes = torch.empty_like(codes)
-            codes[:, self.order] = self.codes
+            codes[..., self.order] = self.codes
         return QuantizedWeight(self.grid, codes, self.scale.to(self.stored), self.zero)

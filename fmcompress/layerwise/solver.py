@@ -1,18 +1,21 @@
 """From a weight and its Hessian to a solved layer: factor, sweep, measure."""
 
 import math
+from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from ..errors import CalibrationError, ConfigError
-from .damping import MAX_DAMPING
-from .factor import all_finite, check_finite_hessian, factor_hessian
+from .captured import run_core
+from .checks import check_finite_weight, check_options, check_solve
+from .core import Factored, Numbers, Outcome, Recipe, activation_order, sweep_layer
+from .factor import check_finite_hessian, factor_hessian, next_damping
 from .grid import Grid
-from .patterns import NM, Pattern, Unstructured
-from .result import OFF_THE_GRID, Clock, LayerResult, count_zeros, finished, quadratic_form
-from .scales import Scales
-from .sweeper import Sweeper
+from .patterns import Pattern
+from .products import Products
+from .result import OFF_THE_GRID, Clock, LayerResult, check_finite_result, count_zeros, quadratic_form
 
 
 @torch.no_grad()
@@ -28,135 +31,168 @@ def solve(
     output_energy: float | None,
     name: str,
     keep_zeros: bool = False,
+    products: Products = "fp32",
 ) -> LayerResult:
     """Prune by a pattern, quantize to a grid, or both; fmcompress.pruning.sparsegpt describes the arguments.
 
     keep_zeros  weights that are 0 stay 0, as if a pattern had chosen them; not with a pattern
+    products    "tf32x3" computes the wide products on a GPU as three TF32 products, see layerwise/products.py
+
+    On a CPU the Hessian is factored step by step and each number is looked at when it is there. Elsewhere nothing is
+    looked at until all of it is done, once: `seconds` then has the whole solve as one phase.
     """
-    _check(weight, hessian, pattern, grid, damping)
+    check_solve(weight, hessian, pattern, grid, damping, products)
     check_options(pattern, grid, block_size=block_size, activation_order=activation_order)
     if pattern is not None:
         pattern.check(*weight.shape)
-    if not all_finite(weight):
-        raise CalibrationError(f"{name}: the weight holds inf or NaN. The checkpoint is damaged.")
-    if grid is None and (pattern is None or pattern.zeros(*weight.shape) == 0):
+    recipe = Recipe(pattern, grid, damping, block_size, activation_order, keep_zeros, products, output_energy is None)
+    return _solved(weight, hessian, recipe, output_energy, name)
+
+
+@torch.no_grad()
+def solve_batch(
+    weights: Tensor,
+    hessians: Tensor,
+    pattern: Pattern | None,
+    grid: Grid | None,
+    *,
+    damping: float,
+    block_size: int,
+    output_energies: Sequence[float] | None,
+    names: Sequence[str],
+    keep_zeros: bool = False,
+    products: Products = "fp32",
+) -> list[LayerResult]:
+    """Solve layers of one shape, such as the experts of a block, by the same launches as one of them.
+
+    weights          [batch, rows, cols] any float dtype; left as they are
+    hessians         [batch, cols, cols], each weight's own; left as they are
+    output_energies  tr(W H W^T) of each, where the caller knows them
+    names            of the layers, for what is raised
+    returns          what solve() gives for each, to rounding, in order; their weights and codes are slices of one
+                     tensor each, and `seconds` is each layer's share
+
+    Layers whose Hessian needs more damping than was asked for are solved again, by themselves. All Hessians' factors
+    are in memory at once. On a CPU, where launches cost little, solve() is as fast and keeps its own bits.
+    Raises as solve() does; the message names the layer.
+    """
+    if weights.dim() != 3 or hessians.dim() != 3 or not len(weights) == len(hessians) == len(names):
+        raise ConfigError(
+            f"weights: expected [batch, rows, cols], a Hessian and a name for each, got {list(weights.shape)}, "
+            f"{list(hessians.shape)} and {len(names)} names."
+        )
+    if not len(weights):
+        return []
+    check_solve(weights[0], hessians[0], pattern, grid, damping, products)
+    check_options(pattern, grid, block_size=block_size, activation_order=False)
+    if pattern is not None:
+        pattern.check(*weights.shape[1:])
+    unknown = output_energies is None
+    energies = [None] * len(names) if output_energies is None else list(output_energies)
+    recipe = Recipe(pattern, grid, damping, block_size, False, keep_zeros, products, unknown)
+
+    def alone(index: int) -> LayerResult:
+        return _solved(weights[index], hessians[index], recipe, energies[index], names[index])
+
+    if _changes_nothing(recipe, *weights.shape[1:]):
+        return [alone(index) for index in range(len(names))]
+    clock = Clock()
+    outcome = run_core(weights, hessians.to(_compute_dtype(weights, hessians)), recipe)
+    found = [Numbers(*numbers) for numbers in outcome.numbers.tolist()]
+    clock.lap("solve")
+    share = {"solve": clock.laps["solve"] / len(names)}
+    results = []
+    for index, (numbers, energy) in enumerate(zip(found, energies, strict=True)):
+        if not math.isfinite(numbers.given) or numbers.failed:
+            results.append(alone(index))  # raises, or raises the damping
+            continue
+        energy = numbers.energy if energy is None else energy
+        result = _result(_layer_of(outcome, index), numbers, damping, energy, names[index], Clock())
+        results.append(replace(result, seconds=share))
+    return results
+
+
+def _solved(weight: Tensor, hessian: Tensor, recipe: Recipe, energy: float | None, name: str) -> LayerResult:
+    on_cpu, idle = weight.device.type == "cpu", _changes_nothing(recipe, *weight.shape)
+    if on_cpu or idle:
+        check_finite_weight(weight, name)
+    if idle:
         return LayerResult(weight + 0.0, 0.0, 0.0, count_zeros(weight))
     clock = Clock()
-    dtype = torch.float64 if weight.dtype == hessian.dtype == torch.float64 else torch.float32
-    hessian = hessian.to(dtype)
-    if output_energy is None:
-        output_energy = quadratic_form(weight.to(dtype), hessian)
+    hessian = hessian.to(_compute_dtype(weight, hessian))
+    run = _solve_by_steps if on_cpu else _solve_at_once
+    outcome, numbers, damping = run(weight, hessian, recipe, name, clock)
+    return _result(outcome, numbers, damping, numbers.energy if energy is None else energy, name, clock)
+
+
+def _changes_nothing(recipe: Recipe, rows: int, cols: int) -> bool:
+    return recipe.grid is None and (recipe.pattern is None or recipe.pattern.zeros(rows, cols) == 0)
+
+
+def _compute_dtype(weight: Tensor, hessian: Tensor) -> torch.dtype:
+    return torch.float64 if weight.dtype == hessian.dtype == torch.float64 else torch.float32
+
+
+def _solve_by_steps(
+    weight: Tensor, hessian: Tensor, recipe: Recipe, name: str, clock: Clock
+) -> tuple[Outcome, Numbers, float]:
+    """On a CPU. Returns the outcome, its numbers, and the damping that was needed."""
+    energy = 0.0
+    if recipe.energy:
+        energy = quadratic_form(weight.to(hessian.dtype), hessian)
         clock.lap("energy")
-    order = torch.argsort(hessian.diagonal(), descending=True, stable=True) if activation_order else None
-    ordered = weight if order is None else weight[:, order]
-    factor = factor_hessian(hessian if order is None else hessian[order][:, order], damping, name)
+    order = activation_order(hessian) if recipe.activation_order else None
+    factor = factor_hessian(hessian if order is None else hessian[order][:, order], recipe.damping, name)
     clock.lap("factor")
-    scales = None if grid is None else Scales(weight, grid, dtype, order)
-    sweeper = Sweeper(ordered, factor, pattern, scales, block_size, ordered == 0 if keep_zeros else None)
-    damped_loss = sweeper.run()
-    if not math.isfinite(damped_loss + output_energy):
-        raise CalibrationError(f"{name}: the loss is not finite in {dtype}. Scale the Hessian or the weight.")
+    added = torch.tensor(factor.added, dtype=torch.float64)
+    factored = Factored(factor.upper, None, factor.dead, added, torch.tensor(False))
+    outcome = sweep_layer(weight, order, factored, recipe)
+    return outcome, Numbers(*outcome.numbers.tolist())._replace(energy=energy), factor.damping
+
+
+def _solve_at_once(
+    weight: Tensor, hessian: Tensor, recipe: Recipe, name: str, clock: Clock
+) -> tuple[Outcome, Numbers, float]:
+    """On a GPU: all of it is queued, then the numbers are read, once. Returns as _solve_by_steps() does."""
+    while True:
+        outcome = run_core(weight, hessian, recipe)
+        numbers = Numbers(*outcome.numbers.tolist())
+        if not math.isfinite(numbers.given):  # or their sum has overflowed
+            check_finite_weight(weight, name)
+            check_finite_hessian(hessian, name)
+        if not numbers.failed:
+            return outcome, numbers, recipe.damping
+        recipe = replace(recipe, damping=next_damping(recipe.damping, name))
+
+
+def _layer_of(outcome: Outcome, index: int) -> Outcome:
+    """One layer of a batch."""
+    quantized = outcome.quantized
+    if quantized is not None:
+        parts = {part: getattr(quantized, part)[index] for part in ("codes", "scale", "zero")}
+        quantized = replace(quantized, **parts)
+    return Outcome(outcome.weight[index], outcome.numbers[index], quantized)
+
+
+def _result(outcome: Outcome, numbers: Numbers, damping: float, energy: float, name: str, clock: Clock) -> LayerResult:
+    """What a solved layer tells of itself. Raises CalibrationError if it holds no numbers."""
+    if not math.isfinite(numbers.damped + energy):
+        raise CalibrationError(f"{name}: the loss is not finite. Scale the Hessian or the weight.")
     clock.lap("solve")
+    if not math.isfinite(numbers.solved):
+        remedy = "Raise the damping" + ("." if outcome.quantized is None else f". {OFF_THE_GRID}")
+        check_finite_result(outcome.weight, name, remedy)
     # where every column is dead, the stand-in diagonal is all that the damped loss measures
-    live = 0.0 if factor.dead.all() else damped_loss - factor.added * _live_squares(sweeper.delta, factor.dead)
-    solved = sweeper.solved
-    if order is not None:
-        solved = torch.empty_like(solved)
-        solved[:, order] = sweeper.solved
-    remedy = "Raise the damping" + ("." if grid is None else f". {OFF_THE_GRID}")
-    result = finished(solved, weight.dtype, name, remedy)
-    zeros, loss = count_zeros(result), max(0.0, live)
+    all_dead = numbers.dead == outcome.weight.shape[1]
+    loss = 0.0 if all_dead else max(0.0, numbers.damped - numbers.added * numbers.squares)
     clock.lap("report")
     return LayerResult(
-        weight=result,
+        weight=outcome.weight,
         loss=loss,
-        relative_error=loss / output_energy if output_energy > 0 else 0.0,
-        zeros=zeros,
-        damping=factor.damping,
-        dead_columns=int(factor.dead.sum()),
+        relative_error=loss / energy if energy > 0 else 0.0,
+        zeros=int(numbers.zeros),
+        damping=damping,
+        dead_columns=int(numbers.dead),
         seconds=clock.laps,
-        quantized=None if scales is None else scales.finished(),
+        quantized=outcome.quantized,
     )
-
-
-def check_options(pattern: Pattern | None, grid: Grid | None, *, block_size: int, activation_order: bool) -> None:
-    """Raise ConfigError if the options of a column sweep do not fit each other, whatever the weight."""
-    if block_size < 1:
-        raise ConfigError(f"block size: expected at least 1 column, got {block_size}.")
-    if isinstance(pattern, NM):
-        if block_size < pattern.group:
-            raise ConfigError(
-                f"block size: expected at least {pattern.group}, one group of {pattern}, got {block_size}."
-            )
-        if activation_order:
-            raise ConfigError(f"activation order: it would scatter the groups of {pattern}. Use one or the other.")
-    if grid is None or grid.group_size is None or not grid.refreshed or activation_order:
-        return
-    if isinstance(pattern, Unstructured) and block_size % grid.group_size:
-        raise ConfigError(f"block size: expected a multiple of the group size {grid.group_size}, got {block_size}.")
-    if isinstance(pattern, NM) and grid.group_size % pattern.group:
-        raise ConfigError(
-            f"group size: expected a multiple of {pattern.group}, one group of {pattern}, got {grid.group_size}."
-        )
-
-
-def check_weight(weight: Tensor) -> None:
-    """Raise ConfigError unless it is a matrix of floats."""
-    if not isinstance(weight, Tensor):
-        raise ConfigError(f"weight: expected a torch.Tensor, got {type(weight).__name__}.")
-    if weight.dim() != 2 or not weight.is_floating_point():
-        raise ConfigError(f"weight: expected a 2-D float tensor, got {weight.dtype} {list(weight.shape)}.")
-
-
-def check_hessian(hessian: Tensor, weight: Tensor) -> None:
-    """Raise ConfigError unless it is a square matrix of floats, of as many columns as the weight."""
-    check_weight(hessian)
-    cols = weight.shape[1]
-    if tuple(hessian.shape) != (cols, cols):
-        raise ConfigError(
-            f"hessian: expected [{cols}, {cols}], as the weight has {cols} columns, got {list(hessian.shape)}."
-        )
-
-
-def check_layer(weight: Tensor, hessian: Tensor | None, pattern: Pattern | None, name: str) -> None:
-    """Raise ConfigError for shapes and patterns that do not fit, CalibrationError for numbers that are none."""
-    check_weight(weight)
-    if pattern is not None:
-        check_pattern(pattern)
-        pattern.check(*weight.shape)
-    if hessian is not None:
-        check_hessian(hessian, weight)
-    if not all_finite(weight):
-        raise CalibrationError(f"{name}: the weight holds inf or NaN. The checkpoint is damaged.")
-    if hessian is not None:
-        check_finite_hessian(hessian, name)
-
-
-def check_pattern(pattern: Pattern) -> None:
-    """Raise ConfigError unless it is one."""
-    if not isinstance(pattern, Pattern):
-        raise ConfigError(f"pattern: expected Unstructured(0.5) or NM(2, 4), got {pattern!r}.")
-
-
-def check_grid(grid: Grid) -> None:
-    """Raise ConfigError unless it is one."""
-    if not isinstance(grid, Grid):
-        raise ConfigError(f"grid: expected a Grid such as Grid(bits=4, group_size=128), got {grid!r}.")
-
-
-def _check(weight: Tensor, hessian: Tensor, pattern: Pattern | None, grid: Grid | None, damping: float) -> None:
-    check_weight(weight)
-    if pattern is not None:
-        check_pattern(pattern)
-    if grid is not None:
-        check_grid(grid)
-    check_hessian(hessian, weight)
-    if not 0 <= damping <= MAX_DAMPING:
-        raise ConfigError(f"damping: expected 0 to {MAX_DAMPING:g}, a share of the mean diagonal, got {damping}.")
-
-
-def _live_squares(delta: Tensor, dead: Tensor) -> float:
-    """Sum of squares over the columns that are not dead; `delta` is not needed afterwards and loses the dead ones."""
-    if dead.any():
-        delta[:, dead] = 0.0
-    return float(torch.linalg.vector_norm(delta, dim=1).double().square().sum())

@@ -43,6 +43,9 @@ def sweep_block_(
     prune    [rows, cols] bool, True = prune; None chooses keep:group inside the sweep
     returns  [rows] same dtype, sum of e^2: the block's share of tr(dW H dW^T)
 
+    All of them may have a batch in front, [batch, rows, cols], [batch, cols, cols] and [batch, rows]: each matrix is
+    swept with its own factor, to the same bits as by itself, and all by one call.
+
     Raises ValueError if shapes, dtypes or pattern do not fit, or if weight is not contiguous.
     """
     if not weight.is_contiguous():

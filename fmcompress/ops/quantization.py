@@ -72,6 +72,8 @@ def joint_sweep_block_(
     prune    [rows, cols] bool, True = prune; None chooses keep:group inside the sweep, or prunes nothing if group is 0
     returns  [rows] sum of e^2, same dtype: the block's share of tr(dW H dW^T); [rows, cols] uint8 codes
 
+    All tensors may have a batch in front: each matrix is swept with its own factor, to the same bits as by itself.
+
     Raises ValueError if shapes, dtypes or options do not fit, or if weight is not contiguous.
     """
     if not weight.is_contiguous():

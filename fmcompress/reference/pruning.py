@@ -19,17 +19,16 @@ def nm_mask(scores: Tensor, keep: int, group: int) -> Tensor:
 
 def sweep_block_(weight: Tensor, factor: Tensor, prune: Tensor | None, keep: int, group: int) -> Tensor:
     """See fmcompress.ops.sweep_block_."""
-    rows, cols = weight.shape
-    diagonal = factor.diagonal()
+    diagonal = factor.diagonal(dim1=-2, dim2=-1)[..., None, :]  # the same for every row
     chosen = torch.zeros_like(weight, dtype=torch.bool) if prune is None else prune
-    loss = weight.new_zeros(rows)
-    for j in range(cols):
+    loss = weight.new_zeros(weight.shape[:-1])
+    for j in range(weight.shape[-1]):
         if prune is None and j % group == 0:
             members = slice(j, j + group)
-            chosen[:, members] = nm_mask((weight[:, members] / diagonal[members]) ** 2, keep, group)
-        error = torch.where(chosen[:, j], weight[:, j] / diagonal[j], 0.0)
-        weight[:, j + 1 :] -= error[:, None] * factor[j, j + 1 :]
-        weight[:, j].masked_fill_(chosen[:, j], 0.0)
+            chosen[..., members] = nm_mask((weight[..., members] / diagonal[..., members]) ** 2, keep, group)
+        error = torch.where(chosen[..., j], weight[..., j] / diagonal[..., j], 0.0)
+        weight[..., j + 1 :] -= error[..., None] * factor[..., j, None, j + 1 :]
+        weight[..., j].masked_fill_(chosen[..., j], 0.0)
         loss += error**2
     return loss
 

@@ -50,20 +50,19 @@ def joint_sweep_block_(
     weight: Tensor, factor: Tensor, prune: Tensor | None, scale: Tensor, zero: Tensor, bits: int, keep: int, group: int
 ) -> tuple[Tensor, Tensor]:
     """See fmcompress.ops.joint_sweep_block_."""
-    rows, cols = weight.shape
-    diagonal = factor.diagonal()
-    scale, zero = scale.expand(rows, cols), zero.expand(rows, cols)
+    diagonal = factor.diagonal(dim1=-2, dim2=-1)[..., None, :]  # the same for every row
+    scale, zero = scale.expand_as(weight), zero.expand_as(weight)
     chosen = torch.zeros_like(weight, dtype=torch.bool) if prune is None else prune
-    loss, codes = weight.new_zeros(rows), torch.empty_like(weight, dtype=torch.uint8)
-    for j in range(cols):
+    loss, codes = weight.new_zeros(weight.shape[:-1]), torch.empty_like(weight, dtype=torch.uint8)
+    for j in range(weight.shape[-1]):
         if prune is None and group and j % group == 0:
             members = slice(j, j + group)
-            chosen[:, members] = nm_mask((weight[:, members] / diagonal[members]) ** 2, keep, group)
-        levels = _levels(weight[:, j], scale[:, j], zero[:, j], bits).masked_fill(chosen[:, j], 0.0)
-        solved = levels * scale[:, j] + 0.0
-        error = (weight[:, j] - solved) / diagonal[j]
-        weight[:, j + 1 :] -= error[:, None] * factor[j, j + 1 :]
-        weight[:, j] = solved
-        codes[:, j] = (levels + zero[:, j].to(weight.dtype)).to(torch.uint8)
+            chosen[..., members] = nm_mask((weight[..., members] / diagonal[..., members]) ** 2, keep, group)
+        levels = _levels(weight[..., j], scale[..., j], zero[..., j], bits).masked_fill(chosen[..., j], 0.0)
+        solved = levels * scale[..., j] + 0.0
+        error = (weight[..., j] - solved) / diagonal[..., j]
+        weight[..., j + 1 :] -= error[..., None] * factor[..., j, None, j + 1 :]
+        weight[..., j] = solved
+        codes[..., j] = (levels + zero[..., j].to(weight.dtype)).to(torch.uint8)
         loss += error**2
     return loss, codes
