@@ -113,7 +113,7 @@ def activation_order(hessian: Tensor) -> Tensor:
 def factor_on_device(hessian: Tensor, recipe: Recipe) -> Factored:
     """Factor with the damping as it is asked for, and say on the device whether that has sufficed."""
     diagonal, dead, added = damped_diagonal(hessian, recipe.damping)
-    upper, inverses, failed = factor_blocks(hessian, diagonal)
+    upper, inverses, failed = factor_blocks(hessian, diagonal, recipe.products)
     return Factored(upper, inverses, dead, added, failed)
 
 
