@@ -1,12 +1,14 @@
 """From the options of a run to the method that solves one layer, and what follows it: refit, rounding."""
 
+import contextlib
+from collections.abc import Callable
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from .config import PruneConfig, QuantizeConfig, RunConfig
-from .layerwise import Grid, LayerResult, Pattern, Unstructured, round_kept, solve
+from .layerwise import Grid, LayerResult, Pattern, Unstructured, captured_solves, round_kept, solve
 from .pruning import admm, magnitude, refit, swap, wanda
 from .quantization import round_to_nearest
 
@@ -96,7 +98,15 @@ def _swept(
         output_energy=energy,
         name=name,
         keep_zeros=isinstance(config, QuantizeConfig) and config.keep_zeros,
+        products=config.products,
     )
+
+
+def graphs_of(
+    config: RunConfig, device: torch.device, note: Callable[[str], None]
+) -> contextlib.AbstractContextManager[object]:
+    """Inside, solves are kept as CUDA graphs where the options ask for that and the device has them."""
+    return captured_solves(note) if config.cuda_graphs and device.type == "cuda" else contextlib.nullcontext()
 
 
 def solve_by_weight(config: RunConfig, name: str, weight: Tensor, given: Tensor | None = None) -> LayerResult:
