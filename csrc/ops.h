@@ -123,3 +123,6 @@ std::tuple<Tensor, Tensor, Tensor> nearest_rows(const Tensor& rows, const Tensor
 // out [count], sources [n >= 1, count], each half|bfloat16|float|double, out changed; weights [n] double, or float
 // where sources are not double -> [] int64, how many entries of out are not finite
 Tensor weighted_sum_(Tensor out, const Tensor& sources, const Tensor& weights);
+
+// symmetric [n, n] or [batch, n, n] float|double, n <= 128 -> upper and inverse like it; failed [] or [batch] int32
+std::tuple<Tensor, Tensor, Tensor> factor_block(const Tensor& symmetric);

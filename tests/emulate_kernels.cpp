@@ -5,6 +5,7 @@
 
 #include "admm.cuh"
 #include "bitmask.cuh"
+#include "factor.cuh"
 #include "grid.cuh"
 #include "joint.cuh"
 #include "select.cuh"
@@ -88,6 +89,10 @@ int route(int64_t segments, int64_t length) { return int(route_of(segments, leng
                         int64_t grid_cols, int64_t bits, int64_t keep, int64_t group) {                                \
         sweep_rows(Rounding<Scalar>{scale, zero, codes, int(grid_cols), int(bits)}, weight, factor, prune, loss, rows, \
                    int(cols), int(keep), int(group), 0);                                                               \
+    }                                                                                                                  \
+    void factor_##Scalar(const Scalar* symmetric, Scalar* upper, Scalar* inverse, int32_t* failed, int64_t batch,      \
+                         int64_t n) {                                                                                  \
+        factor_matrices(symmetric, upper, inverse, failed, batch, int(n), 0);                                          \
     }                                                                                                                  \
     void search_##Scalar(const Scalar* weight, Scalar* scale, uint8_t* zero, int64_t segments, int64_t length,         \
                          int64_t bits, int64_t symmetric, int64_t candidates) {                                        \

@@ -137,6 +137,13 @@ class Ops:
             tensor.copy_(change.released())
         return changed.released()
 
+    def factor_block(self, symmetric: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        upper, inverse = (Guarded(torch.empty_like(symmetric)) for _ in range(2))
+        failed = Guarded(symmetric.new_empty(symmetric.shape[:-2], dtype=torch.int32))
+        tensors = [symmetric, upper, inverse, failed]
+        self.call_for(symmetric.dtype, "factor", tensors, failed.tensor.numel(), symmetric.shape[-1])
+        return upper.released(), inverse.released(), failed.released()
+
     def weighted_sum_(self, out: Tensor, sources: Tensor, weights: Tensor) -> Tensor:
         written, not_finite = Guarded(out), Guarded(torch.tensor(0))
         if out.numel():

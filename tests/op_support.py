@@ -111,6 +111,7 @@ CALLS = {
     "improve_plan": lambda: ops.improve_plan(*PLAN, seed=1, evaluations=9),
     "low_rank_rows_": lambda: ops.low_rank_rows_(torch.ones(3, 8), EYE[:3], EYE[:2], -EYE[:2]),
     "nearest_rows": lambda: ops.nearest_rows(torch.ones(3, 8), EYE[:2]),
+    "factor_block": lambda: ops.factor_block(EYE),
     "weighted_sum_": lambda: ops.weighted_sum_(torch.ones(8), EYE[:2], torch.ones(2)),
 }
 

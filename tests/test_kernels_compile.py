@@ -9,6 +9,7 @@ from pathlib import Path
 
 import admm_step_cases
 import emulation
+import factor_cases
 import kernel_cases
 import pytest
 import torch
@@ -61,9 +62,10 @@ def test_every_triton_kernel_is_compiled():
         "cases.check_groups(ops.nm_mask)",
         "steps.check_admm_step(ops.admm_step_)",
         "sums.check_weighted_sum(ops.weighted_sum_)",
+        "factors.check_factor_block(ops.factor_block, [1, 17, 123, 128])",
         "sweep.ROWS = 128; cases.check_sweep(ops.sweep_block_)",  # larger tiles: the interpreter is slow
     ],
-    ids=["select", "select on the grid", "groups", "admm step", "weighted sum", "sweep"],
+    ids=["select", "select on the grid", "groups", "admm step", "weighted sum", "factor", "sweep"],
 )
 def test_triton_in_the_interpreter(check):
     triton_cases.interpret(check)
@@ -115,6 +117,9 @@ class TestEmulatedCuda:
 
     def test_weighted_sum(self, library, backwards):
         weighted_sum_cases.check_weighted_sum(emulation.Ops(library, backwards).weighted_sum_)
+
+    def test_factor_block(self, library, backwards):
+        factor_cases.check_factor_block(emulation.Ops(library, backwards).factor_block)
 
     def test_joint_sweep(self, library, backwards):
         kernel_cases.check_joint_sweep(emulation.Ops(library, backwards).joint_sweep_block_)

@@ -4,6 +4,7 @@ from functools import partial
 
 import admm_step_cases
 import cocktail_cases
+import factor_cases
 import kernel_cases
 import packed_cases
 import pytest
@@ -23,6 +24,7 @@ CHECKS = {
     "nm_mask": kernel_cases.check_groups,
     "sweep_block_": kernel_cases.check_sweep,
     "admm_step_": admm_step_cases.check_admm_step,
+    "factor_block": factor_cases.check_factor_block,
     "weighted_sum_": weighted_sum_cases.check_weighted_sum,
     "joint_sweep_block_": kernel_cases.check_joint_sweep,
     "search_grid": kernel_cases.check_search_grid,

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import admm_step_cases
 import cocktail_cases
+import factor_cases
 import numpy as np
 import pytest
 import torch
@@ -275,6 +276,11 @@ OPCHECKS = {
         lambda: (random(5, 8), torch.eye(8, dtype=torch.float64), random(5, 8) > 0, 0, 0),
         lambda: (random(5, 8, dtype=torch.float32), torch.eye(8), None, 2, 4),
         lambda: (random(0, 8), torch.eye(8, dtype=torch.float64), None, 4, 8),
+    ],
+    "factor_block": [
+        lambda: (torch.eye(5),),
+        lambda: (factor_cases.positive(9, torch.float64, batch=(3,)).triu(),),
+        lambda: (torch.ones(0, 9, 9),),
     ],
     "admm_step_": [
         lambda: (*admm_step_cases.inputs(5, 8, torch.float64, "smooth"), 1.0, 1.5, 9, 0, 0, False),

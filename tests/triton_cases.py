@@ -10,7 +10,7 @@ import pytest
 from packaging.version import Version
 
 IMPORTS = """
-import admm_step_cases as steps, kernel_cases as cases, torch, weighted_sum_cases as sums
+import admm_step_cases as steps, factor_cases as factors, kernel_cases as cases, torch, weighted_sum_cases as sums
 import fenced_interpreter
 from fmcompress import reference
 from fmcompress_triton import pack, packed_linear, register as ops, select, sweep, tiles
@@ -21,9 +21,9 @@ import packed_cases
 def modules() -> list:
     """The modules that hold kernels."""
     pytest.importorskip("triton", reason="triton is not installed")
-    from fmcompress_triton import admm, cocktail_kernels, grid, pack, packed_linear, select, sweep, weighted_sum
+    from fmcompress_triton import admm, cocktail_kernels, factor, grid, pack, packed_linear, select, sweep, weighted_sum
 
-    return [admm, cocktail_kernels, grid, pack, packed_linear, select, sweep, weighted_sum]
+    return [admm, cocktail_kernels, factor, grid, pack, packed_linear, select, sweep, weighted_sum]
 
 
 def kernels() -> dict:
@@ -31,9 +31,9 @@ def kernels() -> dict:
 
     Triton makes constants of None and of the number 1.
     """
-    admm, cocktail, grid, pack, packed, select, sweep, weighted_sum = modules()
+    admm, cocktail, factor, grid, pack, packed, select, sweep, weighted_sum = modules()
     others = {**_of_grid(grid), **_of_pack(pack), **_of_packed(packed), **_of_cocktail(cocktail)}
-    others |= _of_weighted_sum(weighted_sum)
+    others |= {**_of_weighted_sum(weighted_sum), **_of_factor(factor)}
     return {**_of_admm(admm), **_of_select(select), **_of_sweep(sweep), **others}
 
 
@@ -206,6 +206,12 @@ def _of_weighted_sum(weighted_sum) -> dict:
     return {
         f"weighted sum {name}": (weighted_sum.weighted_sum_kernel, {**base, **form}) for name, form in forms.items()
     }
+
+
+def _of_factor(factor) -> dict:
+    base = {"symmetric_ptr": "*SCALAR", "upper_ptr": "*SCALAR", "inverse_ptr": "*SCALAR", "failed_ptr": "*i32"}
+    base |= {"n": "i32", "SIZE": 128, "options": {"num_warps": factor.WARPS}}
+    return {"factor": (factor.factor_kernel, base), "factor 1": (factor.factor_kernel, {**base, "n": 1, "SIZE": 16})}
 
 
 def compile_kernel(kernel, arguments: dict, scalar: str, sm: int):

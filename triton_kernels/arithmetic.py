@@ -1,4 +1,4 @@
-"""IEEE division, and rounding to the levels of a grid as in csrc/grid.h."""
+"""IEEE division and root, and rounding to the levels of a grid as in csrc/grid.h."""
 
 import triton
 import triton.language as tl
@@ -12,6 +12,15 @@ def divide(a, b):
         return tl.math.div_rn(a, b)
     else:
         return a / b
+
+
+@triton.jit
+def root(a):
+    """The IEEE square root: Triton's own of float32 is approximate."""
+    if a.dtype == tl.float32:
+        return tl.math.sqrt_rn(a)
+    else:
+        return tl.sqrt(a)
 
 
 @triton.jit

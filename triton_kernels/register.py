@@ -4,6 +4,7 @@ import torch
 
 from .admm import admm_step_
 from .cocktail import add_payload_, compress_delta_, compress_gradient_, compress_mean_, payload_checksum
+from .factor import factor_block
 from .grid import dequantize, quantize, search_grid
 from .pack import pack_bitmask, pack_codes, unpack_bitmask, unpack_codes
 from .packed_linear import packed_linear
@@ -18,6 +19,7 @@ __all__ = [
     "compress_gradient_",
     "compress_mean_",
     "dequantize",
+    "factor_block",
     "joint_sweep_block_",
     "nm_mask",
     "pack_bitmask",
