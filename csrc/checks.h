@@ -52,15 +52,38 @@ inline void check_bits(int64_t bits) {
     require(bits == 2 || bits == 3 || bits == 4 || bits == 8, "bits: expected 2, 3, 4 or 8, got ", bits, ".");
 }
 
+// A tensor of matrices [rows, cols], or [batch, rows, cols]: one behind the other in memory.
+struct Matrices {
+    int64_t batch, rows, cols;
+    explicit Matrices(const Tensor& tensor)
+        : batch(tensor.dim() == 3 ? tensor.size(0) : 1), rows(tensor.size(tensor.dim() - 2)),
+          cols(tensor.size(tensor.dim() - 1)) {}
+};
+
+// Those of one number a row.
+inline auto sizes_of_rows(const Tensor& tensor) { return tensor.sizes().slice(0, tensor.dim() - 1); }
+
+// Contiguous matrices, one or as many as the other tensor has.
+inline void check_matrices(const Tensor& tensor, const char* name, torch::headeronly::ScalarType dtype, int64_t rows,
+                           int64_t cols, const Tensor& beside) {
+    if (beside.dim() == 3)
+        check_tensor(tensor, name, dtype, {beside.size(0), rows, cols}, beside);
+    else
+        check_tensor(tensor, name, dtype, {rows, cols}, beside);
+}
+
 // The arguments of a sweep; `may_keep_all` where neither a mask nor a group means that nothing is pruned.
 inline void check_block(const Tensor& weight, const Tensor& factor, const std::optional<Tensor>& prune, int64_t keep,
                         int64_t group, bool may_keep_all) {
-    check_floats(weight, "weight");
-    const int64_t rows = weight.size(0), cols = weight.size(1);
+    using torch::headeronly::ScalarType;
+    require(weight.dim() == 2 || weight.dim() == 3, "weight: expected 2 or 3 dimensions, got ", weight.dim(), ".");
+    const auto [batch, rows, cols] = Matrices(weight);
+    check_matrices(weight, "weight", weight.scalar_type() == ScalarType::Double ? ScalarType::Double : ScalarType::Float,
+                   rows, cols, weight);
     require(cols <= 128, "weight: expected at most 128 columns, got ", cols, ".");
-    check_tensor(factor, "factor", weight.scalar_type(), {cols, cols}, weight);
+    check_matrices(factor, "factor", weight.scalar_type(), cols, cols, weight);
     if (prune)
-        check_tensor(*prune, "prune", torch::headeronly::ScalarType::Bool, {rows, cols}, weight);
+        check_matrices(*prune, "prune", ScalarType::Bool, rows, cols, weight);
     else if (!may_keep_all || group != 0)
         check_groups(keep, group, cols);
 }
@@ -81,9 +104,10 @@ inline void check_segment_grids(const Tensor& scale, const Tensor& zero, int64_t
 
 // One grid a row, or one a weight.
 inline void check_grids(const Tensor& weight, const Tensor& scale, const Tensor& zero, int64_t bits) {
-    const int64_t rows = weight.size(0), grids = scale.dim() == 2 ? scale.size(1) : -1;
-    require(grids == 1 || grids == weight.size(1), "scale: expected one a row or one a weight.");
-    check_tensor(scale, "scale", weight.scalar_type(), {rows, grids}, weight);
-    check_tensor(zero, "zero", torch::headeronly::ScalarType::Byte, {rows, grids}, weight);
+    const auto [batch, rows, cols] = Matrices(weight);
+    const int64_t grids = scale.dim() == weight.dim() ? scale.size(scale.dim() - 1) : -1;
+    require(grids == 1 || grids == cols, "scale: expected one a row or one a weight.");
+    check_matrices(scale, "scale", weight.scalar_type(), rows, grids, weight);
+    check_matrices(zero, "zero", torch::headeronly::ScalarType::Byte, rows, grids, weight);
     check_bits(bits);
 }

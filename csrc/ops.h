@@ -28,7 +28,7 @@ Tensor select_smallest(const Tensor& scores, int64_t count);
 Tensor nm_mask(const Tensor& scores, int64_t keep, int64_t group);
 
 // weight [rows, cols <= 128] float|double, changed; factor [cols, cols]; prune [rows, cols] bool or none
-// -> [rows] sum of squared errors
+// -> [rows] sum of squared errors; all of them with a batch in front, or none
 Tensor sweep_block_(Tensor weight, const Tensor& factor, const std::optional<Tensor>& prune, int64_t keep,
                     int64_t group);
 
@@ -49,7 +49,7 @@ Tensor dequantize(const Tensor& codes, const Tensor& scale, const Tensor& zero);
 
 // As sweep_block_, and what is kept is rounded to its grid; scale [rows, 1] or [rows, cols] like weight, zero the same
 // in uint8; nothing is pruned where prune is none and group is 0
-// -> [rows] sum of squared errors; codes [rows, cols] uint8
+// -> [rows] sum of squared errors; codes [rows, cols] uint8; all of them with a batch in front, or none
 std::tuple<Tensor, Tensor> joint_sweep_block_(Tensor weight, const Tensor& factor, const std::optional<Tensor>& prune,
                                               const Tensor& scale, const Tensor& zero, int64_t bits, int64_t keep,
                                               int64_t group);

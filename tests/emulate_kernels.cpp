@@ -80,15 +80,15 @@ int route(int64_t segments, int64_t length) { return int(route_of(segments, leng
         step_with(AdmmStep<Scalar>::of(x, dual, kept, target, penalty, next_penalty), pruned, changed, numel, length,  \
                   prune, route);                                                                                       \
     }                                                                                                                  \
-    void sweep_##Scalar(Scalar* weight, const Scalar* factor, const bool* prune, Scalar* loss, int64_t rows,           \
-                        int64_t cols, int64_t keep, int64_t group) {                                                   \
-        sweep_rows(Pruning<Scalar>(), weight, factor, prune, loss, rows, int(cols), int(keep), int(group), 0);         \
+    void sweep_##Scalar(Scalar* weight, const Scalar* factor, const bool* prune, Scalar* loss, int64_t batch,          \
+                        int64_t rows, int64_t cols, int64_t keep, int64_t group) {                                     \
+        sweep_rows(Pruning<Scalar>(), weight, factor, prune, loss, batch, rows, int(cols), int(keep), int(group), 0);  \
     }                                                                                                                  \
     void joint_##Scalar(Scalar* weight, const Scalar* factor, const bool* prune, const Scalar* scale,                  \
-                        const uint8_t* zero, Scalar* loss, uint8_t* codes, int64_t rows, int64_t cols,                 \
+                        const uint8_t* zero, Scalar* loss, uint8_t* codes, int64_t batch, int64_t rows, int64_t cols,  \
                         int64_t grid_cols, int64_t bits, int64_t keep, int64_t group) {                                \
-        sweep_rows(Rounding<Scalar>{scale, zero, codes, int(grid_cols), int(bits)}, weight, factor, prune, loss, rows, \
-                   int(cols), int(keep), int(group), 0);                                                               \
+        sweep_rows(Rounding<Scalar>{scale, zero, codes, int(grid_cols), int(bits)}, weight, factor, prune, loss,       \
+                   batch, rows, int(cols), int(keep), int(group), 0);                                                  \
     }                                                                                                                  \
     void factor_##Scalar(const Scalar* symmetric, Scalar* upper, Scalar* inverse, int32_t* failed, int64_t batch,      \
                          int64_t n) {                                                                                  \

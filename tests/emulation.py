@@ -64,9 +64,9 @@ class Guarded:
         return self.tensor
 
 
-def swept(weight: Tensor) -> tuple[Guarded, Guarded]:
-    """The weight to change and the loss to write."""
-    return Guarded(weight), Guarded(weight.new_empty(weight.shape[0]))
+def swept(weight: Tensor) -> tuple[Guarded, Guarded, list[int]]:
+    """The weight to change, the loss to write, and [batch, rows, cols]."""
+    return Guarded(weight), Guarded(weight.new_empty(weight.shape[:-1])), [1, *weight.shape][-3:]
 
 
 class Ops:
@@ -107,8 +107,8 @@ class Ops:
         return self._smallest(scores, group, group - keep)
 
     def sweep_block_(self, weight: Tensor, factor: Tensor, prune: Tensor | None, keep: int, group: int) -> Tensor:
-        changed, loss = swept(weight)
-        self.call_for(weight.dtype, "sweep", [changed, factor, prune, loss], *weight.shape, keep, group)
+        changed, loss, shape = swept(weight)
+        self.call_for(weight.dtype, "sweep", [changed, factor, prune, loss], *shape, keep, group)
         weight.copy_(changed.released())
         return loss.released()
 
@@ -163,10 +163,10 @@ class Ops:
         keep: int,
         group: int,
     ) -> tuple[Tensor, Tensor]:
-        changed, loss = swept(weight)
+        changed, loss, shape = swept(weight)
         codes = Guarded(torch.empty_like(weight, dtype=torch.uint8))
         tensors = [changed, factor, prune, scale, zero, loss, codes]
-        self.call_for(weight.dtype, "joint", tensors, *weight.shape, scale.shape[1], bits, keep, group)
+        self.call_for(weight.dtype, "joint", tensors, *shape, scale.shape[-1], bits, keep, group)
         weight.copy_(changed.released())
         return loss.released(), codes.released()
 

@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 
 import admm_step_cases
+import batched_sweep_cases
 import emulation
 import factor_cases
 import kernel_cases
@@ -64,8 +65,10 @@ def test_every_triton_kernel_is_compiled():
         "sums.check_weighted_sum(ops.weighted_sum_)",
         "factors.check_factor_block(ops.factor_block, [1, 17, 123, 128])",
         "sweep.ROWS = 128; cases.check_sweep(ops.sweep_block_)",  # larger tiles: the interpreter is slow
+        "sweep.ROWS = 32; batched.check_batched_sweep(ops.sweep_block_)",
+        "sweep.ROWS = 32; batched.check_batched_joint_sweep(ops.joint_sweep_block_)",
     ],
-    ids=["select", "select on the grid", "groups", "admm step", "weighted sum", "factor", "sweep"],
+    ids=["select", "select on the grid", "groups", "admm step", "weighted sum", "factor", "sweep", "batch", "joint batch"],
 )
 def test_triton_in_the_interpreter(check):
     triton_cases.interpret(check)
@@ -123,6 +126,11 @@ class TestEmulatedCuda:
 
     def test_joint_sweep(self, library, backwards):
         kernel_cases.check_joint_sweep(emulation.Ops(library, backwards).joint_sweep_block_)
+
+    def test_sweeps_of_a_batch(self, library, backwards):
+        ops = emulation.Ops(library, backwards)
+        batched_sweep_cases.check_batched_sweep(ops.sweep_block_)
+        batched_sweep_cases.check_batched_joint_sweep(ops.joint_sweep_block_)
 
     def test_grids(self, library, backwards):
         ops = emulation.Ops(library, backwards)

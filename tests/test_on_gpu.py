@@ -3,6 +3,7 @@
 from functools import partial
 
 import admm_step_cases
+import batched_sweep_cases
 import cocktail_cases
 import factor_cases
 import kernel_cases
@@ -27,6 +28,8 @@ CHECKS = {
     "factor_block": factor_cases.check_factor_block,
     "weighted_sum_": weighted_sum_cases.check_weighted_sum,
     "joint_sweep_block_": kernel_cases.check_joint_sweep,
+    "sweep_block_ batch": batched_sweep_cases.check_batched_sweep,
+    "joint_sweep_block_ batch": batched_sweep_cases.check_batched_joint_sweep,
     "search_grid": kernel_cases.check_search_grid,
     "quantize": kernel_cases.check_quantize,
     "dequantize": kernel_cases.check_dequantize,
@@ -149,3 +152,15 @@ def test_compression_in_a_graph(kind):
         graph.replay()
         assert torch.equal(actual.cpu(), expected)
         assert torch.equal(there[1].cpu(), residual)
+
+
+@pytest.mark.cuda
+@without
+@both
+def test_a_sweep_of_more_matrices_than_an_axis_of_a_grid_has_blocks(backend):
+    weight, factor, prune = batched_sweep_cases.matrices(70_000, 1, 4, torch.float32)
+    there = weight.cuda()
+    loss = implementation("sweep_block_", backend)(there, factor.cuda(), prune.cuda(), 0, 0)
+    expected = reference.sweep_block_(weight, factor, prune, 0, 0)
+    torch.testing.assert_close(there.cpu(), weight, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(loss.cpu(), expected, rtol=1e-5, atol=1e-6)

@@ -25,6 +25,15 @@ def choose_group(w, diagonal, c, begin, group, count):
 
 
 @triton.jit
+def program_rows(factor_ptr, rows, cols, ROWS: tl.constexpr):
+    """The program's rows among those of all matrices, which of them there are, and the factor of their matrix."""
+    tiles = tl.cdiv(rows, ROWS)  # of a matrix; all along one axis of the grid, since another would end at 65535
+    matrix = (tl.program_id(0) // tiles).to(tl.int64)
+    r = (tl.program_id(0) % tiles).to(tl.int64) * ROWS + tl.arange(0, ROWS)
+    return matrix * rows + r, r < rows, factor_ptr + matrix * cols * cols
+
+
+@triton.jit
 def column(tile, c, j):
     """Registers have no indices: a column is the sum of a tile that is 0 elsewhere."""
     return tl.sum(tl.where((c == j)[None, :], tile, 0), axis=1)
@@ -42,10 +51,10 @@ def sweep_kernel(
     weight_ptr, factor_ptr, prune_ptr, loss_ptr, rows, cols, group, count, ROWS: tl.constexpr, COLS: tl.constexpr
 ):
     """Names as in the formula in _ops/pruning.py; without a mask, keep:group is chosen at each group's start."""
-    r = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
+    r, present, factor_ptr = program_rows(factor_ptr, rows, cols, ROWS)
     c = tl.arange(0, COLS)
     place = r[:, None] * cols + c[None, :]
-    inside = (r < rows)[:, None] & (c < cols)[None, :]
+    inside = present[:, None] & (c < cols)[None, :]
     w = tl.load(weight_ptr + place, mask=inside, other=0)
     diagonal = tl.load(factor_ptr + c * (cols + 1), mask=c < cols, other=1)
     loss = tl.zeros([ROWS], w.dtype)
@@ -62,7 +71,7 @@ def sweep_kernel(
             w = tl.where((c == j)[None, :] & prune, 0, w)
             loss += e * e
     tl.store(weight_ptr + place, w, mask=inside)
-    tl.store(loss_ptr + r, loss, mask=r < rows)
+    tl.store(loss_ptr + r, loss, mask=present)
 
 
 @triton.jit
@@ -74,10 +83,10 @@ def joint_sweep_kernel(
 
     A column that is done holds its levels, which spares a second tile for the codes.
     """
-    r = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
+    r, present, factor_ptr = program_rows(factor_ptr, rows, cols, ROWS)
     c = tl.arange(0, COLS)
     place = r[:, None] * cols + c[None, :]
-    inside = (r < rows)[:, None] & (c < cols)[None, :]
+    inside = present[:, None] & (c < cols)[None, :]
     w = tl.load(weight_ptr + place, mask=inside, other=0)
     diagonal = tl.load(factor_ptr + c * (cols + 1), mask=c < cols, other=1)
     loss = tl.zeros([ROWS], w.dtype)
@@ -89,8 +98,8 @@ def joint_sweep_kernel(
             prune = prune | choose_group(w, diagonal, c, begin, group, count)
         for j in range(begin, begin + group):
             grid = r * grids + tl.minimum(j, grids - 1)
-            scale = tl.load(scale_ptr + grid, mask=r < rows, other=1)
-            zero = tl.load(zero_ptr + grid, mask=r < rows, other=0).to(w.dtype)
+            scale = tl.load(scale_ptr + grid, mask=present, other=1)
+            zero = tl.load(zero_ptr + grid, mask=present, other=0).to(w.dtype)
             w_j = column(w, c, j)
             goes = column(prune.to(tl.int32), c, j) == 1
             level = tl.where(goes, 0, nearest_level(w_j, scale, zero, TOP))
@@ -103,23 +112,24 @@ def joint_sweep_kernel(
     zero = tl.load(zero_ptr + grid, mask=inside, other=0).to(w.dtype)
     tl.store(weight_ptr + place, value_of(w, scale), mask=inside)
     tl.store(codes_ptr + place, code_of(w, zero), mask=inside)
-    tl.store(loss_ptr + r, loss, mask=r < rows)
+    tl.store(loss_ptr + r, loss, mask=present)
 
 
 def _sweep(kernel, weight: Tensor, rest: tuple[Tensor | None, ...], numbers: tuple[int, ...], **meta: int) -> None:
-    rows, cols = weight.shape
+    rows, cols = weight.shape[-2:]
+    tiles = weight.shape[:-2].numel() * triton.cdiv(rows, ROWS)
     padded = max(triton.next_power_of_2(cols), 16)
     with torch.cuda.device_of(weight):
-        kernel[(triton.cdiv(rows, ROWS),)](weight, *rest, rows, cols, *numbers, ROWS=ROWS, COLS=padded, **meta)
+        kernel[(tiles,)](weight, *rest, rows, cols, *numbers, ROWS=ROWS, COLS=padded, **meta)
 
 
 def sweep_block_(weight: Tensor, factor: Tensor, prune: Tensor | None, keep: int, group: int) -> Tensor:
     """See fmcompress.ops.sweep_block_."""
-    loss = weight.new_zeros(len(weight))
+    loss = weight.new_zeros(weight.shape[:-1])
     if weight.numel() == 0:
         return loss
     flags = None if prune is None else prune.view(torch.uint8)
-    step = group if prune is None else weight.shape[1]  # with a mask there is nothing to choose: one group
+    step = group if prune is None else weight.shape[-1]  # with a mask there is nothing to choose: one group
     _sweep(sweep_kernel, weight, (factor, flags, loss), (step, group - keep))
     return loss
 
@@ -128,12 +138,12 @@ def joint_sweep_block_(
     weight: Tensor, factor: Tensor, prune: Tensor | None, scale: Tensor, zero: Tensor, bits: int, keep: int, group: int
 ) -> tuple[Tensor, Tensor]:
     """See fmcompress.ops.joint_sweep_block_."""
-    loss, codes = weight.new_zeros(len(weight)), torch.empty_like(weight, dtype=torch.uint8)
+    loss, codes = weight.new_zeros(weight.shape[:-1]), torch.empty_like(weight, dtype=torch.uint8)
     if weight.numel() == 0:
         return loss, codes
     flags = None if prune is None else prune.view(torch.uint8)
     chooses = prune is None and group > 0
-    numbers = (scale.shape[1], group if chooses else weight.shape[1], group - keep)
+    numbers = (scale.shape[-1], group if chooses else weight.shape[-1], group - keep)
     tensors = (factor, flags, scale, zero, loss, codes)
     _sweep(joint_sweep_kernel, weight, tensors, numbers, TOP=2**bits - 1, CHOOSES=chooses)
     return loss, codes

@@ -1,4 +1,5 @@
-// sweep_block_ and joint_sweep_block_ on the CPU: tiles of rows over threads, a tile's rows in the lanes of vectors.
+// sweep_block_ and joint_sweep_block_ on the CPU: tiles of rows of all matrices over threads, a tile's rows in the
+// lanes of vectors.
 #include <algorithm>
 #include <cstring>
 #include <type_traits>
@@ -21,13 +22,13 @@ static constexpr int MAX_COLS = 128;
 // What becomes of the weights that are not pruned: nothing, or a level of their row's grid, or of each one's own.
 enum class Kept { as_is, on_row_grid, on_own_grid };
 
-// The arguments of a sweep, of all rows or of those of one tile.
+// The arguments of a sweep, of all matrices or of the rows of one tile.
 template <class Scalar> struct Block {
     Scalar* weight;
     const Scalar* factor;
     const bool* prune; // or null; only looked at where group is 0
     Scalar* loss;
-    int64_t rows, cols;
+    int64_t batch, rows, cols;
     int keep, group;
 
     // of a joint sweep
@@ -37,9 +38,12 @@ template <class Scalar> struct Block {
     int64_t grids = 0; // of a row
     Scalar top = 0;    // the highest code
 
-    Block part(int64_t row, int64_t count) const {
+    Block part(int64_t matrix, int64_t first, int64_t count) const {
+        const int64_t row = matrix * rows + first;
         Block block = *this;
+        block.batch = 1;
         block.rows = count;
+        block.factor += matrix * cols * cols;
         block.weight += row * cols;
         block.loss += row;
         if (prune) block.prune += row * cols;
@@ -73,10 +77,13 @@ namespace avx2 {
 
 template <Kept KEPT, class Scalar> static void sweep_rows(const Block<Scalar>& block) {
     const auto sweep_tile = FOR_THIS_CPU(sweep_tile<Scalar, KEPT>);
-    const int64_t rows = block.rows, step = FOR_THIS_CPU(Tile<Scalar, KEPT>::rows);
-    torch::stable::parallel_for(0, (rows + step - 1) / step, 1, [&](int64_t begin, int64_t end) {
-        for (int64_t row = begin * step; row < std::min(rows, end * step); row += step)
-            sweep_tile(block.part(row, std::min(rows - row, step)));
+    const int64_t step = FOR_THIS_CPU(Tile<Scalar, KEPT>::rows);
+    const int64_t tiles = (block.rows + step - 1) / step; // of a matrix
+    torch::stable::parallel_for(0, block.batch * tiles, 1, [&](int64_t begin, int64_t end) {
+        for (int64_t tile = begin; tile < end; ++tile) {
+            const int64_t row = tile % tiles * step;
+            sweep_tile(block.part(tile / tiles, row, std::min(block.rows - row, step)));
+        }
     });
 }
 
@@ -88,8 +95,10 @@ template <class Scalar> static Block<Scalar> block_of(Tensor& weight, const Tens
     block.factor = static_cast<const Scalar*>(factor.data_ptr());
     block.prune = prune ? static_cast<const bool*>(prune->data_ptr()) : nullptr;
     block.loss = static_cast<Scalar*>(loss.data_ptr());
-    block.rows = weight.size(0);
-    block.cols = weight.size(1);
+    const auto [batch, rows, cols] = Matrices(weight);
+    block.batch = batch;
+    block.rows = rows;
+    block.cols = cols;
     block.keep = static_cast<int>(keep);
     block.group = prune ? 0 : static_cast<int>(group);
     return block;
@@ -100,7 +109,7 @@ static void sweep_jointly(Block<Scalar> block, const Tensor& scale, const Tensor
     block.scale = static_cast<const Scalar*>(scale.data_ptr());
     block.zero = static_cast<const uint8_t*>(zero.data_ptr());
     block.codes = static_cast<uint8_t*>(codes.data_ptr());
-    block.grids = scale.size(1);
+    block.grids = Matrices(scale).cols;
     block.top = static_cast<Scalar>((1 << bits) - 1);
     if (block.grids == 1)
         sweep_rows<Kept::on_row_grid>(block);
@@ -111,7 +120,7 @@ static void sweep_jointly(Block<Scalar> block, const Tensor& scale, const Tensor
 Tensor sweep_block_(Tensor weight, const Tensor& factor, const std::optional<Tensor>& prune, int64_t keep,
                     int64_t group) {
     check_block(weight, factor, prune, keep, group, false);
-    Tensor loss = torch::stable::new_empty(weight, {weight.size(0)});
+    Tensor loss = torch::stable::new_empty(weight, sizes_of_rows(weight));
     if (weight.scalar_type() == ScalarType::Double)
         sweep_rows<Kept::as_is>(block_of<double>(weight, factor, prune, loss, keep, group));
     else
@@ -124,8 +133,8 @@ std::tuple<Tensor, Tensor> joint_sweep_block_(Tensor weight, const Tensor& facto
                                               int64_t group) {
     check_block(weight, factor, prune, keep, group, true);
     check_grids(weight, scale, zero, bits);
-    Tensor loss = torch::stable::new_empty(weight, {weight.size(0)});
-    Tensor codes = torch::stable::new_empty(weight, {weight.size(0), weight.size(1)}, ScalarType::Byte);
+    Tensor loss = torch::stable::new_empty(weight, sizes_of_rows(weight));
+    Tensor codes = torch::stable::new_empty(weight, weight.sizes(), ScalarType::Byte);
     if (weight.scalar_type() == ScalarType::Double)
         sweep_jointly(block_of<double>(weight, factor, prune, loss, keep, group), scale, zero, codes, bits);
     else

@@ -10,10 +10,10 @@ template <class Scalar> static void sweep_tensors(Tensor& weight, const Tensor& 
                                                   int bits, int keep, int group) {
     const Rounding<Scalar> rounding{static_cast<const Scalar*>(scale.data_ptr()),
                                     static_cast<const uint8_t*>(zero.data_ptr()),
-                                    static_cast<uint8_t*>(codes.data_ptr()), int(scale.size(1)), bits};
+                                    static_cast<uint8_t*>(codes.data_ptr()), int(Matrices(scale).cols), bits};
+    const auto [batch, rows, cols] = Matrices(weight);
     sweep_rows(rounding, static_cast<Scalar*>(weight.data_ptr()), static_cast<const Scalar*>(factor.data_ptr()), prune,
-               static_cast<Scalar*>(loss.data_ptr()), weight.size(0), int(weight.size(1)), keep, group,
-               current_stream(weight));
+               static_cast<Scalar*>(loss.data_ptr()), batch, rows, int(cols), keep, group, current_stream(weight));
 }
 
 static std::tuple<Tensor, Tensor> joint_sweep_block_(Tensor weight, const Tensor& factor,
@@ -23,8 +23,8 @@ static std::tuple<Tensor, Tensor> joint_sweep_block_(Tensor weight, const Tensor
     check_grids(weight, scale, zero, bits);
     const DeviceGuard guard(weight.get_device_index());
     const bool* mask = prune ? static_cast<const bool*>(prune->data_ptr()) : nullptr;
-    Tensor loss = torch::stable::new_empty(weight, {weight.size(0)});
-    Tensor codes = torch::stable::new_empty(weight, {weight.size(0), weight.size(1)}, ScalarType::Byte);
+    Tensor loss = torch::stable::new_empty(weight, sizes_of_rows(weight));
+    Tensor codes = torch::stable::new_empty(weight, weight.sizes(), ScalarType::Byte);
     const auto sweep = weight.scalar_type() == ScalarType::Double ? sweep_tensors<double> : sweep_tensors<float>;
     sweep(weight, factor, mask, scale, zero, loss, codes, int(bits), int(keep), int(group));
     check_launch("joint_sweep_block_");

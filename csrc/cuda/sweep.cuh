@@ -161,15 +161,19 @@ template <class Scalar> __device__ __forceinline__ void store_lane(const Lane<Sc
         if (s * LANES + own.index < cols) weight[s * LANES + own.index] = own.weight[s];
 }
 
-// count = group - keep; neither matters where the mask is given. Threads past the last row run along with zeros.
+// count = group - keep; neither matters where the mask is given. Every matrix has thread blocks of its own, all along
+// one axis of the grid, since another would end at 65535. Threads past a matrix's last row run along with zeros.
 template <class Scalar, Choice CHOICE, class Settling>
 __global__ void __launch_bounds__(SWEEP_THREADS, 16 / sizeof(Scalar))
     sweep_kernel(Settling settling_in, Scalar* weight, const Scalar* factor_in, const bool* prune, Scalar* loss,
                  int64_t rows, int cols, int count, int group) {
     Scalar* factor = shared_memory<SweepShared<Scalar>>().factor;
-    load_factor(factor, factor_in, cols);
-    const int64_t row = int64_t(blockIdx.x) * SWEEP_ROWS + threadIdx.x / LANES;
-    const bool present = row < rows;
+    const unsigned tiles = unsigned(ceil_div(rows, SWEEP_ROWS)); // of a matrix
+    const int64_t matrix = blockIdx.x / tiles;
+    load_factor(factor, factor_in + matrix * cols * cols, cols);
+    const int64_t row_of_matrix = int64_t(blockIdx.x % tiles) * SWEEP_ROWS + threadIdx.x / LANES;
+    const int64_t row = row_of_matrix < rows ? matrix * rows + row_of_matrix : -1; // one number to hold, not two
+    const bool present = row >= 0;
     Lane<Scalar> own = load_lane(present ? weight + row * cols : nullptr,
                                  CHOICE == Choice::given && prune && present ? prune + row * cols : nullptr, cols);
     auto settling = settling_in.row(row, own.index, cols, present);
@@ -201,14 +205,14 @@ __global__ void __launch_bounds__(SWEEP_THREADS, 16 / sizeof(Scalar))
     if (own.index == 0) loss[row] = own.loss;
 }
 
-// Sweep every row in one launch; prune may be null, then keep:group is chosen inside the sweep, or nothing if group is
-// 0.
+// Sweep every row of `batch` matrices in one launch; prune may be null, then keep:group is chosen inside the sweep, or
+// nothing if group is 0.
 template <class Scalar, class Settling> void sweep_rows(Settling settling, Scalar* weight, const Scalar* factor,
-                                                        const bool* prune, Scalar* loss, int64_t rows, int cols,
-                                                        int keep, int group, Stream stream) {
-    if (rows == 0) return;
+                                                        const bool* prune, Scalar* loss, int64_t batch, int64_t rows,
+                                                        int cols, int keep, int group, Stream stream) {
+    if (batch == 0 || rows == 0) return;
     const auto run = [&](auto kernel, size_t shared_bytes) {
-        launch(kernel, dim3(unsigned(ceil_div(rows, SWEEP_ROWS))), SWEEP_THREADS, shared_bytes, stream, settling,
+        launch(kernel, dim3(unsigned(batch * ceil_div(rows, SWEEP_ROWS))), SWEEP_THREADS, shared_bytes, stream, settling,
                weight, factor, prune, loss, rows, cols, group - keep, group);
     };
     if (prune || group == 0)
