@@ -1,15 +1,19 @@
 """Products of factors split in two: exact parts, float32's error in emulated TF32, and the same layers."""
 
 import contextlib
+import sys
+from pathlib import Path
 
 import pytest
 import torch
-from tf32_emulation import emulated_tensor_cores, tf32_product, truncated
 
 from fmcompress import NM, Unstructured
 from fmcompress.layerwise import Grid, products
 from fmcompress.layerwise.core import Numbers, Recipe, solve_core
 from fmcompress.layerwise.products import Split, add_product_, product, split
+
+sys.path.append(str(Path(__file__).parents[2] / "bench"))
+from tf32 import emulated_tensor_cores, tensor_product, truncated
 
 
 def numbers(*shape, seed=0):
@@ -62,11 +66,10 @@ def test_three_products_are_as_exact_as_float32(batch):
     base = torch.randn(*batch, 64, 96, generator=generator)
     exact = left.double() @ right.double()
     with emulated_tensor_cores():
-        one = tf32_product(left, right)
         three = product(split(left), split(right))
         added = add_product_(base.clone(), split(left), split(right), -1.0)
         turned = product(split(left), split(right.mT.contiguous()).mT)
-    plain = off(left @ right, exact)
+    one, plain = tensor_product(left, right, "tf32"), off(left @ right, exact)
     assert off(three, exact) < 2 * plain
     assert off(one, exact) > 100 * plain
     assert torch.equal(turned, three)
