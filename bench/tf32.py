@@ -128,9 +128,8 @@ def main() -> None:
     sweeper.SUPERBLOCK_COLS = cholesky.SUPER_COLS = 128
     text = data / "wikitext-2" / "train.txt.xz"
     models = {"wikitext-llama": data / "checkpoints" / "wikitext-llama", "MiniLM": minilm()}
-    print(
-        "| layer | products | error of one, 50 % | loss, 50 % | error of one, 2:4 | loss, 2:4 |\n|---|---|---|---|---|---|"
-    )
+    print("| layer | products | error of one, 50 % | loss, 50 % | error of one, 2:4 | loss, 2:4 |")
+    print("|---" * 6 + "|")
     for name, folder in models.items():
         if folder is None:
             continue
