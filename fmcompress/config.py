@@ -7,7 +7,7 @@ from typing import Any, Literal
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
-from .layerwise import MAX_GROUP_COLS, Grid, Pattern, Unstructured, check_options, parse_pattern
+from .layerwise import MAX_GROUP_COLS, Grid, Pattern, Products, Unstructured, check_options, parse_pattern
 from .pruning import ADMM_STEPS
 from .shares import checked_shares, read_allocation
 
@@ -15,7 +15,7 @@ CLIP_CANDIDATES = 40  # ranges that --clip-search tries
 CPU_TOKENS, GPU_TOKENS = 32_768, 262_144  # calibration tokens by default: minutes of waiting either way
 DATA_OPTIONS = (  # what only methods with data heed
     "samples", "sequence_length", "seed", "damping", "true_sequential", "activation_order", "block_size", "dtype",
-    "min_tokens", "few_tokens",
+    "min_tokens", "few_tokens", "cuda_graphs", "products",
 )  # fmt: skip
 QUALITY: dict[str | None, dict[str, Any]] = {  # measured in docs/methods.md
     "fast": {"method": "sparsegpt"},
@@ -45,6 +45,8 @@ class RunConfig(BaseModel):
     seed: int = 0
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     format: Literal["dense", "compressed-tensors", "packed"] | None = None
+    cuda_graphs: bool = False  # keep solves of one shape as graphs
+    products: Products = "fp32"  # how the wide products of a solve are computed on a GPU
 
     @field_validator("*", mode="before")
     @classmethod
@@ -81,9 +83,13 @@ class RunConfig(BaseModel):
         """Whether an option of that name exists and was set to something else than its default."""
         return name in self.model_fields_set and getattr(self, name) != type(self).model_fields[name].default
 
-    def without_effect(self) -> list[str]:
-        """A sentence on the options that were set, but change nothing for this method; empty if there are none."""
-        return [] if self.needs_data else self._unused(DATA_OPTIONS, "this method looks at no data")
+    def without_effect(self, device: torch.device | None = None) -> list[str]:
+        """A sentence on the options that were set, but change nothing for this method, or on this device if given."""
+        if not self.needs_data:
+            return self._unused(DATA_OPTIONS, "this method looks at no data")
+        if device is None or device.type == "cuda":
+            return []
+        return self._unused(("cuda_graphs", "products"), f"the device is {device.type}")
 
     def _unused(self, names: Sequence[str], why: str) -> list[str]:
         flags = ", ".join(f"--{name.replace('_', '-')}" for name in names if self._differs(name))
@@ -188,7 +194,7 @@ class PruneConfig(RunConfig):
         moves = self.refit or self.swap or self.reconstruct or self.masks is not None
         return self.method != "magnitude" or bool(moves)
 
-    def without_effect(self) -> list[str]:
+    def without_effect(self, device: torch.device | None = None) -> list[str]:
         """See RunConfig."""
         notes = []
         if self.sparsity is None:
@@ -196,11 +202,13 @@ class PruneConfig(RunConfig):
             notes = self._unused(("mask_scope",), why)
         sweeps = self.method == "sparsegpt" and self.masks is None
         if not sweeps and self.needs_data:
-            swept = ("block_size",) if self.bits else ("damping", "block_size", "activation_order")
+            swept = ["block_size"] if self.bits else ["damping", "block_size", "activation_order"]
+            if device is None or device.type == "cuda":
+                swept += ["products"] if self.bits else ["products", "cuda_graphs"]
             notes += self._unused(swept, "only sparsegpt sweeps over columns")
         if self.method != "admm":
             notes += self._unused(("admm_steps",), "the method is not admm")
-        return super().without_effect() + notes
+        return super().without_effect(device) + notes
 
     def target(self, tensor: str | None = None) -> Pattern | None:
         """See RunConfig. None for masks that are given."""

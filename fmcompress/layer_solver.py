@@ -1,6 +1,7 @@
 """From the options of a run to the method that solves one layer, and what follows it: refit, rounding."""
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -8,7 +9,7 @@ import torch
 from torch import Tensor
 
 from .config import PruneConfig, QuantizeConfig, RunConfig
-from .layerwise import Grid, LayerResult, Pattern, Unstructured, round_kept, solve, solve_batch
+from .layerwise import Grid, LayerResult, Pattern, Unstructured, captured_solves, round_kept, solve, solve_batch
 from .pruning import admm, magnitude, refit, swap, wanda
 from .quantization import round_to_nearest
 
@@ -96,6 +97,7 @@ def _sweep_options(config: RunConfig) -> dict[str, Any]:
         "damping": config.damping,
         "block_size": config.block_size if isinstance(config, PruneConfig) else 128,
         "keep_zeros": isinstance(config, QuantizeConfig) and config.keep_zeros,
+        "products": config.products,
     }
 
 
@@ -118,6 +120,13 @@ def solve_batch_with_data(
     """
     target, options = config.target(names[0]), _sweep_options(config)
     return solve_batch(weights, hessians, target, config.grid(), output_energies=energies, names=names, **options)
+
+
+def graphs_of(
+    config: RunConfig, device: torch.device, note: Callable[[str], None]
+) -> contextlib.AbstractContextManager[object]:
+    """Inside, solves are kept as CUDA graphs where the options ask for that and the device has them."""
+    return captured_solves(note) if config.cuda_graphs and device.type == "cuda" else contextlib.nullcontext()
 
 
 def solve_by_weight(config: RunConfig, name: str, weight: Tensor, given: Tensor | None = None) -> LayerResult:

@@ -23,6 +23,7 @@ from .facts import facts_of, few_tokens_notes, fingerprint_of
 from .formats import Output, open_checkpoint
 from .job import Job, Observer
 from .journal import TAKEN_OVER
+from .layer_solver import graphs_of
 from .layers import choose_layers, choose_tensors, holds_linear, last_to_run
 from .measured import Recorder
 from .memory import peak_memory_bytes
@@ -75,7 +76,8 @@ def prepare(
     check_layers(source, layers, config, known=True)
     inputs = read_inputs(model, streamed, layers, config, files, device)
     plan = make_plan(source, streamed, layers, config, inputs.by_kind(), ranks.count)
-    notes = [*config.without_effect(), *format_notes(config), *inputs.notes, *allocation_notes(layers, config, plan)]
+    notes = [*config.without_effect(device), *format_notes(config), *inputs.notes]
+    notes += allocation_notes(layers, config, plan)
     notes += [*tokens_notes(layers, plan.tokens), *zeros_notes(source, layers, config), *unknown_notes(streamed)]
     masks = read_masks(config, layers)
     return Job(
@@ -136,7 +138,8 @@ def compress_checkpoint(
         try:
             begun = {"done": len(journal.records), "threads": torch.get_num_threads()}
             ranks.share(begun)
-            _walk(job, begun["done"], output, partial(keep_block, output, journal, recorder), recorder)
+            with graphs_of(job.config, job.device, recorder.note):
+                _walk(job, begun["done"], output, partial(keep_block, output, journal, recorder), recorder)
             records = [record for block in journal.records for record in block["layers"]]
             check_complete(job, records)
             output.finish(records)
@@ -165,7 +168,8 @@ def _follow(job: Job, observer: Observer) -> None:
     if begun is None:  # finished before
         return
     torch.set_num_threads(begun["threads"])
-    _walk(job, begun["done"], None, lambda index, solved: None, observer)
+    with graphs_of(job.config, job.device, observer.note):
+        _walk(job, begun["done"], None, lambda index, solved: None, observer)
     job.ranks.gather(None)
 
 

@@ -68,7 +68,17 @@ def test_every_triton_kernel_is_compiled():
         "sweep.ROWS = 32; batched.check_batched_sweep(ops.sweep_block_)",
         "sweep.ROWS = 32; batched.check_batched_joint_sweep(ops.joint_sweep_block_, (torch.float32,))",
     ],
-    ids=["select", "select on the grid", "groups", "admm step", "weighted sum", "factor", "sweep", "batch", "joint batch"],
+    ids=[
+        "select",
+        "select on the grid",
+        "groups",
+        "admm step",
+        "weighted sum",
+        "factor",
+        "sweep",
+        "batch",
+        "joint batch",
+    ],
 )
 def test_triton_in_the_interpreter(check):
     triton_cases.interpret(check)

@@ -10,8 +10,8 @@ import pytest
 from packaging.version import Version
 
 IMPORTS = """
-import admm_step_cases as steps, batched_sweep_cases as batched, factor_cases as factors, kernel_cases as cases, torch
-import weighted_sum_cases as sums
+import admm_step_cases as steps, batched_sweep_cases as batched, factor_cases as factors, kernel_cases as cases
+import torch, weighted_sum_cases as sums
 import fenced_interpreter
 from fmcompress import reference
 from fmcompress_triton import pack, packed_linear, register as ops, select, sweep, tiles

@@ -43,6 +43,12 @@ TrueSequential = Annotated[bool | None, typer.Option("--true-sequential", help="
 Include = Annotated[str | None, typer.Option(help="Only tensors whose name matches this regex.")]
 Exclude = Annotated[str | None, typer.Option(help="No tensors whose name matches this regex.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")]
+CudaGraphs = Annotated[
+    bool | None, typer.Option("--cuda-graphs/--no-cuda-graphs", help="Keep solves of one shape as CUDA graphs.")
+]
+Products = Annotated[
+    str | None, typer.Option(help="Of a solve on a GPU: fp32 (default), or tf32x3, three TF32 products each.")
+]
 Dtype = Annotated[str | None, typer.Option(help="To run the model in: auto, float32, bfloat16, float16.")]
 RunDtype = Annotated[str, typer.Option(help="To run the model in: auto, float32, bfloat16, float16.")]
 Verify = Annotated[bool, typer.Option("--verify/--no-verify", help="Check all packed weights first.")]

@@ -59,6 +59,8 @@ def prune(
     exclude: opt.Exclude = None,
     device: opt.Device = "auto",
     dtype: opt.Dtype = None,
+    cuda_graphs: opt.CudaGraphs = None,
+    products: opt.Products = None,
     config: opt.ConfigFile = None,
     resume: opt.Resume = False,
     force: opt.Force = False,
@@ -80,7 +82,7 @@ def prune(
         sequence_length=sequence_length, seed=seed, dtype=dtype, bits=bits, group_size=group_size, symmetric=symmetric,
         clip_search=clip_search, activation_order=activation_order, format=format, refit=refit,
         quality=quality, admm_steps=admm_steps, swap=swap, reconstruct=reconstruct, masks=masks,
-        min_tokens=min_tokens, few_tokens=few_tokens, allocation=allocation,
+        min_tokens=min_tokens, few_tokens=few_tokens, cuda_graphs=cuda_graphs, products=products, allocation=allocation,
     )  # fmt: skip
     run(
         model, out, choose, calibration, device, images,

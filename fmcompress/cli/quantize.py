@@ -33,6 +33,8 @@ def quantize(
     exclude: opt.Exclude = None,
     device: opt.Device = "auto",
     dtype: opt.Dtype = None,
+    cuda_graphs: opt.CudaGraphs = None,
+    products: opt.Products = None,
     config: opt.ConfigFile = None,
     resume: opt.Resume = False,
     force: opt.Force = False,
@@ -53,7 +55,7 @@ def quantize(
         exclude=exclude, samples=samples, sequence_length=sequence_length, seed=seed, dtype=dtype, bits=bits,
         group_size=group_size, symmetric=symmetric, clip_search=clip_search, activation_order=activation_order,
         format=format, keep_zeros=keep_zeros,
-        min_tokens=min_tokens, few_tokens=few_tokens,
+        min_tokens=min_tokens, few_tokens=few_tokens, cuda_graphs=cuda_graphs, products=products,
     )  # fmt: skip
     run(
         model, out, choose, calibration, device, images,

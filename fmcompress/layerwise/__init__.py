@@ -1,6 +1,6 @@
 """What the methods that solve one layer at a time share: patterns, grids, the factor, the sweep, the result."""
 
-from .captured import captured_solves
+from .captured import CapturedSolves, captured_solves
 from .checks import check_grid, check_hessian, check_layer, check_options, check_pattern, check_weight
 from .cholesky import FACTOR_COLS
 from .factor import all_finite, factor_hessian
@@ -18,6 +18,7 @@ __all__ = [
     "NM",
     "OFF_THE_GRID",
     "PRODUCTS",
+    "CapturedSolves",
     "Clock",
     "Grid",
     "LayerResult",

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from .. import ops
+from .products import Growing, Products, add_product_
 
 FACTOR_COLS = 384  # columns that a CPU factors at a time
 BLOCK_COLS = ops.MAX_BLOCK_COLS  # of one call of factor_block
@@ -36,11 +37,12 @@ def upper_cholesky(symmetric: Tensor, diagonal: Tensor) -> Tensor | None:
     return upper
 
 
-def factor_blocks(symmetric: Tensor, diagonal: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def factor_blocks(symmetric: Tensor, diagonal: Tensor, products: Products = "fp32") -> tuple[Tensor, Tensor, Tensor]:
     """R of one matrix or of each in a batch, and the inverses of R's diagonal blocks; nothing waits for a GPU.
 
     symmetric  [cols, cols] or [batch, cols, cols] float32 or float64; left as it is
     diagonal   [cols] or [batch, cols], what its diagonal is to be
+    products   how the wide products are computed on a GPU
     returns    (upper, inverses, failed): R shaped like symmetric, zero below its diagonal; the inverse of
                R[128 b : 128 b + 128, the same] in inverses[..., b, :, :], [blocks, 128, 128], zeros past the last
                column; failed [] or [batch] int32, not 0 where a matrix is not positive definite or not finite, and
@@ -54,10 +56,13 @@ def factor_blocks(symmetric: Tensor, diagonal: Tensor) -> tuple[Tensor, Tensor, 
     blocks = -(-cols // BLOCK_COLS)
     inverses = symmetric.new_zeros(*batch, blocks, BLOCK_COLS, BLOCK_COLS)
     failed = symmetric.new_zeros(*batch, blocks, dtype=torch.int32)
+    wide = Growing(upper, products)
     for first in reversed(range(0, cols, SUPER_COLS)):
         last = min(cols, first + SUPER_COLS)
         panel = _damped_columns(symmetric, diagonal, first, last)
-        _subtract_product_(panel, upper[..., :last, last:], upper[..., first:last, last:])
+        if last < cols:
+            right = slice(last, cols)
+            add_product_(panel, wide.part(slice(0, last), right), wide.part(slice(first, last), right).mT, -1.0)
         for begin in reversed(range(first, last, BLOCK_COLS)):
             end, block = min(last, begin + BLOCK_COLS), begin // BLOCK_COLS
             strip = panel[..., :end, begin - first : end - first]
@@ -66,6 +71,7 @@ def factor_blocks(symmetric: Tensor, diagonal: Tensor) -> tuple[Tensor, Tensor, 
             upper[..., begin:end, begin:end] = triangle
             inverses[..., block, : end - begin, : end - begin] = inverse
             torch.matmul(strip[..., :begin, :], inverse.mT, out=upper[..., :begin, begin:end])
+        wide.settle(slice(0, last), slice(first, last))
     return upper, inverses, failed.sum(-1, dtype=torch.int32)
 
 

@@ -99,10 +99,10 @@ def solve_core(weight: Tensor, hessian: Tensor, recipe: Recipe) -> Outcome:
     energy = row_forms(weight.to(hessian.dtype), hessian).sum(-1) if recipe.energy else None
     order = activation_order(hessian) if recipe.activation_order else None
     ordered = hessian if order is None else hessian[order][:, order]
-    outcome = sweep_layer(weight, order, factor_on_device(ordered, recipe), recipe)
+    solved, numbers, quantized = sweep_layer(weight, order, factor_on_device(ordered, recipe), recipe)
     given = weight.sum((-2, -1)).double() + hessian.sum((-2, -1)).double()
-    later = torch.stack([torch.zeros_like(given) if energy is None else energy, given], -1)
-    return outcome._replace(numbers=torch.cat([outcome.numbers, later], -1))
+    numbers += [torch.zeros_like(given) if energy is None else energy, given]
+    return Outcome(solved, torch.stack([number.double() for number in numbers], -1), quantized)
 
 
 def activation_order(hessian: Tensor) -> Tensor:
@@ -113,14 +113,17 @@ def activation_order(hessian: Tensor) -> Tensor:
 def factor_on_device(hessian: Tensor, recipe: Recipe) -> Factored:
     """Factor with the damping as it is asked for, and say on the device whether that has sufficed."""
     diagonal, dead, added = damped_diagonal(hessian, recipe.damping)
-    upper, inverses, failed = factor_blocks(hessian, diagonal)
+    upper, inverses, failed = factor_blocks(hessian, diagonal, recipe.products)
     return Factored(upper, inverses, dead, added, failed)
 
 
-def sweep_layer(weight: Tensor, order: Tensor | None, factor: Factored, recipe: Recipe) -> Outcome:
-    """Sweep a layer whose Hessian is factored, and measure; the last two of Numbers are left to others.
+def sweep_layer(
+    weight: Tensor, order: Tensor | None, factor: Factored, recipe: Recipe
+) -> tuple[Tensor, list[Tensor], QuantizedWeight | None]:
+    """Sweep a layer whose Hessian is factored, and measure.
 
-    order  [cols] int64, in which the columns are swept, and in which the factor is; None from left to right
+    order    [cols] int64, in which the columns are swept, and in which the factor is; None from left to right
+    returns  the solved weight, all but the last two of Numbers, each [] or [batch], and codes and scales
     """
     ordered = weight if order is None else weight[:, order]
     scales = None if recipe.grid is None else Scales(weight, recipe.grid, factor.upper.dtype, order)
@@ -149,8 +152,7 @@ def sweep_layer(weight: Tensor, order: Tensor | None, factor: Factored, recipe: 
         factor.failed,
         solved.sum((-2, -1)),
     ]
-    packed = torch.stack([number.double() for number in numbers], -1)
-    return Outcome(solved, packed, None if scales is None else scales.finished())
+    return solved, numbers, None if scales is None else scales.finished()
 
 
 def _live_squares(delta: Tensor, dead: Tensor) -> Tensor:

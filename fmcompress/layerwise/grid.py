@@ -1,5 +1,6 @@
 """Grids that weights are rounded to: how many levels, and which weights share a scale."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -87,14 +88,21 @@ def _segments(matrix: Tensor, grid: Grid) -> Tensor:
     """[..., cols] -> [segments, width], a narrower last group filled up with zeros, which every grid holds."""
     cols = matrix.shape[-1]
     width = grid.width(cols)
-    return pad(matrix, (0, -cols % width)).reshape(-1, width)
+    missing = -cols % width
+    return (pad(matrix, (0, missing)) if missing else matrix).reshape(-1, width)
 
 
-def find_scales(weight: Tensor, grid: Grid, stored: torch.dtype) -> tuple[Tensor, Tensor]:
+def middle_of(grid: Grid, shape: Sequence[int], device: torch.device) -> Tensor:
+    """The zero-points of a symmetric grid, uint8: all are the middle code."""
+    return torch.full(tuple(shape), 1 << (grid.bits - 1), dtype=torch.uint8, device=device)
+
+
+def find_scales(weight: Tensor, grid: Grid, stored: torch.dtype, middle: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """The scale and zero-point of every group of a weight.
 
     weight   [..., rows, cols] float32 or float64; pruned weights are 0 in it, so that they do not count
     stored   dtype in which the scales will be stored: they are rounded to it here, before anything is quantized
+    middle   [..., rows, groups] what middle_of() gives for a symmetric grid, where that is at hand: it is returned
     returns  scale [..., rows, groups], dtype of weight; zero [..., rows, groups] uint8
     """
     shape = *weight.shape[:-1], grid.groups(weight.shape[-1])
@@ -102,7 +110,7 @@ def find_scales(weight: Tensor, grid: Grid, stored: torch.dtype) -> tuple[Tensor
         _segments(weight, grid), grid.bits, symmetric=grid.symmetric, candidates=grid.candidates
     )
     if grid.symmetric:  # also where squares overflow and the search found nothing: readers take it for granted
-        zero = torch.full_like(zero, 1 << (grid.bits - 1))
+        zero = middle_of(grid, shape, weight.device) if middle is None else middle
     rounded = scale.to(stored).clamp(min=_least_scale(stored))  # 0 would divide
     return rounded.to(weight.dtype).view(shape), zero.view(shape)
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from .. import ops
-from .grid import Grid, QuantizedWeight, find_scales
+from .grid import Grid, QuantizedWeight, find_scales, middle_of
 
 
 class Scales:
@@ -29,8 +29,9 @@ class Scales:
         if self.refreshed:
             shape = *batch, rows, grid.groups(cols)
             self.scale = torch.empty(shape, dtype=compute, device=weight.device)
-            self.zero = torch.empty(shape, dtype=torch.uint8, device=weight.device)
             self.alone = replace(grid, group_size=None)
+            self.middle = middle_of(grid, (*shape[:-1], 1), weight.device) if grid.symmetric else None
+            self.zero = middle_of(grid, shape, weight.device)
         else:
             self.scale, self.zero = find_scales(weight.to(compute), grid, self.stored)
 
@@ -49,8 +50,10 @@ class Scales:
         if self.refreshed:
             kept = block if doomed is None else block.masked_fill(doomed, 0.0)
             here = slice(begin // self.width, begin // self.width + 1)
-            scale, zero = find_scales(kept, self.alone, self.stored)
-            self.scale[..., here], self.zero[..., here] = scale, zero
+            scale, zero = find_scales(kept, self.alone, self.stored, self.middle)
+            self.scale[..., here] = scale
+            if self.middle is None:
+                self.zero[..., here] = zero
             return scale, zero
         first, last = begin // self.width, (end - 1) // self.width
         if self.order is None and first == last:

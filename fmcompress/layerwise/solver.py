@@ -146,8 +146,9 @@ def _solve_by_steps(
     clock.lap("factor")
     added = torch.tensor(factor.added, dtype=torch.float64)
     factored = Factored(factor.upper, None, factor.dead, added, torch.tensor(False))
-    outcome = sweep_layer(weight, order, factored, recipe)
-    return outcome, Numbers(*outcome.numbers.tolist())._replace(energy=energy), factor.damping
+    solved, numbers, quantized = sweep_layer(weight, order, factored, recipe)
+    read = [float(number) for number in numbers]
+    return Outcome(solved, torch.empty(0), quantized), Numbers(*read)._replace(energy=energy), factor.damping
 
 
 def _solve_at_once(

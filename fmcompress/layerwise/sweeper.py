@@ -7,7 +7,7 @@ from torch import Tensor
 
 from .. import ops
 from .patterns import NM, Pattern, Unstructured, zeros_of
-from .products import CarriedErrors, Products, add_product_, plus_product
+from .products import Growing, Products, add_product_, is_split, plus_product, product, split
 from .scales import Scales
 
 SUPERBLOCK_COLS = 512  # columns whose share of earlier errors is computed by one wide product
@@ -55,17 +55,20 @@ class Sweeper:
             self.block_cols = widest // max(1, self.group) * max(1, self.group)
         self.super_cols = max(1, SUPERBLOCK_COLS // self.block_cols) * self.block_cols
         self.layer_mask = self._choose_whole_layer() if prune is None else prune
-        self.errors = CarriedErrors(self.delta, upper, products)
+        self.products, self.errors = products, Growing(self.delta, products)
 
     def run(self) -> None:
         """Fill `solved`, `delta` and `loss`."""
         for super_begin, super_end in _spans(0, self.weight.shape[-1], self.super_cols):
             self.super_begin = super_begin
             # what all earlier columns leave for this superblock: one wide product of growing depth
-            self.carried = self.errors.at(super_begin, super_end)
+            panel = self.upper[..., :super_begin, super_begin:super_end]
+            earlier = self.errors.part(slice(None), slice(0, super_begin))
+            self.carried = product(earlier, split(panel) if is_split(self.products, panel) else panel)
             self.original = self.weight[..., super_begin:super_end].to(self.upper.dtype)
             for begin, end in _spans(super_begin, super_end, self.block_cols):
                 self._solve_block(begin, end)
+            self.errors.settle(slice(None), slice(super_begin, super_end))
 
     def _solve_block(self, begin: int, end: int) -> None:
         """Choose the mask of a block, then sweep it in units."""
