@@ -11,10 +11,9 @@ from packaging.version import Version
 
 IMPORTS = """
 import admm_step_cases as steps, factor_cases as factors, kernel_cases as cases, torch, weighted_sum_cases as sums
-import fenced_interpreter
+import fenced_interpreter, packed_cases
 from fmcompress import reference
 from fmcompress_triton import pack, packed_linear, register as ops, select, sweep, tiles
-import packed_cases
 """
 
 
@@ -22,6 +21,7 @@ def modules() -> list:
     """The modules that hold kernels."""
     pytest.importorskip("triton", reason="triton is not installed")
     from fmcompress_triton import admm, cocktail_kernels, factor, grid, pack, packed_linear, select, sweep, weighted_sum
+
     return [admm, cocktail_kernels, factor, grid, pack, packed_linear, select, sweep, weighted_sum]
 
 
