@@ -12,10 +12,9 @@ from packaging.version import Version
 IMPORTS = """
 import admm_step_cases as steps, batched_sweep_cases as batched, factor_cases as factors, kernel_cases as cases
 import torch, weighted_sum_cases as sums
-import fenced_interpreter
+import fenced_interpreter, packed_cases
 from fmcompress import reference
 from fmcompress_triton import pack, packed_linear, register as ops, select, sweep, tiles
-import packed_cases
 """
 
 
@@ -23,6 +22,7 @@ def modules() -> list:
     """The modules that hold kernels."""
     pytest.importorskip("triton", reason="triton is not installed")
     from fmcompress_triton import admm, cocktail_kernels, factor, grid, pack, packed_linear, select, sweep, weighted_sum
+
     return [admm, cocktail_kernels, factor, grid, pack, packed_linear, select, sweep, weighted_sum]
 
 
