@@ -10,6 +10,7 @@ import argparse
 import os
 import signal
 import sys
+import tempfile
 import threading
 from collections.abc import Iterable
 from dataclasses import asdict
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import gpu_table
-from gpu_plan import FAILED, NOT_RUN, Check, Plan
+from gpu_plan import FAILED, NOT_RUN, ROOT, Check, Plan
 from gpu_process import Clock, Processes
 from gpu_stages import STAGES, machine
 
@@ -104,7 +105,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--stages", default=stages, help="of build,tests,sanitize,bench; or the variable STAGES")
     parser.add_argument("--budget", type=float, default=BUDGET_S, help="seconds, 540 by default")
     parser.add_argument("--benches", type=Path, help="another folder of gpu_NAME.py")
-    parser.add_argument("--tests", type=Path, nargs="+", default=[], help="other test files")
+    parser.add_argument("--tests", type=Path, action="append", default=[], help="another test file")
     given = parser.parse_args()
     given.stages = [stage for stage in given.stages.split(",") if stage]
     if unknown := set(given.stages) - set(STAGES):
@@ -112,13 +113,23 @@ def options() -> argparse.Namespace:
     return given
 
 
+def environment(scratch: Path) -> dict[str, str]:
+    """The source tree goes first, whatever is installed; the Triton twins need the name of their package."""
+    (scratch / "fmcompress_triton").symlink_to(ROOT / "triton_kernels")
+    paths = [str(ROOT), str(scratch), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "PYTHONUNBUFFERED": "1"}
+
+
 def main() -> None:
     """Run the stages, print the table."""
     given = options()
-    results = given.results.resolve()
-    results.mkdir(parents=True, exist_ok=True)
-    plan = Plan(results, Clock(given.budget), Processes(os.environ), given.rehearse, tests=given.tests)
+    given.results.mkdir(parents=True, exist_ok=True)
+    scratch = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
+    processes = Processes(environment(Path(scratch.name)))
+    plan = Plan(given.results.resolve(), Clock(given.budget), processes, given.rehearse, Path(scratch.name))
+    plan.tests = [path.resolve() for path in given.tests]
     plan.benches = given.benches or plan.benches
+    os.chdir(ROOT)
     record = Record(plan, given.stages)
 
     def end(number: int, frame: object) -> NoReturn:
@@ -129,7 +140,8 @@ def main() -> None:
     try:
         run(record)
     finally:
-        plan.processes.stop()
+        processes.stop()
+        scratch.cleanup()
         record.write()
         print(gpu_table.markdown(record.found(), TO_PRINT), flush=True)
     sys.exit(record.status())

@@ -26,6 +26,7 @@ class Check:
 class Plan:
     """Where results go, what time is left, and what was found so far.
 
+    scratch  a folder for what no one need see
     benches  the folder of the benches
     tests    test files to run instead of those that need a GPU
     facts    of the machine
@@ -36,6 +37,7 @@ class Plan:
     clock: Clock
     processes: Processes
     rehearsal: bool
+    scratch: Path
     benches: Path = ROOT / "bench"
     tests: list[Path] = field(default_factory=list)
     facts: dict[str, Any] = field(default_factory=dict)

@@ -72,6 +72,9 @@ class Processes:
         except subprocess.TimeoutExpired:
             _kill(process)
             output, status = process.communicate()[0], None
+        except BaseException:
+            _kill(process)
+            raise
         finally:
             with self._lock:
                 self._running.discard(process)

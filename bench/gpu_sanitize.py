@@ -7,7 +7,6 @@ that does not, or that refuses the device, has proven nothing, and its checks ar
 import os
 import shutil
 import sys
-import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -35,16 +34,16 @@ def sanitizer() -> str | None:
     return next((place for place in places if place and Path(place).exists()), None)
 
 
-def compiled(plan: Plan, folder: Path) -> Path | None:
+def compiled(plan: Plan) -> Path | None:
     """The program with faults in CUDA kernels."""
     compiler = shutil.which("nvcc") or f"{plan.facts.get('toolkit')}/bin/nvcc"
     target = f"-arch=sm_{plan.facts.get('capability', '9.0').replace('.', '')}"
-    command = [compiler, target, "-O1", "-o", folder / "planted", ROOT / "tests/gpu_planted.cu"]
+    command = [compiler, target, "-O1", "-o", plan.scratch / "planted", ROOT / "tests/gpu_planted.cu"]
     try:
         ended = plan.processes.run(command, 60, plan.results / LOG)
     except OSError:
         return None
-    return folder / "planted" if ended.status == 0 else None
+    return plan.scratch / "planted" if ended.status == 0 else None
 
 
 def proven(plan: Plan, program: str, tool: str, faulty: list[object]) -> tuple[list[object], str]:
@@ -108,7 +107,7 @@ def sanitize(plan: Plan) -> Iterator[Check]:
             for tool in TOOLS:
                 yield Check("sanitize", tool, NOT_RUN, 0.0, "compute-sanitizer is not installed")
         else:
-            fault = compiled(plan, Path(tempfile.mkdtemp()))
+            fault = compiled(plan)
             runs = [pool.submit(one, plan, program, fault, tool, backend) for tool in TOOLS for backend in BACKENDS]
             yield from (run.result() for run in runs)
         for backend, run in launched.items():

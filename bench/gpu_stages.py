@@ -7,7 +7,6 @@ import json
 import os
 import re
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from xml.etree import ElementTree
@@ -109,7 +108,8 @@ def counted(report: Path, ended: Ended, name: str = "tests marked cuda") -> Chec
 
 def tests(plan: Plan) -> Iterator[Check]:
     """All tests marked cuda, of which none may be skipped; then what the compilers make of the kernels."""
-    report = Path(tempfile.mkdtemp()) / "tests.xml"
+    report = plan.results / "tests.xml"
+    report.unlink(missing_ok=True)
     files = plan.tests or ([ROOT / "tests/test_on_gpu.py"] if plan.rehearsal else tests_on_gpu())
     pytest: list[object] = ["-m", "pytest", "-ra", "-p", "no:cacheprovider"]
     several: list[object] = []
@@ -119,8 +119,6 @@ def tests(plan: Plan) -> Iterator[Check]:
     expected = "reference" if plan.rehearsal else "reference,native,triton,cuda"
     command = [*pytest, *several, *marked, *files]
     ended = plan.run(command, "tests.log", 0.5, FMCOMPRESS_EXPECT_BACKENDS=expected)
-    if report.exists():
-        shutil.copy(report, plan.results / "tests.xml")
     yield counted(report, ended, "tests without a GPU" if plan.rehearsal else "tests marked cuda")
     if plan.rehearsal:
         return
@@ -142,13 +140,15 @@ def benches_in(folder: Path) -> list[Path]:
 
 def bench(plan: Plan) -> Iterator[Check]:
     """Every bench in turn, alone on the machine; one that no time is left for says so."""
-    folder = Path(tempfile.mkdtemp())
-    for path in benches_in(plan.benches):
+    benches = benches_in(plan.benches)
+    if not benches:
+        yield Check("bench", "benches", FAILED, 0.0, f"there is none in {plan.benches}")
+    for path in benches:
         name, left_s = path.stem, plan.clock.left_s()
         if left_s < LEAST_S:
             yield Check("bench", name, NOT_RUN, 0.0, "no time was left")
             continue
-        written = folder / f"{name}.json"
+        written = plan.scratch / f"{name}.json"
         how = ["--device", "cpu", "--small"] if plan.rehearsal else ["--device", "cuda"]
         most_s = min(MOST_S.get(name.removeprefix("gpu_"), 90.0), left_s - 3)
         ended = plan.run([path, *how, "--json", written], "bench.log", most_s=most_s)
