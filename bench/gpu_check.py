@@ -105,6 +105,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--stages", default=stages, help="of build,tests,sanitize,bench; or the variable STAGES")
     parser.add_argument("--budget", type=float, default=BUDGET_S, help="seconds, 540 by default")
     parser.add_argument("--benches", type=Path, help="another folder of gpu_NAME.py")
+    parser.add_argument("--only", nargs="+", default=[], help="of the benches: solve, prune, …; after RESULTS")
     parser.add_argument("--tests", type=Path, action="append", default=[], help="another test file")
     given = parser.parse_args()
     given.stages = [stage for stage in given.stages.split(",") if stage]
@@ -128,7 +129,7 @@ def main() -> None:
     processes = Processes(environment(Path(scratch.name)))
     plan = Plan(given.results.resolve(), Clock(given.budget), processes, given.rehearse, Path(scratch.name))
     plan.tests = [path.resolve() for path in given.tests]
-    plan.benches = given.benches or plan.benches
+    plan.benches, plan.only = given.benches or plan.benches, frozenset(given.only)
     os.chdir(ROOT)
     record = Record(plan, given.stages)
 

@@ -28,6 +28,7 @@ class Plan:
 
     scratch  a folder for what no one need see
     benches  the folder of the benches
+    only     the names of the benches to run, without gpu_; none: all
     tests    test files to run instead of those that need a GPU
     facts    of the machine
     rows     what each bench has written, by its name
@@ -39,6 +40,7 @@ class Plan:
     rehearsal: bool
     scratch: Path
     benches: Path = ROOT / "bench"
+    only: frozenset[str] = frozenset()
     tests: list[Path] = field(default_factory=list)
     facts: dict[str, Any] = field(default_factory=dict)
     rows: dict[str, Any] = field(default_factory=dict)

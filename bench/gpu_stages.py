@@ -138,20 +138,30 @@ def benches_in(folder: Path) -> list[Path]:
     return sorted(found, key=place)
 
 
+def runs_of(plan: Plan) -> list[tuple[str, list[object]]]:
+    """Names and commands of the benches to run: all, then with the Triton twins those that can choose a back-end."""
+    paths = [path for path in benches_in(plan.benches) if not plan.only or path.stem.removeprefix("gpu_") in plan.only]
+    how = ["--device", "cpu", "--small"] if plan.rehearsal else ["--device", "cuda"]
+    runs: list[tuple[str, list[object]]] = [(path.stem, [path, *how]) for path in paths]
+    if not plan.rehearsal:  # on a CPU they are interpreted
+        choosing = [path for path in paths if '"--backend"' in path.read_text()]
+        runs += [(f"{path.stem} triton", [path, *how, "--backend", "triton"]) for path in choosing]
+    return runs
+
+
 def bench(plan: Plan) -> Iterator[Check]:
     """Every bench in turn, alone on the machine; one that no time is left for says so."""
-    benches = benches_in(plan.benches)
-    if not benches:
+    runs = runs_of(plan)
+    if not runs:
         yield Check("bench", "benches", FAILED, 0.0, f"there is none in {plan.benches}")
-    for path in benches:
-        name, left_s = path.stem, plan.clock.left_s()
+    for name, command in runs:
+        left_s = plan.clock.left_s()
         if left_s < LEAST_S:
             yield Check("bench", name, NOT_RUN, 0.0, "no time was left")
             continue
         written = plan.scratch / f"{name}.json"
-        how = ["--device", "cpu", "--small"] if plan.rehearsal else ["--device", "cuda"]
         most_s = min(MOST_S.get(name.removeprefix("gpu_"), 90.0), left_s - 3)
-        ended = plan.run([path, *how, "--json", written], "bench.log", most_s=most_s)
+        ended = plan.run([*command, "--json", written], "bench.log", most_s=most_s)
         check = checked("bench", name, ended)
         try:
             plan.rows[name] = json.loads(written.read_text())

@@ -80,6 +80,20 @@ def test_a_bench_that_fails_hides_no_other(tmp_path):
     assert "| layer solve: 4 x 4 |" in printed
 
 
+def test_the_triton_twins_are_measured_where_a_bench_can_choose(tmp_path):
+    choosing = 'parser.add_argument("--backend")\nRows()'
+    benches = folder_of(tmp_path / "b", prune="good", linear=choosing, other="good", cocktail=choosing)
+    plan = plan_of(tmp_path, rehearsal=False, benches=benches)
+    runs = gpu_stages.runs_of(plan)
+    assert [name for name, _ in runs] == [
+        *("gpu_cocktail", "gpu_linear", "gpu_other", "gpu_prune", "gpu_cocktail triton", "gpu_linear triton")
+    ]
+    assert runs[-1][1][1:] == ["--device", "cuda", "--backend", "triton"]
+    assert [name for name, _ in gpu_stages.runs_of(plan_of(tmp_path, benches=benches))][-1] == "gpu_prune"
+    only = plan_of(tmp_path, benches=benches, only=frozenset(["linear"]))
+    assert [name for name, _ in gpu_stages.runs_of(only)] == ["gpu_linear"]
+
+
 def test_what_no_time_is_left_for_is_not_run(tmp_path):
     slow = "import time\ntime.sleep(60)\nRows()"
     benches = folder_of(tmp_path / "b", solve=slow, other="good", prune="good")
