@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+import triton_cases
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "bench"))
@@ -209,6 +210,11 @@ def test_a_process_and_its_children_end_at_the_limit(tmp_path):
     assert ended.status is None
     time.sleep(4)
     assert not marker.exists()
+
+
+def test_no_kernel_is_overlooked_by_the_small_cases():
+    code = "import gpu_small; assert len(gpu_small.native_kernels()) > 20; assert len(gpu_small.triton_kernels()) > 20"
+    triton_cases.in_a_process(code)
 
 
 def test_every_test_that_needs_a_gpu_is_among_those_that_run():
