@@ -16,7 +16,7 @@ static __global__ void planted_racecheck_kernel(int* out) {
 
 static __global__ void planted_synccheck_kernel(int* out) {
     if (threadIdx.x < THREADS / 2 + 5) __syncthreads(); // amid a warp
-    __syncwarp(1); // by lanes that are not in the mask, too
+    __syncwarp(1);                                      // by lanes that are not in the mask, too
     out[threadIdx.x] = 1;
 }
 
