@@ -53,9 +53,10 @@ def status_of(found: dict) -> dict[str, str]:
     return {check["name"]: check["status"] for check in found["checks"]}
 
 
+@pytest.mark.slow
 def test_a_rehearsal_of_everything(tmp_path):
     """The real benches, tiny; every stage speaks, and every row says that it is rehearsed."""
-    status, found, printed = rehearse(tmp_path / "results")
+    status, found, printed = rehearse(tmp_path / "results", "--budget", 1200)
     assert status == 0, printed
     assert found["rehearsal"]
     assert {check["stage"] for check in found["checks"]} == {"machine", *gpu_stages.STAGES}
