@@ -18,6 +18,8 @@ import triton_cases
 import weighted_sum_cases
 from torch.utils.cpp_extension import include_paths
 
+from fmcompress import _backends, _ops
+
 ROOT = Path(__file__).parents[1]
 SM = (80, 90)
 
@@ -94,6 +96,12 @@ def test_triton_takes_the_cuda_key_only_where_it_is_free():
         "triton_ops.register_on_cuda()\n"
         "assert all(map(held, set(fmcompress._ops.CHECKS) - fmcompress._ops.HOST_ONLY))\n"
     )
+
+
+@pytest.mark.skipif(_backends._C is None or not _backends._C.cuda, reason="the extension is built without CUDA")
+def test_every_op_is_compiled_for_the_cuda_key():
+    held = torch._C._dispatch_has_kernel_for_dispatch_key
+    assert {op for op in _ops.CHECKS if held(f"fmcompress::{op}", "CUDA")} == set(_ops.CHECKS) - _ops.HOST_ONLY
 
 
 @pytest.fixture(scope="module")

@@ -21,12 +21,6 @@ from .cocktail_arithmetic import (
 
 
 @triton.jit
-def scales_of(BITS: tl.constexpr, SYMMETRIC: tl.constexpr):
-    """Scales of a group."""
-    return 1 if SYMMETRIC or BITS == 1 else 2
-
-
-@triton.jit
 def put_mask(body_ptr, mask, BLOCK: tl.constexpr):
     bit = tl.reshape(mask.to(tl.uint32), [BLOCK // 32, 32]) << tl.arange(0, 32)[None, :].to(tl.uint32)
     tl.store(body_ptr + tl.arange(0, BLOCK // 32), tl.sum(bit, axis=1).to(tl.int32, bitcast=True))
@@ -38,7 +32,8 @@ def put_scales(
     BITS: tl.constexpr, SYMMETRIC: tl.constexpr, GROUP: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """The scales of all groups from the magnitudes, as many groups at once as make a block."""
-    SCALES: tl.constexpr = scales_of(BITS, SYMMETRIC)
+    # of a group; what a function returns is no constant in Triton 3.6
+    SCALES: tl.constexpr = 1 if SYMMETRIC or BITS == 1 else 2
     GROUPS: tl.constexpr = BLOCK // GROUP if BLOCK // GROUP > 2 else 2
     groups = (kept + group - 1) // group
     for begin in range(0, groups, GROUPS):
@@ -83,7 +78,7 @@ def put_codes(codes_ptr, moved_ptr, kept, BITS: tl.constexpr, BLOCK: tl.constexp
 def scales_at(scales_ptr, slot, group, inside, BITS: tl.constexpr, SYMMETRIC: tl.constexpr):
     """The lowest and the highest magnitude of the group of each slot, as floats."""
     g = slot // group
-    if scales_of(BITS, SYMMETRIC) == 2:
+    if BITS > 1 and not SYMMETRIC:
         both = tl.load(scales_ptr + g, mask=inside, other=0).to(tl.uint32, bitcast=True)
         return float_of(both << 16), float_of(both & 0xFFFF0000)
     else:

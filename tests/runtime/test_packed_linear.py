@@ -236,13 +236,19 @@ def test_semi_structured_weights_need_a_gpu_and_the_right_form():
 
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no NVIDIA GPU on this machine")
-def test_semi_structured_weights_multiply_alike():
-    result = solved("2:4", 256, 256, torch.float16)
-    layer = PackedLinear(PackedWeight.of(result, NM(2, 4))).cuda()
-    model, x = nn.Sequential(layer), tokens(64, 256, torch.float16).cuda()
-    expected = layer(x)
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("count", [1, 3, 64, 200])
+def test_semi_structured_weights_multiply_alike(count, dtype):
+    weight = PackedWeight.of(solved("2:4", 256, 512, dtype), NM(2, 4))
+    bias = torch.linspace(-1, 1, 256).to(dtype)
+    model = nn.Sequential(PackedLinear(weight, bias), nn.Linear(256, 8, dtype=dtype)).cuda()
+    x = tokens(count, 512, dtype).cuda()
+    dense = nn.functional.linear(x, weight.dense().cuda(), bias.cuda())
+    torch.testing.assert_close(model[0](x), dense, rtol=2e-2, atol=2e-2)
     assert to_semi_structured(model) == ["0"]
-    torch.testing.assert_close(model(x), expected, rtol=1e-2, atol=1e-2)
+    torch.testing.assert_close(model[0](x), dense, rtol=2e-2, atol=2e-2)
+    torch.testing.assert_close(model[0](x[None]), dense[None], rtol=2e-2, atol=2e-2)
+    assert to_semi_structured(model) == []  # nothing is left
 
 
 def test_inputs_of_any_strides():

@@ -1,0 +1,114 @@
+"""The stage of gpu_check.py that runs small cases of every op under compute-sanitizer.
+
+A tool first has to find a fault that was planted for it, with the very options that it is used with afterwards: one
+that does not, or that refuses the device, has proven nothing, and its checks are "not run".
+"""
+
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from gpu_plan import FAILED, NOT_RUN, PASSED, ROOT, Check, Plan, checked
+from gpu_process import Ended
+
+TOOLS = ("memcheck", "racecheck", "synccheck", "initcheck")
+BACKENDS = ("native", "triton")
+LOG = "sanitize.log"
+FOUND = 86  # what compute-sanitizer returns when it has found something
+# racecheck finds hazards inside cuBLAS, initcheck reads of torch's own; no fault inside of these is ours
+OPTIONS = ["--kernel-name-exclude", "regex=cublas|cutlass|cub::|at::native"]
+MORE = {"memcheck": ["--report-api-errors", "no"]}  # torch asks the driver for what it need not have
+REFUSED = ("Device not supported", "no memory of a GPU")
+CLEAN = ("ERROR SUMMARY: 0 errors", "RACECHECK SUMMARY: 0 hazards")
+# torch's allocator would hide an access beyond a tensor, and memory that an earlier tensor has written
+BARE = {"PYTORCH_NO_CUDA_MEMORY_CACHING": "1"}
+
+
+def sanitizer() -> str | None:
+    """Where compute-sanitizer is."""
+    places = [os.environ.get("COMPUTE_SANITIZER"), shutil.which("compute-sanitizer")]
+    places += [f"{os.environ.get('CUDA_HOME', '/usr/local/cuda')}/bin/compute-sanitizer"]
+    return next((place for place in places if place and Path(place).exists()), None)
+
+
+def compiled(plan: Plan) -> Path | None:
+    """The program with faults in CUDA kernels."""
+    compiler = shutil.which("nvcc") or f"{plan.facts.get('toolkit')}/bin/nvcc"
+    target = f"-arch=sm_{plan.facts.get('capability', '9.0').replace('.', '')}"
+    command = [compiler, target, "-O1", "-o", plan.scratch / "planted", ROOT / "tests/gpu_planted.cu"]
+    try:
+        ended = plan.processes.run(command, 60, plan.results / LOG)
+    except OSError:
+        return None
+    return plan.scratch / "planted" if ended.status == 0 else None
+
+
+def proven(plan: Plan, program: str, tool: str, faulty: list[object]) -> tuple[list[object], str]:
+    """How the tool is called so that it finds its planted fault; or nothing, and why it proves nothing here."""
+    why = ""
+    for options in ([*OPTIONS, *MORE.get(tool, [])], []):
+        command: list[object] = [program, "--tool", tool, f"--error-exitcode={FOUND}", *options]
+        ended = plan.processes.run([*command, *faulty], min(60, plan.clock.left_s()), plan.results / LOG, **BARE)
+        if ended.status == FOUND and not any(text in ended.output for text in REFUSED):
+            return command, ""
+        why = why or f"it did not find a planted fault: {said(ended)}"
+    return [], why
+
+
+def said(ended: Ended) -> str:
+    """Its first finding; or else its last word."""
+    lines = [
+        line.removeprefix("=========").strip() for line in ended.output.splitlines() if line.startswith("=========")
+    ]
+    lines = [line for line in lines if line and "COMPUTE-SANITIZER" not in line]
+    return (lines[0] if lines else ended.last_line())[:200]
+
+
+def judged(name: str, ended: Ended) -> Check:
+    """What a tool says of the small cases."""
+    check = checked("sanitize", name, ended)
+    if ended.status == FOUND:
+        return Check("sanitize", name, FAILED, ended.seconds, said(ended))
+    if check.status == PASSED and not any(text in ended.output for text in CLEAN):
+        return Check("sanitize", name, NOT_RUN, ended.seconds, "it ended without a summary")
+    return check
+
+
+def one(plan: Plan, program: str, fault: Path | None, tool: str, backend: str) -> Check:
+    """One tool on the small cases of one back-end."""
+    name = f"{tool}, {backend}"
+    faulty: list[object] = [fault, tool]
+    if backend == "triton" and tool in ("memcheck", "initcheck"):
+        faulty = [sys.executable, ROOT / "tests/gpu_planted.py", tool]
+    elif fault is None:
+        return Check("sanitize", name, NOT_RUN, 0.0, "the program with planted faults does not compile")
+    command, why = proven(plan, program, tool, faulty)
+    if why:
+        return Check("sanitize", name, NOT_RUN, 0.0, why)
+    whole = [*command, sys.executable, ROOT / "tests/gpu_small.py", backend]
+    return judged(name, plan.processes.run(whole, 0.5 * plan.clock.left_s(), plan.results / LOG, **BARE))
+
+
+def sanitize(plan: Plan) -> Iterator[Check]:
+    """Which kernels the small cases launch; then each tool on each back-end, all at once."""
+    small = ROOT / "tests/gpu_small.py"
+    if plan.rehearsal:
+        ended = plan.run([small, "native", "--device", "cpu"], LOG)
+        yield checked("sanitize", "small cases, on the CPU", ended)
+        yield Check("sanitize", "compute-sanitizer", NOT_RUN, 0.0, "a rehearsal")
+        return
+    with ThreadPoolExecutor(len(BACKENDS) * (len(TOOLS) + 1)) as pool:
+        launched = {backend: pool.submit(plan.run, [small, backend, "--kernels"], LOG, 0.5) for backend in BACKENDS}
+        program = sanitizer()
+        if program is None:
+            for tool in TOOLS:
+                yield Check("sanitize", tool, NOT_RUN, 0.0, "compute-sanitizer is not installed")
+        else:
+            fault = compiled(plan)
+            runs = [pool.submit(one, plan, program, fault, tool, backend) for tool in TOOLS for backend in BACKENDS]
+            yield from (run.result() for run in runs)
+        for backend, run in launched.items():
+            yield checked("sanitize", f"kernels that the small cases launch, {backend}", run.result())

@@ -1,0 +1,227 @@
+"""gpu_check.sh on a machine without a GPU: a rehearsal, and what it says of what fails, is skipped or is not run."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import triton_cases
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "bench"))
+import gpu_sanitize  # noqa: E402
+import gpu_stages  # noqa: E402
+from gpu_plan import Plan  # noqa: E402
+from gpu_process import Clock, Ended, Processes  # noqa: E402
+
+BENCH = """
+import json, sys
+rows = [{"group": "layer solve", "case": "4 x 4", "seconds": 0.5, "baseline": "eager", "baseline_s": 1.0, "speedup": 2.0,
+         "bytes_floor_s": 0.1, "flops_floor_s": 0.0, "most_s": 1.0, "least_speedup": None, "least_of_floor": None,
+         "met": True}]
+Rows(rows)
+"""
+GOOD = "def Rows(rows):\n    about = {'ceilings': {'copy': 1e9}, 'small': True, 'machine': {}}\n"
+GOOD += "    open(sys.argv[sys.argv.index('--json') + 1], 'w').write(json.dumps({**about, 'rows': rows}))\n"
+
+
+def folder_of(folder: Path, **programs: str) -> Path:
+    """A folder of benches; those called good write a row."""
+    folder.mkdir()
+    for name, program in programs.items():
+        (folder / f"gpu_{name}.py").write_text("import json, sys\n" + GOOD + BENCH if program == "good" else program)
+    return folder
+
+
+def rehearse(results: Path, *arguments: object, **environment: str) -> tuple[int, dict, str]:
+    """The exit status, what gpu.json holds and what was printed."""
+    command = ["bash", ROOT / "bench/gpu_check.sh", "--rehearse", *arguments, results]
+    whole = {**os.environ, "PYTHON": sys.executable, "OMP_NUM_THREADS": "1", **environment}
+    run = subprocess.run(list(map(str, command)), check=False, capture_output=True, text=True, env=whole)
+    assert (results / "gpu.json").exists(), run.stderr
+    return run.returncode, json.loads((results / "gpu.json").read_text()), run.stdout
+
+
+def plan_of(folder: Path, rehearsal: bool = True, **more: object) -> Plan:
+    return Plan(folder, Clock(60), Processes(os.environ), rehearsal, folder, **more)
+
+
+def status_of(found: dict) -> dict[str, str]:
+    return {check["name"]: check["status"] for check in found["checks"]}
+
+
+@pytest.mark.slow
+def test_a_rehearsal_of_everything(tmp_path):
+    """The real benches, tiny; every stage speaks, and every row says that it is rehearsed."""
+    status, found, printed = rehearse(tmp_path / "results", "--budget", 1200)
+    assert status == 0, printed
+    assert found["rehearsal"]
+    assert {check["stage"] for check in found["checks"]} == {"machine", *gpu_stages.STAGES}
+    names = {path.stem for path in gpu_stages.benches_in(ROOT / "bench")}
+    assert set(found["benches"]) == names
+    assert names <= set(status_of(found))
+    table = (tmp_path / "results/gpu.md").read_text()
+    assert table.startswith("# A rehearsal")
+    assert table.count("| rehearsed |") == sum(len(bench["rows"]) for bench in found["benches"].values())
+    assert len(list((tmp_path / "results").iterdir())) <= 8
+
+
+def test_a_bench_that_fails_hides_no_other(tmp_path):
+    benches = folder_of(tmp_path / "b", solve="raise SystemExit('Rows() are wrong')", cocktail="Rows()", prune="good")
+    (benches / "gpu_linear.py").write_text("def Rows(): pass\nRows()  # ends well, writes nothing")
+    (benches / "gpu_helper.py").write_text("raise AssertionError('no bench')")
+    status, found, printed = rehearse(tmp_path / "results", "--benches", benches, STAGES="bench")
+    assert status == 1
+    expected = {"gpu_solve": "failed", "gpu_cocktail": "failed", "gpu_linear": "failed", "gpu_prune": "passed"}
+    assert {name: text for name, text in status_of(found).items() if name.startswith("gpu")} == expected
+    assert list(found["benches"]) == ["gpu_prune"]
+    assert "Rows() are wrong" in printed
+    assert "| layer solve: 4 x 4 |" in printed
+
+
+def test_the_triton_twins_are_measured_where_a_bench_can_choose(tmp_path):
+    choosing = 'parser.add_argument("--backend")\nRows()'
+    benches = folder_of(tmp_path / "b", prune="good", linear=choosing, other="good", cocktail=choosing)
+    plan = plan_of(tmp_path, rehearsal=False, benches=benches)
+    runs = gpu_stages.runs_of(plan)
+    assert [name for name, _ in runs] == [
+        *("gpu_cocktail", "gpu_linear", "gpu_other", "gpu_prune", "gpu_cocktail triton", "gpu_linear triton")
+    ]
+    assert runs[-1][1][1:] == ["--device", "cuda", "--backend", "triton"]
+    assert [name for name, _ in gpu_stages.runs_of(plan_of(tmp_path, benches=benches))][-1] == "gpu_prune"
+    only = plan_of(tmp_path, benches=benches, only=frozenset(["linear"]))
+    assert [name for name, _ in gpu_stages.runs_of(only)] == ["gpu_linear"]
+
+
+def test_what_no_time_is_left_for_is_not_run(tmp_path):
+    slow = "import time\ntime.sleep(60)\nRows()"
+    benches = folder_of(tmp_path / "b", solve=slow, other="good", prune="good")
+    begin = time.monotonic()
+    status, found, _ = rehearse(tmp_path / "results", "--benches", benches, "--stages", "bench", "--budget", 12)
+    assert time.monotonic() - begin < 50
+    assert status == 3
+    names = [check["name"] for check in found["checks"]]
+    assert names[-3:] == ["gpu_solve", "gpu_other", "gpu_prune"]
+    assert [check["status"] for check in found["checks"][-3:]] == ["not run"] * 3
+
+
+def test_a_run_that_is_ended_leaves_what_it_found(tmp_path):
+    benches = folder_of(tmp_path / "b", solve="good", cocktail="import time\ntime.sleep(600)\nRows()")
+    results = tmp_path / "results"
+    command = ["bash", ROOT / "bench/gpu_check.sh", "--rehearse", "--stages", "bench", "--benches", benches, results]
+    run = subprocess.Popen(
+        list(map(str, command)), stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHON": sys.executable}
+    )
+    for line in run.stdout:
+        if "bench: gpu_solve" in line:
+            break
+    run.terminate()
+    printed = run.communicate(timeout=60)[0]
+    assert run.returncode == 128 + 15
+    found = json.loads((results / "gpu.json").read_text())
+    assert list(found["benches"]) == ["gpu_solve"]
+    assert status_of(found)["the rest of it"] == "not run"
+    assert "# A rehearsal" in printed
+
+
+@pytest.mark.parametrize(
+    ("test", "status", "note"),
+    [
+        ("def test_a(): pass", "passed", "1 tests"),
+        (
+            "import pytest\ndef test_a(): pytest.skip('no GPU')\ndef test_b(): pass",
+            "failed",
+            "2 tests, 1 skipped. skipped: ",
+        ),
+        ("def test_a(): assert False\ndef test_b(): pass", "failed", "2 tests, 1 failure. failure: "),
+        ("import pytest\n@pytest.mark.cuda\ndef test_a(): pass", "failed", "0 tests"),  # deselected: nothing was proven
+        ("import nothing_of_that_name", "failed", "1 tests, 1 error. error: "),
+    ],
+    ids=["passed", "skipped", "failed", "none", "broken"],
+)
+def test_nothing_but_passed_tests_will_do(tmp_path, test, status, note):
+    path = tmp_path / "test_given.py"
+    path.write_text(test)
+    (check,) = gpu_stages.tests(plan_of(tmp_path, tests=[path]))
+    assert (check.status, check.note[: len(note)]) == (status, note)
+
+
+def test_a_second_run_keeps_the_other_stages(tmp_path):
+    """A call that ran out of time is followed by one for the rest."""
+    benches, path = folder_of(tmp_path / "b", solve="good"), tmp_path / "test_given.py"
+    path.write_text("def test_a(): assert False")
+    rehearse(tmp_path / "results", "--tests", path, STAGES="tests")
+    status, found, _ = rehearse(tmp_path / "results", "--benches", benches, STAGES="bench")
+    assert status == 1  # of the first
+    assert status_of(found).items() >= {"tests without a GPU": "failed", "gpu_solve": "passed"}.items()
+
+
+@pytest.mark.parametrize(
+    ("output", "status", "expected"),
+    [
+        ("ok\n========= ERROR SUMMARY: 0 errors", 0, "passed"),
+        ("ok\n========= RACECHECK SUMMARY: 0 hazards displayed (0 errors, 0 warnings)", 0, "passed"),
+        ("========= Invalid __global__ write of size 4 bytes\n========= ERROR SUMMARY: 1 error", 86, "failed"),
+        ("AssertionError: wrong", 1, "failed"),
+        ("ok", 0, "not run"),  # nothing that the tool says of itself
+        ("========= COMPUTE-SANITIZER", None, "not run"),
+    ],
+)
+def test_what_a_sanitizer_says(output, status, expected):
+    check = gpu_sanitize.judged("memcheck, native", Ended(status, 1.0, output))
+    assert check.status == expected
+    assert expected != "failed" or "wr" in check.note
+
+
+@pytest.mark.parametrize(
+    ("script", "why"),
+    [
+        ("exit 86", ""),
+        ("echo '========= Error: Device not supported'; exit 86", "it did not find a planted fault: Error: Device not"),
+        ("exit 0", "it did not find a planted fault: no output"),
+        ('[[ "$*" == *kernel-name-exclude* ]] && { echo unknown option; exit 1; } || exit 86', ""),
+    ],
+)
+def test_a_tool_must_find_its_planted_fault(tmp_path, script, why):
+    program = tmp_path / "compute-sanitizer"
+    program.write_text(f"#!/bin/bash\n{script}\n")
+    program.chmod(0o755)
+    plan = plan_of(tmp_path)
+    command, actual = gpu_sanitize.proven(plan, str(program), "memcheck", ["planted", "memcheck"])
+    assert actual.startswith(why)
+    assert bool(command) == (not why)
+    assert ("--kernel-name-exclude" in command) == (script == "exit 86")
+
+
+def test_without_a_sanitizer_nothing_is_green(tmp_path, monkeypatch):
+    monkeypatch.setattr(gpu_sanitize, "sanitizer", lambda: None)
+    monkeypatch.setattr(Plan, "run", lambda *given, **more: Ended(0, 0.1, "all kernels were launched"))
+    plan = plan_of(tmp_path, rehearsal=False)
+    checks = {check.name: check.status for check in gpu_sanitize.sanitize(plan)}
+    assert all(checks[tool] == "not run" for tool in gpu_sanitize.TOOLS)
+
+
+def test_a_process_and_its_children_end_at_the_limit(tmp_path):
+    marker = tmp_path / "alive"
+    script = f"(sleep 3; touch {marker}) & sleep 60"
+    ended = Processes(os.environ).run(["bash", "-c", script], 0.5)
+    assert ended.status is None
+    time.sleep(4)
+    assert not marker.exists()
+
+
+def test_no_kernel_is_overlooked_by_the_small_cases():
+    code = "import gpu_small; assert len(gpu_small.native_kernels()) > 20; assert len(gpu_small.triton_kernels()) > 20"
+    triton_cases.in_a_process(code)
+
+
+def test_every_test_that_needs_a_gpu_is_among_those_that_run():
+    """Files are chosen by what they hold, so that the others need not be imported there."""
+    chosen = gpu_stages.tests_on_gpu()
+    assert ROOT / "tests/test_on_gpu.py" in chosen
+    every = {path for path in (ROOT / "tests").rglob("test_*.py") if "cuda" in path.read_text()}
+    marked = {path for path in every if "pytest.mark.cuda" in path.read_text()}
+    assert marked <= set(chosen)
