@@ -8,6 +8,7 @@
 #include <cstring>
 #include <functional>
 #include <memory>
+#include <utility>
 #include <vector>
 
 #define __global__
@@ -170,6 +171,8 @@ inline uint32_t atomicAdd(uint32_t* sum, uint32_t value) { return (*sum += value
 inline unsigned long long atomicAdd(unsigned long long* sum, unsigned long long value) {
     return (*sum += value) - value;
 }
+inline uint32_t atomicOr(uint32_t* word, uint32_t bits) { return std::exchange(*word, *word | bits); }
+inline void __threadfence() {}
 
 namespace gpu {
 using Stream = int;
@@ -178,6 +181,7 @@ inline void expect_aligned(const void* place, size_t bytes) {
     if (reinterpret_cast<uintptr_t>(place) % bytes) shim::fail("a wide move off its boundary");
 }
 inline void keep_order() {}
+inline uint32_t load_relaxed(const uint32_t* from) { return *from; }
 inline uint32_t shifted_right(uint32_t value, int bits) { return value >> bits; }
 inline uint32_t and_or(uint32_t value, uint32_t mask, uint32_t bits) { return (value & mask) | bits; }
 template <class Wide> void store_16_bytes(void* to, const Wide& wide) { memcpy(to, &wide, sizeof wide); }

@@ -1,5 +1,5 @@
 // CocktailSGD's compression on CUDA: first whether all is finite, then a thread block for each sampled block and more
-// for those between them, last the header with the checksum that all have added to. Free of torch.
+// for those between them. Who is the last of the sampled ones writes the header. Free of torch.
 #pragma once
 #include "cocktail_encode.cuh"
 
@@ -10,15 +10,42 @@ constexpr int64_t MOST_CHECKING = 1 << 11;
 constexpr int64_t MOST_PIECES = 1 << 15;
 constexpr int64_t WORDS_PER_BLOCK = 1 << 12; // of a checksum
 
-// While a payload is made its header is draft, zero at first. Whoever finds what is not finite says so; who writes,
-// writes the same. A payload is on a boundary of 8 bytes.
+// While a payload is made its header is a draft, zero at first: the flags lie where they stay, and where zeros and the
+// checksum will be, how many of the sampled blocks are done and the sum of what they wrote. Whoever finds what is not
+// finite says so before any block is begun. A payload is on a boundary of 8 bytes; it is all that launches share.
 struct Draft {
     uint32_t* payload;
+    static constexpr int FLAGS = 1, DONE = 13, SUM = 14; // which words
+    static constexpr uint32_t NOT_FINITE = COCKTAIL_NOT_FINITE << 8;
 
-    __device__ __forceinline__ bool finite() const { return payload[0] == 0; }
-    __device__ __forceinline__ void say_not_finite() const { payload[0] = 1; }
+    // Also while the header is written, for that changes other bits of the word.
+    __device__ __forceinline__ bool finite() const { return !(load_relaxed(payload + FLAGS) & NOT_FINITE); }
+    __device__ __forceinline__ void say_not_finite() const { atomicOr(payload + FLAGS, NOT_FINITE); }
     __device__ __forceinline__ unsigned long long* sum() const {
-        return reinterpret_cast<unsigned long long*>(payload + 2);
+        return reinterpret_cast<unsigned long long*>(payload + SUM);
+    }
+    // One thread for its block: how many were done before.
+    __device__ __forceinline__ uint32_t done(uint64_t part) const {
+        atomicAdd(sum(), static_cast<unsigned long long>(part));
+        __threadfence(); // whoever sees the count sees the sum
+        return atomicAdd(payload + DONE, 1u);
+    }
+    // One warp, after all blocks are done.
+    __device__ __forceinline__ void write_header(const CocktailLayout& layout) const {
+        const int lane = threadIdx.x % 32;
+        const uint32_t flags = finite() ? 0 : COCKTAIL_NOT_FINITE;
+        uint32_t word = 0;
+#pragma unroll
+        for (int i = 0; i < COCKTAIL_HEADER_WORDS; ++i) // with an index that is known there is no table in memory
+            word = lane == i ? header_word(layout, flags, i) : word;
+        __threadfence();
+        uint64_t total = word * checksum_weight(lane);
+        if (lane == 0) total += atomicAdd(sum(), 0ull); // where atomics are, past the cache of the multiprocessor
+        total = over_warp(total, [](uint64_t a, uint64_t b) { return a + b; });
+        if (lane == FLAGS)
+            atomicOr(payload + FLAGS, word); // others still look at their bit
+        else if (lane < COCKTAIL_HEADER_WORDS)
+            payload[lane] = lane == COCKTAIL_HEADER_WORDS - 1 ? uint32_t(total >> 32) : word;
     }
 };
 
@@ -26,6 +53,15 @@ struct Draft {
 __device__ __forceinline__ void add_for_block(unsigned long long* total, uint64_t own, uint64_t* warp_sums) {
     const uint64_t sum = sum_up_to_here(own, warp_sums);
     if (threadIdx.x == COCKTAIL_THREADS - 1) atomicAdd(total, static_cast<unsigned long long>(sum));
+}
+
+// The block of a stratum is written, and each thread has its part of the checksum; with a barrier.
+__device__ __forceinline__ void finish_block(Draft draft, const CocktailLayout& layout, uint64_t own,
+                                             uint64_t* warp_sums) {
+    const uint64_t sum = sum_up_to_here(own, warp_sums);
+    if (threadIdx.x < COCKTAIL_THREADS - 32) return;
+    const uint32_t before = threadIdx.x == COCKTAIL_THREADS - 1 ? draft.done(sum) : 0;
+    if (__shfl_sync(ALL_LANES, before, 31) + 1 == uint32_t(layout.sampled)) draft.write_header(layout);
 }
 
 template <class Source> __device__ __forceinline__ void load_block(const Source& source, BlockShared& shared,
@@ -142,7 +178,7 @@ __device__ __forceinline__ void compress_block(const Source& source, const Cockt
     const BlockWriter to(layout, draft.payload, blockIdx.x);
     const auto take = [&](int place, float decoded) { source.sent(begin + place, values[place], decoded); };
     const uint64_t sum = write_block(shared, layout, to, take);
-    add_for_block(draft.sum(), sum, shared.sums); // with a barrier, after which all is taken
+    finish_block(draft, layout, sum, shared.sums); // with a barrier, after which all is taken
     source.store(shared, layout, begin);
 }
 
@@ -166,8 +202,9 @@ __device__ __forceinline__ void keep_rest(const GradientSource& source, const Co
 template <class Source> __global__ void __launch_bounds__(COCKTAIL_THREADS, RESIDENT)
     compress_kernel(Source source, CocktailLayout layout, Draft draft) {
     if (!draft.finite()) {
-        if (blockIdx.y == 0) clear_block(layout, draft.payload);
-        return;
+        if (blockIdx.y > 0) return;
+        clear_block(layout, draft.payload);
+        return finish_block(draft, layout, 0, shared_memory<BlockShared>().sums);
     }
     if constexpr (std::is_same_v<Source, GradientSource>)
         if (blockIdx.y > 0) return keep_rest(source, layout);
@@ -208,17 +245,5 @@ static __global__ void __launch_bounds__(COCKTAIL_THREADS)
     for (int64_t worker = threadIdx.x; worker < source.workers; worker += COCKTAIL_THREADS)
         if (source.payloads[worker * layout.payload_bytes() + COCKTAIL_FLAGS_AT] & COCKTAIL_NOT_FINITE)
             draft.say_not_finite();
-}
-
-// One warp.
-static __global__ void __launch_bounds__(32) header_kernel(CocktailLayout layout, Draft draft) {
-    const int lane = threadIdx.x;
-    const uint32_t flags = draft.finite() ? 0 : COCKTAIL_NOT_FINITE;
-    uint64_t sum = lane == 0 ? *draft.sum() : 0;
-    __syncwarp();
-    const uint32_t word = lane < COCKTAIL_HEADER_WORDS ? header_word(layout, flags, lane) : 0;
-    sum = over_warp(sum + word * checksum_weight(lane), [](uint64_t a, uint64_t b) { return a + b; });
-    if (lane < COCKTAIL_HEADER_WORDS)
-        draft.payload[lane] = lane == COCKTAIL_HEADER_WORDS - 1 ? uint32_t(sum >> 32) : word;
 }
 } // namespace gpu

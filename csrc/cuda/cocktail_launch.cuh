@@ -1,4 +1,4 @@
-// What CocktailSGD's ops launch: three kernels a compression, nothing waits for the GPU. Free of torch.
+// What CocktailSGD's ops launch: two kernels a compression, nothing waits for the GPU. Free of torch.
 #pragma once
 #include "cocktail.cuh"
 
@@ -43,11 +43,10 @@ static __global__ void upper_half_kernel(unsigned long long* sum) {
 inline size_t cocktail_shared(const CocktailLayout& layout) { return BlockShared::bytes(layout.block); }
 
 // `pieces` thread blocks a stratum for what is not sampled.
-template <class Source> void compress_and_finish(const Source& source, const CocktailLayout& layout, int64_t pieces,
+template <class Source> void compress_blocks(const Source& source, const CocktailLayout& layout, int64_t pieces,
                                                  Draft draft, Stream stream) {
     launch(compress_kernel<Source>, dim3(unsigned(layout.sampled), unsigned(1 + pieces)), COCKTAIL_THREADS,
            cocktail_shared(layout), stream, source, layout, draft);
-    launch(header_kernel, dim3(1), 32, size_t(0), stream, layout, draft);
 }
 
 inline int64_t at_most(int64_t count, int64_t most) { return count < most ? count : most; }
@@ -64,18 +63,18 @@ inline void compress(const GradientSource& source, const CocktailLayout& layout,
     const int64_t blocks = ceil_div(layout.numel, EIGHT * EIGHTS_PER_THREAD * COCKTAIL_THREADS);
     launch(check_gradient_kernel, dim3(unsigned(at_most(blocks, MOST_CHECKING))), COCKTAIL_THREADS, size_t(0), stream,
            source, Draft{payload});
-    compress_and_finish(source, layout, source.residual.data ? pieces_between(layout) : 0, {payload}, stream);
+    compress_blocks(source, layout, source.residual.data ? pieces_between(layout) : 0, {payload}, stream);
 }
 
 inline void compress(const DeltaSource& source, const CocktailLayout& layout, uint32_t* payload, Stream stream) {
     launch(check_delta_kernel, dim3(unsigned(layout.sampled)), COCKTAIL_THREADS, sizeof(BlockShared), stream, source,
            layout, Draft{payload});
-    compress_and_finish(source, layout, 0, {payload}, stream);
+    compress_blocks(source, layout, 0, {payload}, stream);
 }
 
 inline void compress(const MeanSource& source, const CocktailLayout& layout, uint32_t* payload, Stream stream) {
     launch(check_payloads_kernel, dim3(1), COCKTAIL_THREADS, size_t(0), stream, source, layout, Draft{payload});
-    compress_and_finish(source, layout, 0, {payload}, stream);
+    compress_blocks(source, layout, 0, {payload}, stream);
 }
 
 inline void add_payload(const uint8_t* payload, const Numbers& out, const CocktailLayout& layout, float scale,

@@ -39,6 +39,13 @@ __device__ __forceinline__ uint32_t shifted_right(uint32_t value, int bits) {
     return value;
 }
 
+// What others may change meanwhile with atomics.
+__device__ __forceinline__ uint32_t load_relaxed(const uint32_t* from) {
+    uint32_t word;
+    asm volatile("ld.relaxed.gpu.global.u32 %0, [%1];" : "=r"(word) : "l"(from) : "memory");
+    return word;
+}
+
 // The compiler moves no load across.
 __device__ __forceinline__ void keep_order() { asm volatile("" ::: "memory"); }
 
