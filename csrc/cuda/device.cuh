@@ -2,6 +2,8 @@
 // tests/cuda_shim.h stands in for the GPU, so that these very kernels and launch sizes run in the tests of a machine
 // without one.
 #pragma once
+#include <type_traits>
+
 #include "common.h"
 
 #ifdef __CUDACC__
@@ -57,6 +59,22 @@ template <class Wide> __device__ __forceinline__ void store_16_bytes(void* to, c
                  "r"(bits.w)
                  : "memory");
 }
+
+// 8 or 16 bytes that nobody reads again, or soon: they are the first to leave the caches.
+template <class Wide> __device__ __forceinline__ Wide load_16_or_8_bytes_once(const void* from) {
+    using Bits = std::conditional_t<sizeof(Wide) == 16, uint4, uint2>;
+    const Bits bits = __ldcs(static_cast<const Bits*>(from));
+    Wide wide;
+    memcpy(&wide, &bits, sizeof bits);
+    return wide;
+}
+
+template <class Wide> __device__ __forceinline__ void store_16_or_8_bytes_once(void* to, const Wide& wide) {
+    using Bits = std::conditional_t<sizeof(Wide) == 16, uint4, uint2>;
+    Bits bits;
+    memcpy(&bits, &wide, sizeof bits);
+    __stcs(static_cast<Bits*>(to), bits);
+}
 } // namespace gpu
 #else
 #include "cuda_shim.h"
@@ -87,6 +105,18 @@ template <class Wide> __device__ __forceinline__ void store_wide(void* to, const
         store_16_bytes(to, wide);
     else
         *static_cast<Wide*>(to) = wide;
+}
+
+template <class Wide> __device__ __forceinline__ Wide load_streamed(const void* from) {
+    static_assert(sizeof(Wide) == 16 || sizeof(Wide) == 8);
+    expect_aligned(from, sizeof(Wide));
+    return load_16_or_8_bytes_once<Wide>(from);
+}
+
+template <class Wide> __device__ __forceinline__ void store_streamed(void* to, const Wide& wide) {
+    static_assert(sizeof(Wide) == 16 || sizeof(Wide) == 8);
+    expect_aligned(to, sizeof(Wide));
+    store_16_or_8_bytes_once(to, wide);
 }
 
 // The sum of `value` over this thread and those before it in the warp.
