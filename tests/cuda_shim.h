@@ -42,6 +42,7 @@ constexpr unsigned char BEYOND = 0x5a;
 alignas(16) inline unsigned char shared_bytes[SHARED_BYTES];
 inline size_t shared_size = 0;
 inline bool backwards = false;
+inline int launches = 0; // of kernels
 inline std::vector<Fiber> fibers;
 inline Barrier block_barrier, warp_barriers[32];
 inline Fiber* current = nullptr;
@@ -195,6 +196,7 @@ template <class... Parameters, class... Arguments> void launch(void (*kernel)(Pa
     if (grid.x == 0 || grid.y == 0 || shared_bytes > shim::SHARED_BYTES || threads % 32)
         return shim::fail("bad launch");
     const shim::TrapFaults trap;
+    ++shim::launches;
     shim::shared_size = shared_bytes;
     shim::body = [=] { kernel(arguments...); };
     gridDim = grid;
