@@ -17,7 +17,7 @@ struct Threshold {
 
 // After it lie the block's numbers as floats, then where the kept ones are, 16 bits each.
 struct alignas(16) BlockShared {
-    alignas(16) uint32_t histogram[BINS]; // and, later, the codes, a byte each
+    alignas(16) uint32_t histogram[BINS + 1]; // and, later, the codes, a byte each
     Threshold search;
     int64_t block; // which one
     uint64_t sums[COCKTAIL_WARPS];

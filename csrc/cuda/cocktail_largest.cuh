@@ -7,9 +7,10 @@ namespace gpu {
 // The largest magnitudes come first.
 __device__ __forceinline__ uint32_t key_of_magnitude(float value) { return 0x7fffffff - magnitude_bits(value); }
 
-__device__ __forceinline__ void count_digits(BlockShared& shared, int block, const Threshold& search, int shift) {
+// Counts the digits above `shift` of the keys from the bound on. Those that lie too far above or below it are counted
+// where nobody looks: one address for many threads costs less than a branch for each.
+__device__ __forceinline__ void count_digits(BlockShared& shared, int block, uint32_t bound, int shift) {
     const int thread = threadIdx.x;
-    const uint32_t upper = search.bound >> search.open, digits = (1u << (search.open - shift)) - 1;
     for (int bin = FOUR * thread; bin < BINS; bin += STRIDE)
         *reinterpret_cast<RawFour*>(shared.histogram + bin) = RawFour{};
     __syncthreads();
@@ -17,8 +18,8 @@ __device__ __forceinline__ void count_digits(BlockShared& shared, int block, con
         const Four four = *reinterpret_cast<const Four*>(shared.values() + i);
 #pragma unroll
         for (const float value : four.at) {
-            const uint32_t key = key_of_magnitude(value);
-            if (key >> search.open == upper) atomicAdd(&shared.histogram[key >> shift & digits], 1u);
+            const uint32_t digit = (key_of_magnitude(value) - bound) >> shift;
+            atomicAdd(&shared.histogram[digit < BINS ? digit : BINS], 1u);
         }
     }
     __syncthreads();
@@ -80,7 +81,7 @@ __device__ __forceinline__ void mark_largest(BlockShared& shared, const Cocktail
     Threshold search = shared.search;
     while (search.open > 0) {
         const int shift = search.open < DIGIT_BITS ? 0 : search.open - DIGIT_BITS;
-        count_digits(shared, block, search, shift);
+        count_digits(shared, block, search.bound, shift);
         settle_bins(shared, search, shift);
         search = shared.search;
     }
