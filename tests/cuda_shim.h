@@ -184,7 +184,7 @@ inline void expect_aligned(const void* place, size_t bytes) {
 inline void keep_order() {}
 template <class Wide> Wide load_16_or_8_bytes_once(const void* from) { return *static_cast<const Wide*>(from); }
 template <class Wide> void store_16_or_8_bytes_once(void* to, const Wide& wide) { memcpy(to, &wide, sizeof wide); }
-inline uint32_t load_relaxed(const uint32_t* from) { return *from; }
+inline uint32_t load_relaxed(const uint32_t* from) { return atomicAdd(const_cast<uint32_t*>(from), 0u); }
 inline uint32_t shifted_right(uint32_t value, int bits) { return value >> bits; }
 inline uint32_t and_or(uint32_t value, uint32_t mask, uint32_t bits) { return (value & mask) | bits; }
 template <class Wide> void store_16_bytes(void* to, const Wide& wide) { memcpy(to, &wide, sizeof wide); }
