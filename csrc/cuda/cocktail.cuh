@@ -46,6 +46,7 @@ struct Draft {
         uint64_t total = word * checksum_weight(lane);
         if (lane == 0) total += atomicAdd(sum(), 0ull); // where atomics are, past the cache of the multiprocessor
         total = over_warp(total, [](uint64_t a, uint64_t b) { return a + b; });
+        __syncwarp(); // the sum is read
         if (lane == FLAGS)
             atomicOr(payload + FLAGS, word); // others still look at their bit
         else if (lane < COCKTAIL_HEADER_WORDS)

@@ -13,6 +13,7 @@ __device__ __forceinline__ void count_digits(BlockShared& shared, int block, uin
     const int thread = threadIdx.x;
     for (int bin = FOUR * thread; bin < BINS; bin += STRIDE)
         *reinterpret_cast<RawFour*>(shared.histogram + bin) = RawFour{};
+    if (thread == 0) shared.histogram[BINS] = 0;
     __syncthreads();
     for (int i = FOUR * thread; i < block; i += STRIDE) {
         const Four four = *reinterpret_cast<const Four*>(shared.values() + i);
