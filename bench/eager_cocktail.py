@@ -13,13 +13,13 @@ LEVELS, MIDDLE = 7, 8
 
 
 class EagerCocktail:
-    """The ops of one layout; `blocks` are the sampled ones."""
+    """The ops of one layout on the device of `blocks`, which are the sampled ones."""
 
     def __init__(self, layout: Layout, blocks: Tensor) -> None:
         if layout.bits != 4 or not layout.symmetric or layout.kept % 2 or layout.kept % layout.group:
             raise ValueError("layout: expected 4 bits, symmetric, an even number kept, whole groups.")
         self.layout, self.blocks = layout, blocks
-        self.weights = 1 << torch.arange(8, dtype=torch.uint8)
+        self.weights = 1 << torch.arange(8, dtype=torch.uint8, device=blocks.device)
 
     def rows(self, tensor: Tensor) -> Tensor:
         """The sampled blocks of a tensor, a copy."""
@@ -75,7 +75,7 @@ class EagerCocktail:
 
     def compress_mean_(self, bodies: list[Tensor], residual: Tensor) -> Tensor:
         """As ops.compress_mean_."""
-        total = torch.zeros(len(self.blocks), self.layout.block)
+        total = torch.zeros(len(self.blocks), self.layout.block, device=residual.device)
         for body in bodies:
             mask, kept = self.decode(body)
             total[mask] += kept

@@ -100,6 +100,8 @@ def _layouts() -> Iterator[tuple[str, int, Layout]]:
         yield f"{numel} elements", numel, BASE._replace(sampled=sampled, symmetric=numel % 2 == 0)
     yield "far", 4000, BASE._replace(seed=2**63 - 5, step=2**62 + 11, stream=2**32 - 1, sampled=5)
     yield "far step", 4000, BASE._replace(seed=2**40 + 1, step=2**33 + 7, stream=2**31, sampled=3)
+    for numel, sampled in ((40_000, 1), (70_001, 2)):  # several thread blocks for what is not sampled
+        yield f"{numel} elements, few blocks", numel, BASE._replace(sampled=sampled)
     for group in (1, 3):
         yield f"1 bit in groups of {group}", 5000, BASE._replace(bits=1, kept=256, group=group, sampled=20)
     yield "whole blocks", 3000, BASE._replace(sampled=12, kept=256, bits=32, group=1)
@@ -120,6 +122,7 @@ def cases() -> Iterator[Case]:
             for symmetric in (True, False) if bits in (2, 5) else (True,):
                 how = BASE._replace(bits=bits, symmetric=symmetric, sampled=3)
                 yield Case(f"{kind}, {bits} bits {symmetric}", 900, how, kind)
+    yield Case("an infinity far behind", 40_000, BASE._replace(sampled=4), "infinite")
     for bits in range(1, 9):
         for symmetric in (True, False):
             how = BASE._replace(bits=bits, symmetric=symmetric, kept=256, group=3, sampled=10)

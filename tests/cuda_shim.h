@@ -8,6 +8,7 @@
 #include <cstring>
 #include <functional>
 #include <memory>
+#include <utility>
 #include <vector>
 
 #define __global__
@@ -41,6 +42,7 @@ constexpr unsigned char BEYOND = 0x5a;
 alignas(16) inline unsigned char shared_bytes[SHARED_BYTES];
 inline size_t shared_size = 0;
 inline bool backwards = false;
+inline int launches = 0; // of kernels
 inline std::vector<Fiber> fibers;
 inline Barrier block_barrier, warp_barriers[32];
 inline Fiber* current = nullptr;
@@ -170,6 +172,8 @@ inline uint32_t atomicAdd(uint32_t* sum, uint32_t value) { return (*sum += value
 inline unsigned long long atomicAdd(unsigned long long* sum, unsigned long long value) {
     return (*sum += value) - value;
 }
+inline uint32_t atomicOr(uint32_t* word, uint32_t bits) { return std::exchange(*word, *word | bits); }
+inline void __threadfence() {}
 
 namespace gpu {
 using Stream = int;
@@ -178,6 +182,9 @@ inline void expect_aligned(const void* place, size_t bytes) {
     if (reinterpret_cast<uintptr_t>(place) % bytes) shim::fail("a wide move off its boundary");
 }
 inline void keep_order() {}
+template <class Wide> Wide load_16_or_8_bytes_once(const void* from) { return *static_cast<const Wide*>(from); }
+template <class Wide> void store_16_or_8_bytes_once(void* to, const Wide& wide) { memcpy(to, &wide, sizeof wide); }
+inline uint32_t load_relaxed(const uint32_t* from) { return atomicAdd(const_cast<uint32_t*>(from), 0u); }
 inline uint32_t shifted_right(uint32_t value, int bits) { return value >> bits; }
 inline uint32_t and_or(uint32_t value, uint32_t mask, uint32_t bits) { return (value & mask) | bits; }
 template <class Wide> void store_16_bytes(void* to, const Wide& wide) { memcpy(to, &wide, sizeof wide); }
@@ -189,6 +196,7 @@ template <class... Parameters, class... Arguments> void launch(void (*kernel)(Pa
     if (grid.x == 0 || grid.y == 0 || shared_bytes > shim::SHARED_BYTES || threads % 32)
         return shim::fail("bad launch");
     const shim::TrapFaults trap;
+    ++shim::launches;
     shim::shared_size = shared_bytes;
     shim::body = [=] { kernel(arguments...); };
     gridDim = grid;

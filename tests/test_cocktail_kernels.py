@@ -27,6 +27,15 @@ class TestEmulatedCuda:
         cases = cocktail_cases.CASES[:: 3 if backwards else 1]
         cocktail_cases.check_op(name, getattr(cocktail_emulation.Ops(library, backwards), name), cases)
 
+    @pytest.mark.parametrize("name", ["compress_gradient_", "compress_delta_", "compress_mean_"])
+    @pytest.mark.parametrize("kind", ["normal", "nan"])
+    def test_two_kernels_a_compression(self, library, backwards, name, kind):
+        """After the header is cleared, the third of the three launches."""
+        case = cocktail_cases.Case("", 3000, cocktail_cases.BASE._replace(sampled=3), kind)
+        library.launches()
+        getattr(cocktail_emulation.Ops(library, backwards), name)(*cocktail_cases.ARGUMENTS[name](case), *case.layout)
+        assert library.launches() == 2
+
     def test_overflow(self, library, backwards):
         cocktail_cases.check_overflow(cocktail_emulation.Ops(library, backwards).compress_gradient_)
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 import triton_cases
 import weighted_sum_cases
-from packing_cases import shifted
+from packing_cases import same_bytes, shifted
 from torch import Tensor
 
 import fmcompress
@@ -134,24 +134,35 @@ def test_damaged_payloads_lead_nowhere(backend):
     torch.cuda.synchronize()
 
 
+COMPRESSIONS = ["compress_gradient_", "compress_delta_", "compress_mean_"]
+
+
+def compression(name: str, kind: str) -> tuple[tuple, tuple, tuple]:
+    """Arguments on the CPU and on the GPU, and the layout."""
+    case = cocktail_cases.Case("", 100_000, cocktail_cases.BASE._replace(block=1024, sampled=10, kept=77), kind)
+    here = cocktail_cases.ARGUMENTS[name](case)
+    return here, cocktail_cases.copied(here, Tensor.cuda), case.layout
+
+
 @pytest.mark.cuda
 @without
+@both
+@pytest.mark.parametrize("name", COMPRESSIONS)
 @pytest.mark.parametrize("kind", ["normal", "nan"])
-def test_compression_in_a_graph(kind):
+def test_compression_in_a_graph(name, kind, backend):
     """A host sync would end the capture; a graph that runs twice compresses twice."""
-    case = cocktail_cases.Case("graph", 100_000, cocktail_cases.BASE._replace(block=1024, sampled=10, kept=77), kind)
-    gradient, residual, scale = cocktail_cases.gradient_arguments(case)
-    there = gradient.cuda(), residual.cuda()
-    op = implementation("compress_gradient_", "native")
-    op(there[0], None, scale, *case.layout)  # loads the kernels
+    here, there, layout = compression(name, kind)
+    op = implementation(name, backend)
+    op(*cocktail_cases.copied(there), *layout)  # loads the kernels
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
-        actual = op(*there, scale, *case.layout)
+        actual = op(*there, *layout)
     for _ in range(2):
-        expected = reference.compress_gradient_(gradient, residual, scale, *case.layout)
+        expected = getattr(reference, name)(*here, *layout)
         graph.replay()
         assert torch.equal(actual.cpu(), expected)
-        assert torch.equal(there[1].cpu(), residual)
+        for ours, theirs in zip(there, here, strict=True):
+            assert not isinstance(ours, Tensor) or same_bytes(ours.cpu(), theirs)
 
 
 @pytest.mark.cuda
@@ -164,3 +175,43 @@ def test_a_sweep_of_more_matrices_than_an_axis_of_a_grid_has_blocks(backend):
     expected = reference.sweep_block_(weight, factor, prune, 0, 0)
     torch.testing.assert_close(there.cpu(), weight, rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(loss.cpu(), expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.cuda
+@without
+@both
+@pytest.mark.parametrize("name", COMPRESSIONS)
+def test_compression_on_many_streams(name, backend):
+    """All that launches share lies in the payload that they make."""
+    here, there, layout = compression(name, "normal")
+    op = implementation(name, backend)
+    given = [cocktail_cases.copied(there) for _ in range(16)]
+    streams = [torch.cuda.Stream() for _ in range(8)]
+    torch.cuda.synchronize()
+    payloads = []
+    for i, arguments in enumerate(given):
+        with torch.cuda.stream(streams[i % len(streams)]):
+            payloads.append(op(*arguments, *layout))
+    torch.cuda.synchronize()
+    expected = getattr(reference, name)(*here, *layout)
+    for payload, arguments in zip(payloads, given, strict=True):
+        assert torch.equal(payload.cpu(), expected)
+        for ours, theirs in zip(arguments, here, strict=True):
+            assert not isinstance(ours, Tensor) or same_bytes(ours.cpu(), theirs)
+
+
+@pytest.mark.cuda
+@without
+@both
+@pytest.mark.parametrize("name", COMPRESSIONS)
+def test_three_launches_a_compression(name, backend):
+    """Zeros, whether all is finite, the blocks and the header."""
+    _, there, layout = compression(name, "normal")
+    op = implementation(name, backend)
+    op(*there, *layout)
+    torch.cuda.synchronize()
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
+        op(*there, *layout)
+        torch.cuda.synchronize()
+    launched = [event.name for event in profile.events() if event.device_type == torch.autograd.DeviceType.CUDA]
+    assert 2 <= len(launched) <= 3, launched

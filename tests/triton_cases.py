@@ -154,17 +154,17 @@ def _of_packed(packed) -> dict:
 
 
 def _of_cocktail(cocktail) -> dict:
-    from fmcompress_triton.cocktail import EXACT
+    from fmcompress_triton.cocktail import EXACT, options
 
     blocks = dict.fromkeys(("numel", "blocks", "sampled", "seed", "step", "stream"), "i64")
     parts = dict.fromkeys(("block_words", "kept", "group", "workers", "payload_words"), "i32")
     base = {**blocks, **parts, "header_ptr": "*i64", "body_ptr": "*i32", "moved_ptr": "*i32", "scale": "fp32"}
     base |= {"gradient_ptr": "*bf16", "local_ptr": "*bf16", "shared_ptr": "*fp16", "payloads_ptr": "*i32"}
     base |= {"words_ptr": "*i32", "sum_ptr": "*i64", "out_ptr": "*bf16", "residual_ptr": "*fp32", "words": "i32"}
-    base |= {"first": "i64", "fourth": "i64", "fifth": "i64", "CHUNK": 4096, "WORKERS": 4, "BITS": 4, "GROUP": 64}
-    base |= {"SYMMETRIC": True, "FULL": False, "BLOCK": 2048, "options": EXACT}
-    small = {"BLOCK": 128, "GROUP": 1, "options": {**EXACT, "num_warps": 1}}
-    large = {"BLOCK": 8192, "GROUP": 8192, "options": {**EXACT, "num_warps": 16}}
+    base |= {"first": "i64", "CHUNK": 4096, "WORKERS": 4, "BITS": 4, "GROUP": 64}
+    base |= {"SYMMETRIC": True, "FULL": False, "BLOCK": 2048, "options": options(2048)}
+    small = {"BLOCK": 128, "GROUP": 1, "options": options(128)}
+    large = {"BLOCK": 8192, "GROUP": 8192, "options": options(8192)}
     ones = dict.fromkeys(("numel", "blocks", "sampled", "kept", "group", "workers"), 1)
     one = {**small, **ones, "residual_ptr": None}
     forms = {
@@ -180,13 +180,7 @@ def _of_cocktail(cocktail) -> dict:
         kernel = getattr(cocktail, f"{name}_kernel")
         for form in ("4 bits", "1") if name.startswith("finite") else forms:
             cases[f"cocktail {name} {form}"] = kernel, {**base, **forms[form]}
-    single_warp = {**base, "options": {**EXACT, "num_warps": 1}}
-    return {
-        **cases,
-        "cocktail header": (cocktail.header_kernel, single_warp),
-        "cocktail header 1": (cocktail.header_kernel, {**single_warp, "numel": 1, "group": 1}),
-        "cocktail checksum": (cocktail.checksum_kernel, base),
-    }
+    return {**cases, "cocktail checksum": (cocktail.checksum_kernel, {**base, "options": EXACT})}
 
 
 def _of_weighted_sum(weighted_sum) -> dict:

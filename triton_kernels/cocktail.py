@@ -1,8 +1,8 @@
 """CocktailSGD's compression in Triton; the host waits for nothing, and every payload is the reference's to the bit.
 
-Zeros and three launches a payload: whether the numbers are finite, the blocks and their part of the checksum, the
-header. What is kept changes places in memory of 4 bytes an element, allocated for the call. Masks are not validated,
-for the host would have to wait: elements that one has too many of are left out.
+Zeros and two launches a payload: whether the numbers are finite, then the blocks and their part of the checksum, the
+last of which writes the header. What is kept changes places in memory of 4 bytes an element, allocated for the call.
+Masks are not validated, for the host would have to wait: elements that one has too many of are left out.
 """
 
 import ctypes
@@ -16,13 +16,21 @@ from fmcompress._ops import HEADER_BYTES, Layout
 from . import cocktail_kernels as kernels
 
 CHUNK = 4096  # elements that a program looks at where it keeps nothing
-ELEMENTS_OF_WARP = 256  # few enough to stay in registers; not yet measured on a GPU
+ELEMENTS_OF_WARP = 256  # eight a thread; not yet measured on a GPU
+# More, and a multiprocessor would hold too few threads to keep its memory busy: the programs that only move what is
+# not sampled are the same kernel. What is spilled is spilled by those that select.
+REGISTERS = 64
 EXACT = {"enable_fp_fusion": False, "num_stages": 1}
 
 
 def single(value: float) -> float:
     """Rounded to float32, once."""
     return ctypes.c_float(value).value
+
+
+def options(block: int) -> dict[str, int | bool]:
+    """Of a kernel that looks at a block."""
+    return {"num_warps": min(max(block // ELEMENTS_OF_WARP, 1), 32), "maxnreg": REGISTERS, **EXACT}
 
 
 def meta(layout: Layout) -> dict[str, int | bool]:
@@ -32,8 +40,7 @@ def meta(layout: Layout) -> dict[str, int | bool]:
         "SYMMETRIC": layout.symmetric or layout.bits in (1, 32),
         "FULL": layout.kept == layout.block,
         "BLOCK": layout.block,
-        "num_warps": min(max(layout.block // ELEMENTS_OF_WARP, 1), 16),
-        **EXACT,
+        **options(layout.block),
     }
 
 
@@ -49,30 +56,23 @@ def _where(numel: int, layout: Layout) -> tuple[int, ...]:
 
 
 class _Payload:
-    """A payload on its way: zeros, then perhaps the flag, the blocks, at last the header."""
+    """A payload on its way: zeros, then perhaps the flag, then the blocks, at last the header."""
 
     def __init__(self, numel: int, layout: Layout, device: torch.device) -> None:
         self.numel, self.layout = numel, layout
         self.bytes = torch.zeros(layout.payload_bytes, dtype=torch.uint8, device=device)
         self.header = self.bytes[:HEADER_BYTES].view(torch.int64)
 
-    def write(self, kernel, programs: int, *inputs: Tensor | float | None) -> None:
-        """Launch a kernel that writes the blocks."""
+    def write(self, kernel, programs: int, *inputs: Tensor | float | None) -> Tensor:
+        """Launch a kernel that writes the blocks and the header."""
         layout, body = self.layout, self.bytes[HEADER_BYTES:].view(torch.int32)
         moved = body if layout.bits == 32 else body.new_empty(layout.sampled * layout.kept)
-        kernel[(programs,)](
-            self.header, body, moved, *inputs, *_where(self.numel, layout), layout.block_bytes // 4,
-            layout.kept, layout.group, GROUP=triton.next_power_of_2(layout.group), **meta(layout),
-        )  # fmt: skip
-
-    def finish(self) -> Tensor:
-        """Write the header."""
-        layout = self.layout
         form = 1 | layout.bits << 16 | (not layout.symmetric) << 24
         first = int.from_bytes(b"FMCG", "little") | form << 32
-        fourth, fifth = layout.stream | layout.block << 32, layout.sampled | layout.kept << 32
-        numbers = (first, self.numel, layout.seed, layout.step, fourth, fifth, layout.group)
-        kernels.header_kernel[(1,)](self.header, *numbers, num_warps=1, **EXACT)
+        kernel[(programs,)](
+            self.header, body, moved, *inputs, *_where(self.numel, layout), first, layout.block_bytes // 4,
+            layout.kept, layout.group, GROUP=triton.next_power_of_2(layout.group), **meta(layout),
+        )  # fmt: skip
         return self.bytes
 
 
@@ -84,8 +84,7 @@ def compress_gradient_(gradient: Tensor, residual: Tensor | None, scale: float, 
         chunks = (triton.cdiv(numel, CHUNK),)
         kernels.finite_gradient_kernel[chunks](payload.header, gradient, factor, numel, CHUNK=CHUNK, **EXACT)
         programs = how.sampled if residual is None else triton.cdiv(numel, how.block)
-        payload.write(kernels.gradient_kernel, programs, gradient, residual, factor)
-        return payload.finish()
+        return payload.write(kernels.gradient_kernel, programs, gradient, residual, factor)
 
 
 def compress_delta_(local: Tensor, shared: Tensor, *layout: int) -> Tensor:
@@ -93,10 +92,9 @@ def compress_delta_(local: Tensor, shared: Tensor, *layout: int) -> Tensor:
     how = Layout(*layout)
     with torch.cuda.device_of(local):
         payload = _Payload(len(local), how, local.device)
-        grid, options = (how.sampled,), {"BLOCK": how.block, "num_warps": meta(how)["num_warps"], **EXACT}
-        kernels.finite_delta_kernel[grid](payload.header, local, shared, *_where(len(local), how), **options)
-        payload.write(kernels.delta_kernel, how.sampled, local, shared)
-        return payload.finish()
+        form = {"BLOCK": how.block, **options(how.block)}
+        kernels.finite_delta_kernel[(how.sampled,)](payload.header, local, shared, *_where(len(local), how), **form)
+        return payload.write(kernels.delta_kernel, how.sampled, local, shared)
 
 
 def compress_mean_(payloads: Tensor, residual: Tensor | None, numel: int, *layout: int) -> Tensor:
@@ -107,8 +105,7 @@ def compress_mean_(payloads: Tensor, residual: Tensor | None, numel: int, *layou
         payload = _Payload(numel, how, payloads.device)
         most = triton.next_power_of_2(workers)
         kernels.finite_payloads_kernel[(1,)](payload.header, words, workers, width, WORKERS=most, **EXACT)
-        payload.write(kernels.mean_kernel, how.sampled, words, residual, workers, width)
-        return payload.finish()
+        return payload.write(kernels.mean_kernel, how.sampled, words, residual, workers, width)
 
 
 def add_payload_(payload: Tensor, out: Tensor, scale: float, *layout: int) -> None:

@@ -27,35 +27,52 @@ template <class Value, class Join> __device__ __forceinline__ Value over_warp(Va
     return value;
 }
 
-// The kept elements that share a scale, one warp's work.
+// The kept elements that share a scale: the work of a warp or, where a block has few groups, of all its warps.
 struct Group {
     const float* values;
     const uint16_t* places;
-    int begin, end;
+    int begin, end, rank, threads; // `rank` among the threads
+    uint64_t* warp_values;
 
     __device__ __forceinline__ float at(int i) const { return values[places[i]]; }
 
     template <class Body> __device__ __forceinline__ void each(const Body& body) const {
-        for (int i = begin + int(threadIdx.x % 32); i < end; i += 32) body(i);
+        for (int i = begin + rank; i < end; i += threads) body(i);
     }
-    __device__ __forceinline__ uint32_t lowest() const {
-        uint32_t least = 0x7fffffff;
-        const auto less = [](uint32_t a, uint32_t b) { return a < b ? a : b; };
-        each([&](int i) { least = less(least, magnitude_bits(at(i))); });
-        return over_warp(least, less);
+    // Over the threads of the group. `join` does not mind the order.
+    template <class Join> __device__ __forceinline__ uint64_t joined(uint64_t value, const Join& join) const {
+        value = over_warp(value, join);
+        if (threads == 32) return value;
+        if (threadIdx.x % 32 == 0) warp_values[threadIdx.x / 32] = value;
+        __syncthreads();
+        value = warp_values[0];
+        for (int w = 1; w < COCKTAIL_WARPS; ++w) value = join(value, warp_values[w]);
+        __syncthreads();
+        return value;
     }
-    __device__ __forceinline__ uint32_t highest() const {
-        uint32_t most = 0;
-        const auto more = [](uint32_t a, uint32_t b) { return a > b ? a : b; };
-        each([&](int i) { most = more(most, magnitude_bits(at(i))); });
-        return over_warp(most, more);
+    // The bits of the smallest and of the largest magnitude.
+    struct Range {
+        uint32_t lowest, highest;
+    };
+    __device__ __forceinline__ Range range() const {
+        uint32_t lowest = 0x7fffffff, highest = 0;
+        each([&](int i) {
+            const uint32_t bits = magnitude_bits(at(i));
+            lowest = bits < lowest ? bits : lowest;
+            highest = bits > highest ? bits : highest;
+        });
+        const uint64_t both = joined(uint64_t(~lowest) << 32 | highest, [](uint64_t a, uint64_t b) {
+            const uint32_t upper = a >> 32 > b >> 32 ? a >> 32 : b >> 32, lower = uint32_t(a) > uint32_t(b) ? a : b;
+            return uint64_t(upper) << 32 | lower;
+        });
+        return {~uint32_t(both >> 32), uint32_t(both)};
     }
     __device__ __forceinline__ uint16_t mean(uint32_t highest) const {
         uint32_t units = 0;
         const float factor = mean_factor(highest);
         each([&](int i) { units += mean_units(float_of(magnitude_bits(at(i))), factor); });
-        units = over_warp(units, [](uint32_t a, uint32_t b) { return a + b; });
-        return scale_of_units(units, end - begin, highest);
+        const uint64_t all = joined(units, [](uint64_t a, uint64_t b) { return a + b; });
+        return scale_of_units(uint32_t(all), end - begin, highest);
     }
 };
 
@@ -64,20 +81,22 @@ struct Group {
 template <Coding CODING, class Take>
 __device__ __forceinline__ uint64_t encode_groups(BlockShared& shared, const CocktailLayout& layout,
                                                   const BlockWriter& to, const Take& take) {
-    const int lane = threadIdx.x % 32, groups = layout.groups(),
-              first_half = (layout.mask_bytes() + layout.code_bytes()) / 2;
+    const int groups = layout.groups(), first_half = (layout.mask_bytes() + layout.code_bytes()) / 2;
+    const bool together = groups < COCKTAIL_WARPS;
+    const int threads = together ? COCKTAIL_THREADS : 32, rank = threadIdx.x % threads;
     const uint16_t* places = shared.places(layout.block);
     uint64_t sum = 0;
-    for (int g = threadIdx.x / 32; g < groups; g += COCKTAIL_WARPS) {
+    for (int g = together ? 0 : threadIdx.x / 32; g < groups; g += together ? 1 : COCKTAIL_WARPS) {
         const int begin = g * layout.group, left = layout.kept - begin;
-        const Group group{shared.values(), places, begin, begin + (left < layout.group ? left : layout.group)};
-        const uint32_t highest = group.highest();
+        const int end = begin + (left < layout.group ? left : layout.group);
+        const Group group{shared.values(), places, begin, end, rank, threads, shared.sums};
+        const auto [lowest, highest] = group.range();
         uint16_t scale = CODING == Coding::sign ? group.mean(highest) : scale_above(highest), second = 0;
         if (CODING == Coding::magnitude) {
             second = scale;
-            scale = scale_below(group.lowest(), highest);
-            if (lane == 0) sum += to.put_half(first_half + 2 * g, scale) + to.put_half(first_half + 2 * g + 1, second);
-        } else if (lane == 0) {
+            scale = scale_below(lowest, highest);
+            if (rank == 0) sum += to.put_half(first_half + 2 * g, scale) + to.put_half(first_half + 2 * g + 1, second);
+        } else if (rank == 0) {
             sum += to.put_half(first_half + g, scale);
         }
         const CocktailGrid grid = cocktail_grid(CODING, layout.bits, scale, second);

@@ -1,4 +1,4 @@
-// What CocktailSGD's ops launch: three kernels a compression, nothing waits for the GPU. Free of torch.
+// What CocktailSGD's ops launch: two kernels a compression, nothing waits for the GPU. Free of torch.
 #pragma once
 #include "cocktail.cuh"
 
@@ -16,7 +16,7 @@ static __global__ void __launch_bounds__(COCKTAIL_THREADS)
             out.put(i, NOT_A_NUMBER);
         return;
     }
-    const int64_t begin = block_of_stratum(shared, layout) * layout.block;
+    const int64_t begin = block_of_stratum(shared.block, layout, blockIdx.x) * layout.block;
     const BlockReader from(layout, payload, blockIdx.x);
     const int count = read_places(shared, layout, from);
     for (int i = threadIdx.x; i < count; i += COCKTAIL_THREADS) {
@@ -43,39 +43,36 @@ static __global__ void upper_half_kernel(unsigned long long* sum) {
 inline size_t cocktail_shared(const CocktailLayout& layout) { return BlockShared::bytes(layout.block); }
 
 // `pieces` thread blocks a stratum for what is not sampled.
-template <class Source> void compress_and_finish(const Source& source, const CocktailLayout& layout, int64_t pieces,
-                                                 Draft draft, Stream stream) {
-    launch(compress_kernel<Source>, dim3(unsigned(layout.sampled), unsigned(1 + pieces)), COCKTAIL_THREADS,
-           cocktail_shared(layout), stream, source, layout, draft);
-    launch(header_kernel, dim3(1), 32, size_t(0), stream, layout, draft);
+template <class Source>
+void compress_blocks(const Source& source, const CocktailLayout& layout, int64_t pieces, Draft draft, Stream stream) {
+    launch(compress_kernel<Source>, dim3(unsigned(layout.sampled * (1 + pieces))), COCKTAIL_THREADS,
+           cocktail_shared(layout), stream, source, layout, unsigned(pieces), draft);
 }
 
 inline int64_t at_most(int64_t count, int64_t most) { return count < most ? count : most; }
 
 // Thread blocks for what lies between the sampled blocks, a stratum.
 inline int64_t pieces_between(const CocktailLayout& layout) {
-    const int64_t largest = ceil_div(layout.blocks(), layout.sampled);
-    if (largest == 1) return 0;
-    return at_most(ceil_div(largest * layout.block, EIGHT * EIGHTS_PER_THREAD * COCKTAIL_THREADS), MOST_PIECES);
+    const int64_t largest = ceil_div(layout.blocks(), layout.sampled) - 1;
+    return at_most(ceil_div(largest * layout.block, TILES_PER_PIECE * TILE), MOST_PIECES);
 }
 
 // The payload's header is zero, here and in the next two.
 inline void compress(const GradientSource& source, const CocktailLayout& layout, uint32_t* payload, Stream stream) {
-    const int64_t blocks = ceil_div(layout.numel, EIGHT * EIGHTS_PER_THREAD * COCKTAIL_THREADS);
-    launch(check_gradient_kernel, dim3(unsigned(at_most(blocks, MOST_CHECKING))), COCKTAIL_THREADS, size_t(0), stream,
-           source, Draft{payload});
-    compress_and_finish(source, layout, source.residual.data ? pieces_between(layout) : 0, {payload}, stream);
+    launch(check_gradient_kernel, dim3(unsigned(ceil_div(layout.numel, TILES_PER_CHECK * TILE))), COCKTAIL_THREADS,
+           size_t(0), stream, source, Draft{payload});
+    compress_blocks(source, layout, source.residual.data ? pieces_between(layout) : 0, {payload}, stream);
 }
 
 inline void compress(const DeltaSource& source, const CocktailLayout& layout, uint32_t* payload, Stream stream) {
-    launch(check_delta_kernel, dim3(unsigned(layout.sampled)), COCKTAIL_THREADS, sizeof(BlockShared), stream, source,
+    launch(check_delta_kernel, dim3(unsigned(layout.sampled)), COCKTAIL_THREADS, sizeof(int64_t), stream, source,
            layout, Draft{payload});
-    compress_and_finish(source, layout, 0, {payload}, stream);
+    compress_blocks(source, layout, 0, {payload}, stream);
 }
 
 inline void compress(const MeanSource& source, const CocktailLayout& layout, uint32_t* payload, Stream stream) {
     launch(check_payloads_kernel, dim3(1), COCKTAIL_THREADS, size_t(0), stream, source, layout, Draft{payload});
-    compress_and_finish(source, layout, 0, {payload}, stream);
+    compress_blocks(source, layout, 0, {payload}, stream);
 }
 
 inline void add_payload(const uint8_t* payload, const Numbers& out, const CocktailLayout& layout, float scale,
@@ -86,7 +83,7 @@ inline void add_payload(const uint8_t* payload, const Numbers& out, const Cockta
 
 // *sum is zero at first.
 inline void checksum(const uint8_t* payload, int64_t bytes, unsigned long long* sum, Stream stream) {
-    const int64_t blocks = at_most(ceil_div(bytes / 4, WORDS_PER_BLOCK), MOST_CHECKING);
+    const int64_t blocks = at_most(ceil_div(bytes / 4, WORDS_PER_BLOCK), MOST_SUMMING);
     launch(checksum_kernel, dim3(unsigned(blocks)), COCKTAIL_THREADS, sizeof(BlockShared), stream, payload, bytes / 4,
            sum);
     launch(upper_half_kernel, dim3(1), 32, size_t(0), stream, sum);

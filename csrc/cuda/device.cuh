@@ -2,6 +2,8 @@
 // tests/cuda_shim.h stands in for the GPU, so that these very kernels and launch sizes run in the tests of a machine
 // without one.
 #pragma once
+#include <type_traits>
+
 #include "common.h"
 
 #ifdef __CUDACC__
@@ -39,6 +41,13 @@ __device__ __forceinline__ uint32_t shifted_right(uint32_t value, int bits) {
     return value;
 }
 
+// What others may change meanwhile with atomics.
+__device__ __forceinline__ uint32_t load_relaxed(const uint32_t* from) {
+    uint32_t word;
+    asm volatile("ld.relaxed.gpu.global.u32 %0, [%1];" : "=r"(word) : "l"(from) : "memory");
+    return word;
+}
+
 // The compiler moves no load across.
 __device__ __forceinline__ void keep_order() { asm volatile("" ::: "memory"); }
 
@@ -49,6 +58,22 @@ template <class Wide> __device__ __forceinline__ void store_16_bytes(void* to, c
     asm volatile("st.global.v4.u32 [%0], {%1, %2, %3, %4};" ::"l"(to), "r"(bits.x), "r"(bits.y), "r"(bits.z),
                  "r"(bits.w)
                  : "memory");
+}
+
+// 8 or 16 bytes that nobody reads again, or soon: they are the first to leave the caches.
+template <class Wide> __device__ __forceinline__ Wide load_16_or_8_bytes_once(const void* from) {
+    using Bits = std::conditional_t<sizeof(Wide) == 16, uint4, uint2>;
+    const Bits bits = __ldcs(static_cast<const Bits*>(from));
+    Wide wide;
+    memcpy(&wide, &bits, sizeof bits);
+    return wide;
+}
+
+template <class Wide> __device__ __forceinline__ void store_16_or_8_bytes_once(void* to, const Wide& wide) {
+    using Bits = std::conditional_t<sizeof(Wide) == 16, uint4, uint2>;
+    Bits bits;
+    memcpy(&bits, &wide, sizeof bits);
+    __stcs(static_cast<Bits*>(to), bits);
 }
 } // namespace gpu
 #else
@@ -80,6 +105,18 @@ template <class Wide> __device__ __forceinline__ void store_wide(void* to, const
         store_16_bytes(to, wide);
     else
         *static_cast<Wide*>(to) = wide;
+}
+
+template <class Wide> __device__ __forceinline__ Wide load_streamed(const void* from) {
+    static_assert(sizeof(Wide) == 16 || sizeof(Wide) == 8);
+    expect_aligned(from, sizeof(Wide));
+    return load_16_or_8_bytes_once<Wide>(from);
+}
+
+template <class Wide> __device__ __forceinline__ void store_streamed(void* to, const Wide& wide) {
+    static_assert(sizeof(Wide) == 16 || sizeof(Wide) == 8);
+    expect_aligned(to, sizeof(Wide));
+    store_16_or_8_bytes_once(to, wide);
 }
 
 // The sum of `value` over this thread and those before it in the warp.
