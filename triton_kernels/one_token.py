@@ -46,8 +46,14 @@ def turned(x_ptr, cos_ptr, sin_ptr, half, i, inside, DTYPE: tl.constexpr):
     """Both halves of a head after the rotary embedding, each product rounded."""
     first = widened(tl.load(x_ptr + i, mask=inside, other=0))
     second = widened(tl.load(x_ptr + half + i, mask=inside, other=0))
-    cos1, cos2 = widened(tl.load(cos_ptr + i, mask=inside, other=0)), widened(tl.load(cos_ptr + half + i, mask=inside, other=0))
-    sin1, sin2 = widened(tl.load(sin_ptr + i, mask=inside, other=0)), widened(tl.load(sin_ptr + half + i, mask=inside, other=0))
+    cos1, cos2 = (
+        widened(tl.load(cos_ptr + i, mask=inside, other=0)),
+        widened(tl.load(cos_ptr + half + i, mask=inside, other=0)),
+    )
+    sin1, sin2 = (
+        widened(tl.load(sin_ptr + i, mask=inside, other=0)),
+        widened(tl.load(sin_ptr + half + i, mask=inside, other=0)),
+    )
     low = rounded(rounded(first * cos1, DTYPE) - rounded(second * sin1, DTYPE), DTYPE)
     high = rounded(rounded(second * cos2, DTYPE) + rounded(first * sin2, DTYPE), DTYPE)
     return low, high

@@ -56,14 +56,14 @@ def _static_cache(config: Any, longest: int) -> Any:
     from transformers.cache_utils import Cache, StaticCache, StaticLayer, StaticSlidingWindowLayer
 
     width = -(-longest // ROOM) * ROOM
-    layers = []
-    for layer in StaticCache(config=config, max_cache_len=width).layers:
+    layers: list[Any] = []
+    given: list[Any] = StaticCache(config=config, max_cache_len=width).layers
+    for layer in given:
         if type(layer) not in (StaticLayer, StaticSlidingWindowLayer):
             raise ConfigError(f"cache: expected layers of attention alone, got {type(layer).__name__}.")
         if layer.max_cache_len < longest:
-            raise ConfigError(
-                f"length: expected at most {layer.max_cache_len} tokens, the sliding window, got {longest}. Ask for fewer."
-            )
+            most = f"at most {layer.max_cache_len} tokens, the sliding window"
+            raise ConfigError(f"length: expected {most}, got {longest}. Ask for fewer.")
         layers.append(StaticLayer(width))
     return Cache(layers=layers)
 
@@ -91,7 +91,7 @@ class StaticDecoder:
         self.model, self.device, self.longest = model, model.device, longest
         self.notes: list[str] = []  # what a person should know, a line each
         self.cache = _static_cache(model.config.get_text_config(), longest)
-        self.width = self.cache.layers[0].max_cache_len
+        self.width: int = self.cache.layers[0].max_cache_len
         self.all_tokens = torch.zeros(1, longest + 1, dtype=torch.int64, device=self.device)
         self.token = torch.zeros(1, 1, dtype=torch.int64, device=self.device)
         self.position = torch.zeros(1, 1, dtype=torch.int64, device=self.device)  # of that token
@@ -118,7 +118,9 @@ class StaticDecoder:
         """
         length = input_ids.shape[1]
         if not 0 < length < self.longest:
-            raise ConfigError(f"prompt: expected 1 to {self.longest - 1} tokens, got {length}. Give another, or more room.")
+            raise ConfigError(
+                f"prompt: expected 1 to {self.longest - 1} tokens, got {length}. Give another, or more room."
+            )
         with torch.no_grad():
             self.cache.reset()
             self.all_tokens[:, :length] = input_ids
@@ -161,7 +163,12 @@ class StaticDecoder:
 
     def _call(self, input_ids: Tensor, mask: Tensor, positions: Tensor, **options: int) -> Tensor:
         out = self.model(
-            input_ids, attention_mask=mask, position_ids=positions, past_key_values=self.cache, use_cache=True, **options
+            input_ids,
+            attention_mask=mask,
+            position_ids=positions,
+            past_key_values=self.cache,
+            use_cache=True,
+            **options,
         )
         return out.logits[:, -1]  # type: ignore[no-any-return]
 
@@ -181,16 +188,24 @@ class StaticDecoder:
         self.all_tokens.index_copy_(1, self.position[0], self.token)
 
     def _capture(self) -> None:
-        """A graph of the step; where it fails, a note, and the step is called as it is."""
+        """A graph of the step. Where it fails there is a note, and a plainer step is taken."""
         try:
             self._warm_up()
             graph = torch.cuda.CUDAGraph()
             with torch.cuda.graph(graph):
                 self._step()
             self._replay = graph.replay
-        except (RuntimeError, NotImplementedError) as error:
-            self.notes.append(f"no CUDA graph, decoding is slower: {str(error).strip().splitlines()[0]}")
-        self.length = 0
+        except Exception as error:  # whatever a kernel, its compiler or the capture raises
+            first = error
+            while isinstance(first.__context__, Exception):  # a capture that is ended early hides what ended it
+                first = first.__context__
+            reason = (str(first).strip() or type(first).__name__).splitlines()[0]
+            if isinstance(self._logits, OneToken):
+                self.notes.append(f"the fused step failed, so that of the model runs, which is slower: {reason}")
+                self._logits = self._own_logits
+                self._capture()
+            else:
+                self.notes.append(f"no CUDA graph, so that decoding is slower: {reason}")
 
     def _warm_up(self) -> None:
         """What is compiled, loaded or allocated once, on a stream of its own, as a capture needs it."""

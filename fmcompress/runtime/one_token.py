@@ -1,4 +1,4 @@
-"""A token's pass through a Llama-like decoder in as few kernels as its products leave: a dozen a layer instead of some fifty.
+"""A token's pass through a Llama-like decoder in as few kernels as its products leave: a dozen a layer instead of 42.
 
 Replayed from a graph a kernel of a few thousand numbers still takes some microseconds, and transformers' modules make
 four of five launches such: an 8B model would spend longer on them than on reading its packed weights.
