@@ -46,20 +46,27 @@ __device__ __forceinline__ uint8_t* stage_of(const Packed& weight, int slot) {
 // Out of a shuffle, so that the compiler knows that it is the same for a whole warp.
 __device__ __forceinline__ int own_warp() { return __shfl_sync(ALL_LANES, int(threadIdx.x / 32), 0); }
 
-// The inputs from a column on, 0 after the last one. Branches are alike for a whole warp, which shuffles elsewhere.
-template <class Scalar>
-__device__ __forceinline__ void load_inputs(const Scalar* x, int col, int cols, bool wide, float (&to)[CHUNK]) {
-    constexpr int EACH = 16 / sizeof(Scalar);
+// The inputs of a token from a column on, 0 after the last one; the token's first is number `first` of x. Branches are
+// alike for a whole warp, which shuffles elsewhere.
+template <class Scalar> __device__ __forceinline__ void load_inputs(const Scalar* x, uint32_t first, int col, int cols,
+                                                                    bool wide, float (&to)[CHUNK]) {
     if (wide) {
+        constexpr int EACH = 4 / sizeof(Scalar), STEP = 4 * EACH; // numbers of a word, and of 16 bytes
 #pragma unroll
-        for (int j = 0; j < CHUNK; j += EACH) {
-            const auto part = load_wide<Vector<Scalar, EACH>>(x + col + j);
+        for (int j = 0; j < CHUNK; j += STEP) {
+            const auto words = load_wide<Vector<uint32_t, 4>>(x + (first + uint32_t(col + j)));
 #pragma unroll
-            for (int p = 0; p < EACH; ++p) to[j + p] = to_float(part.part[p]);
+            for (int w = 0; w < 4; ++w) {
+                float* const own = to + j + w * EACH;
+                if constexpr (EACH == 1)
+                    *own = float_of(words.part[w]);
+                else
+                    to_floats(words.part[w], Scalar(), own[0], own[1]);
+            }
         }
     } else {
 #pragma unroll
-        for (int j = 0; j < CHUNK; ++j) to[j] = col + j < cols ? to_float(x[col + j]) : 0.0f;
+        for (int j = 0; j < CHUNK; ++j) to[j] = col + j < cols ? to_float(x[first + uint32_t(col + j)]) : 0.0f;
     }
 }
 
@@ -124,8 +131,8 @@ __global__ void __launch_bounds__(LINEAR_THREADS, LEAST_BLOCKS<TOKENS>)
 #pragma unroll
             for (int t = 0; t < TOKENS; ++t) {
                 float x[CHUNK];
-                const int token = t < linear.tokens ? t : linear.tokens - 1;
-                load_inputs(linear.x + uint32_t(token * weight.width), (inside ? own : last) * CHUNK, weight.width,
+                const int token = TOKENS == 1 || t < linear.tokens ? t : linear.tokens - 1;
+                load_inputs(linear.x, uint32_t(token * weight.width), (inside ? own : last) * CHUNK, weight.width,
                             linear.wide, x);
 #pragma unroll
                 for (int r = 0; r < ROWS; ++r) {
