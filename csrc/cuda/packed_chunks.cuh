@@ -3,8 +3,7 @@
 #pragma once
 #include <type_traits>
 
-#include "device.cuh"
-#include "numbers.h"
+#include "input_numbers.cuh"
 
 namespace gpu {
 constexpr int CHUNK = 8;                       // columns of a lane at a time: a byte of a mask
@@ -13,41 +12,6 @@ constexpr int TILE = 32 * TILE_CHUNKS * CHUNK; // columns of a warp at a time
 constexpr int64_t MAX_LINEAR_COLS = 1 << 28;   // so that a number of 32 bits names an input
 constexpr int64_t MAX_LINEAR_GROUPS = 1ll << 31, MAX_LINEAR_BYTES = 1ll << 33; // and a scale, and a word of codes
 constexpr int STAGE_SLACK = 48; // before the first entry, and what is read as part of a word after the last
-
-struct Bfloat16 {
-    uint16_t bits;
-};
-struct Float16 {
-    uint16_t bits;
-};
-HOST_DEVICE float to_float(float number) { return number; }
-HOST_DEVICE float to_float(Bfloat16 number) { return from_bfloat16(number.bits); }
-HOST_DEVICE float to_float(Float16 number) { return from_float16(number.bits); }
-
-// The two numbers of a word, the first in the lower half.
-HOST_DEVICE void to_floats(uint32_t pair, Bfloat16, float& first, float& second) {
-    first = float_of(pair << 16);
-    second = float_of(pair & 0xffff0000u);
-}
-HOST_DEVICE void to_floats(uint32_t pair, Float16, float& first, float& second) {
-    first = from_float16(uint16_t(pair));
-    second = from_float16(uint16_t(pair >> 16));
-}
-
-HOST_DEVICE void from_float(float number, float& to) { to = number; }
-HOST_DEVICE void from_float(float number, Bfloat16& to) { to.bits = to_bfloat16(number); }
-HOST_DEVICE void from_float(float number, Float16& to) { to.bits = to_float16(number); }
-
-// body(a number of that type), on either side
-#pragma nv_exec_check_disable
-template <class Body> HOST_DEVICE void with_number(Number number, const Body& body) {
-    if (number == Number::float32)
-        body(float());
-    else if (number == Number::bfloat16)
-        body(Bfloat16());
-    else
-        body(Float16());
-}
 
 // A packed weight of at least one row and column, and what follows from it for every thread alike.
 struct Packed : PackedWeight {
