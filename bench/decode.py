@@ -19,7 +19,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from fmcompress import NM, Grid, LayerResult, Unstructured, magnitude, round_to_nearest
 from fmcompress.memory import return_freed_memory
 from fmcompress.runtime import PackedLinear, PackedWeight
-from fmcompress.runtime.generation import copy_rate, measure_decoding
+from fmcompress.runtime.decode_speed import copy_rate, measure_decoding
 
 FORMS = {
     "50 %": (Unstructured(0.5, "row"), None),

@@ -22,7 +22,8 @@ from fmcompress.config import PruneConfig, QuantizeConfig, RunConfig
 from fmcompress.evaluation import evaluate
 from fmcompress.report import RunProgress
 from fmcompress.runtime import load
-from fmcompress.runtime.generation import dense_twin, measure_decoding
+from fmcompress.runtime.decode_speed import measure_decoding
+from fmcompress.runtime.generation import dense_twin
 
 
 def methods(case: Case) -> dict[str, RunConfig]:

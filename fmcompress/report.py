@@ -17,7 +17,7 @@ from .plan import Plan
 if TYPE_CHECKING:
     from .gradients.op_speeds import OpSpeeds
     from .gradients.traffic import Traffic
-    from .runtime.generation import DecodeSpeed
+    from .runtime.decode_speed import DecodeSpeed
 
 err = Console(stderr=True, highlight=False, emoji=False)  # a name such as a:bug:b is no picture
 out = Console(highlight=False, emoji=False)

@@ -185,6 +185,12 @@ inline void keep_order() {}
 template <class Wide> Wide load_16_or_8_bytes_once(const void* from) { return *static_cast<const Wide*>(from); }
 template <class Wide> void store_16_or_8_bytes_once(void* to, const Wide& wide) { memcpy(to, &wide, sizeof wide); }
 inline uint32_t load_relaxed(const uint32_t* from) { return atomicAdd(const_cast<uint32_t*>(from), 0u); }
+inline uint32_t __byte_perm(uint32_t low, uint32_t high, uint32_t selector) {
+    const uint64_t bytes = low | uint64_t(high) << 32;
+    uint32_t result = 0;
+    for (int j = 0; j < 4; ++j) result |= uint32_t(bytes >> 8 * (selector >> 4 * j & 7) & 0xff) << 8 * j;
+    return result;
+}
 inline uint32_t shifted_right(uint32_t value, int bits) { return value >> bits; }
 inline uint32_t and_or(uint32_t value, uint32_t mask, uint32_t bits) { return (value & mask) | bits; }
 template <class Wide> void store_16_bytes(void* to, const Wide& wide) { memcpy(to, &wide, sizeof wide); }

@@ -3,8 +3,7 @@
 #pragma once
 #include <type_traits>
 
-#include "device.cuh"
-#include "numbers.h"
+#include "input_numbers.cuh"
 
 namespace gpu {
 constexpr int CHUNK = 8;                       // columns of a lane at a time: a byte of a mask
@@ -13,30 +12,6 @@ constexpr int TILE = 32 * TILE_CHUNKS * CHUNK; // columns of a warp at a time
 constexpr int64_t MAX_LINEAR_COLS = 1 << 28;   // so that a number of 32 bits names an input
 constexpr int64_t MAX_LINEAR_GROUPS = 1ll << 31, MAX_LINEAR_BYTES = 1ll << 33; // and a scale, and a word of codes
 constexpr int STAGE_SLACK = 48; // before the first entry, and what is read as part of a word after the last
-
-struct Bfloat16 {
-    uint16_t bits;
-};
-struct Float16 {
-    uint16_t bits;
-};
-HOST_DEVICE float to_float(float number) { return number; }
-HOST_DEVICE float to_float(Bfloat16 number) { return from_bfloat16(number.bits); }
-HOST_DEVICE float to_float(Float16 number) { return from_float16(number.bits); }
-HOST_DEVICE void from_float(float number, float& to) { to = number; }
-HOST_DEVICE void from_float(float number, Bfloat16& to) { to.bits = to_bfloat16(number); }
-HOST_DEVICE void from_float(float number, Float16& to) { to.bits = to_float16(number); }
-
-// body(a number of that type), on either side
-#pragma nv_exec_check_disable
-template <class Body> HOST_DEVICE void with_number(Number number, const Body& body) {
-    if (number == Number::float32)
-        body(float());
-    else if (number == Number::bfloat16)
-        body(Bfloat16());
-    else
-        body(Float16());
-}
 
 // A packed weight of at least one row and column, and what follows from it for every thread alike.
 struct Packed : PackedWeight {
@@ -96,29 +71,31 @@ __device__ __forceinline__ float number_of_raw(uint32_t raw, Number number) {
     return number == Number::bfloat16 ? from_bfloat16(uint16_t(raw)) : from_float16(uint16_t(raw));
 }
 
+// code - zero is made of floats of 2^23 and more, where the unit is 1: offset is 2^23 + zero, and exact.
+constexpr float LARGE = 0x1p23f;
 struct Step {
-    float scale, zero;
+    float scale, offset;
 };
 
 // The grids of a row.
 class RowGrids {
   public:
     __device__ RowGrids(const Packed& weight, int64_t row)
-        : first_scale(uint32_t(row * weight.groups)), first_zero(uint32_t(row * weight.zero_bytes)) {}
+        : first_scale(uint32_t(row * weight.groups)), first_zero(uint32_t(row * weight.zero_bytes)),
+          middle(LARGE + float(1 << (weight.bits - 1))) {}
 
     // A lane's own column, whatever the groups.
     __device__ __forceinline__ Step of(const Packed& weight, int col) const {
         const int shift = weight.group_shift;
         const int group = shift >= 0 ? col >> shift : int(uint32_t(col) / uint32_t(weight.group_size));
         const float scale = number_at(weight.scale, weight.scales, first_scale + group);
-        if (!weight.zero) return {scale, middle(weight)};
-        return {scale, float(code_at(weight.zero + first_zero, group, weight.bits))};
+        if (!weight.zero) return {scale, middle};
+        return {scale, LARGE + float(code_at(weight.zero + first_zero, group, weight.bits))};
     }
 
     // Where the groups are regular: each lane loads one of a tile, and all of them have all after that.
     __device__ __forceinline__ void fetch(const Packed& weight, int tile) {
-        first = tile * TILE >> weight.group_shift;
-        const uint32_t last = uint32_t(weight.groups) - 1, own = first + threadIdx.x % 32,
+        const uint32_t last = uint32_t(weight.groups) - 1, own = (tile * TILE >> weight.group_shift) + threadIdx.x % 32,
                        group = own < last ? own : last;
         scale = raw_number(weight.scale, weight.scales, first_scale + group);
         if (!weight.zero) return;
@@ -130,19 +107,18 @@ class RowGrids {
     }
     __device__ __forceinline__ void arrive(const Packed& weight) {
         step.scale = number_of_raw(scale, weight.scales);
-        if (weight.zero) step.zero = float((low | high << 8) >> shift & ((1u << weight.bits) - 1));
+        if (weight.zero) step.offset = LARGE + float((low | high << 8) >> shift & ((1u << weight.bits) - 1));
     }
-    __device__ __forceinline__ Step fetched(const Packed& weight, int col) const {
-        const int lane = (col >> weight.group_shift) - first;
+    // Of the lane's k-th chunk: a tile begins where a group does, or lies in one.
+    __device__ __forceinline__ Step fetched(const Packed& weight, int k) const {
+        const int lane = (k * 32 + int(threadIdx.x % 32)) * CHUNK >> weight.group_shift;
         const float own = __shfl_sync(ALL_LANES, step.scale, lane);
-        return {own, weight.zero ? __shfl_sync(ALL_LANES, step.zero, lane) : middle(weight)};
+        return {own, weight.zero ? __shfl_sync(ALL_LANES, step.offset, lane) : middle};
     }
 
   private:
-    static __device__ __forceinline__ float middle(const Packed& weight) { return float(1 << (weight.bits - 1)); }
-
     uint32_t first_scale, first_zero, scale = 0, low = 0, high = 0, shift = 0;
-    int first = 0;
+    float middle; // the offset where there are no zeros
     Step step = {0.0f, 0.0f};
 };
 
@@ -157,10 +133,9 @@ template <int BITS> using Window = std::conditional_t<BITS == 8, uint64_t, uint3
 
 HOST_DEVICE uint64_t shifted_right(uint64_t codes, int bits) { return codes >> bits; }
 
-// code - zero where the mask has a bit, exactly: in a float of 2^23 or more the unit is 1.
+// code - zero where the mask has a bit, exactly.
 template <class Codes>
-__device__ __forceinline__ void spread_codes(uint32_t mask, Codes codes, int bits, float zero, float (&to)[CHUNK]) {
-    const float offset = 0x1p23f + zero;
+__device__ __forceinline__ void spread_codes(uint32_t mask, Codes codes, int bits, float offset, float (&to)[CHUNK]) {
 #pragma unroll
     for (int j = 0; j < CHUNK; ++j) {
         to[j] = 0.0f;
@@ -170,22 +145,45 @@ __device__ __forceinline__ void spread_codes(uint32_t mask, Codes codes, int bit
     }
 }
 
-// The codes of a chunk as weights; `col` is its first column. REGULAR: as in Packed.
-template <bool REGULAR, class Codes>
-__device__ __forceinline__ Chunk scaled_codes(const Packed& weight, const RowGrids& grids, int col, uint32_t mask,
-                                              Codes codes, int bits) {
+// 2^23 plus a byte of a word, as one instruction: the three upper bytes are those of the offset, since a zero takes
+// one. As a constant they would cost a move each time, beside the selector.
+__device__ __forceinline__ float large_of_byte(uint32_t word, int byte, float offset) {
+    return float_of(__byte_perm(word, bits_of(offset), 0x7650u | byte));
+}
+
+// The same where every column has a code. Codes of widths that divide a byte become bytes several at a time.
+template <int BITS> __device__ __forceinline__ void spread_all(Window<BITS> codes, float offset, float (&to)[CHUNK]) {
+    if constexpr (BITS == 3) {
+        spread_codes(0xffu, codes, BITS, offset, to);
+    } else {
+        constexpr int EACH = 8 / BITS; // codes of a byte: number j is in byte j / EACH
+        constexpr uint32_t KEPT = ((1u << BITS) - 1) * 0x01010101u;
+        const uint32_t words[2] = {uint32_t(codes), uint32_t(uint64_t(codes) >> 32)};
+#pragma unroll
+        for (int j = 0; j < CHUNK; ++j) {
+            const int byte = j / EACH;
+            to[j] = large_of_byte(words[byte / 4] >> j % EACH * BITS & KEPT, byte % 4, offset) - offset;
+        }
+    }
+}
+
+// The codes of the lane's k-th chunk as weights; `col` is its first column, and spread(offset, to) gives codes -
+// (offset - 2^23) to those that the mask has. REGULAR: as in Packed.
+template <bool REGULAR, class Spread>
+__device__ __forceinline__ Chunk scaled_codes(const Packed& weight, const RowGrids& grids, int k, int col,
+                                              uint32_t mask, const Spread& spread) {
     Chunk chunk;
     if (REGULAR || weight.regular) {
-        const Step step = REGULAR ? grids.fetched(weight, col) : grids.of(weight, col);
-        spread_codes(mask, codes, bits, step.zero, chunk.weight);
+        const Step step = REGULAR ? grids.fetched(weight, k) : grids.of(weight, col);
+        spread(step.offset, chunk.weight);
         chunk.scale = step.scale;
         return chunk;
     }
-    spread_codes(mask, codes, bits, 0.0f, chunk.weight);
+    spread(LARGE, chunk.weight);
 #pragma unroll
     for (int j = 0; j < CHUNK; ++j) {
         const Step step = grids.of(weight, col + j < weight.width ? col + j : weight.width - 1);
-        chunk.weight[j] = mask >> j & 1 ? (chunk.weight[j] - step.zero) * step.scale : 0.0f;
+        chunk.weight[j] = mask >> j & 1 ? (chunk.weight[j] - (step.offset - LARGE)) * step.scale : 0.0f;
     }
     chunk.scale = 1.0f;
     return chunk;

@@ -13,8 +13,12 @@ constexpr int MOST_TOKENS = 8;         // at once
 constexpr int MOST_SUMS = 16;          // of a warp: rows times tokens
 constexpr int64_t ENOUGH_WARPS = 4096; // to fill a large GPU: an estimate, not yet measured on one
 
-// Rows of a warp: they share the inputs that it has loaded.
-template <bool MASKED, int TOKENS> constexpr int ROWS_OF_WARP = MASKED && TOKENS <= 2 ? 1 : 2;
+// Rows of a warp: they share the inputs that it has loaded. Of one token what costs is instructions: with codes of 4
+// bits in all columns 7 a weight in pairs of rows, 5.3 in fours.
+template <bool MASKED, int TOKENS> HOST_DEVICE constexpr int rows_of_warp() {
+    if (MASKED) return TOKENS <= 2 ? 1 : 2;
+    return TOKENS == 1 ? 4 : 2;
+}
 
 template <class Scalar> struct Linear {
     const Scalar *x, *bias; // [tokens, cols]; [rows] or null
@@ -46,23 +50,6 @@ __device__ __forceinline__ uint8_t* stage_of(const Packed& weight, int slot) {
 // Out of a shuffle, so that the compiler knows that it is the same for a whole warp.
 __device__ __forceinline__ int own_warp() { return __shfl_sync(ALL_LANES, int(threadIdx.x / 32), 0); }
 
-// The inputs from a column on, 0 after the last one. Branches are alike for a whole warp, which shuffles elsewhere.
-template <class Scalar>
-__device__ __forceinline__ void load_inputs(const Scalar* x, int col, int cols, bool wide, float (&to)[CHUNK]) {
-    constexpr int EACH = 16 / sizeof(Scalar);
-    if (wide) {
-#pragma unroll
-        for (int j = 0; j < CHUNK; j += EACH) {
-            const auto part = load_wide<Vector<Scalar, EACH>>(x + col + j);
-#pragma unroll
-            for (int p = 0; p < EACH; ++p) to[j + p] = to_float(part.part[p]);
-        }
-    } else {
-#pragma unroll
-        for (int j = 0; j < CHUNK; ++j) to[j] = col + j < cols ? to_float(x[col + j]) : 0.0f;
-    }
-}
-
 // The sums of all lanes and of all parts, rounded once.
 template <class Scalar, int ROWS, int TOKENS>
 __device__ __forceinline__ void finish(const Packed& weight, const Linear<Scalar>& linear, float (&sums)[ROWS][TOKENS],
@@ -85,8 +72,11 @@ __device__ __forceinline__ void finish(const Packed& weight, const Linear<Scalar
     from_float(sum, linear.out[token * weight.rows + row]);
 }
 
-// Threads of a multiprocessor that must find room: it decides how many registers each may have.
-template <int TOKENS> constexpr int LEAST_BLOCKS = TOKENS == 1 ? 6 : TOKENS == 2 ? 5 : TOKENS == 4 ? 4 : 3;
+// Blocks of a multiprocessor that must find room: it decides how many registers a thread may have.
+template <bool MASKED, int TOKENS> HOST_DEVICE constexpr int least_blocks() {
+    if (TOKENS == 1) return MASKED ? 6 : 4;
+    return TOKENS == 2 ? 5 : TOKENS == 4 ? 4 : 3;
+}
 
 template <class Item, int COUNT> struct Several {
     Item item[COUNT];
@@ -94,9 +84,9 @@ template <class Item, int COUNT> struct Several {
 
 // ROWS rows of one part of the columns to a warp.
 template <class Scalar, int BITS, bool MASKED, int TOKENS>
-__global__ void __launch_bounds__(LINEAR_THREADS, LEAST_BLOCKS<TOKENS>)
+__global__ void __launch_bounds__(LINEAR_THREADS, least_blocks<MASKED, TOKENS>())
     few_tokens_kernel(Packed weight, Linear<Scalar> linear) {
-    constexpr int ROWS = ROWS_OF_WARP<MASKED, TOKENS>;
+    constexpr int ROWS = rows_of_warp<MASKED, TOKENS>();
     static_assert(ROWS * TOKENS <= MOST_SUMS);
     const int warp = own_warp(), lane = threadIdx.x % 32, part = warp & (linear.parts - 1);
     const int64_t first = ((int64_t(blockIdx.x) * LINEAR_WARPS + warp) >> linear.parts_shift) * ROWS;
@@ -124,8 +114,8 @@ __global__ void __launch_bounds__(LINEAR_THREADS, LEAST_BLOCKS<TOKENS>)
 #pragma unroll
             for (int t = 0; t < TOKENS; ++t) {
                 float x[CHUNK];
-                const int token = t < linear.tokens ? t : linear.tokens - 1;
-                load_inputs(linear.x + uint32_t(token * weight.width), (inside ? own : last) * CHUNK, weight.width,
+                const int token = TOKENS == 1 || t < linear.tokens ? t : linear.tokens - 1;
+                load_inputs(linear.x, uint32_t(token * weight.width), (inside ? own : last) * CHUNK, weight.width,
                             linear.wide, x);
 #pragma unroll
                 for (int r = 0; r < ROWS; ++r) {
@@ -193,7 +183,7 @@ template <class Body> void with_form(const PackedWeight& weight, const Body& bod
 
 template <class Scalar, int TOKENS> void few_tokens_of(const Packed& weight, Linear<Scalar> linear, Stream stream) {
     with_form(weight, [&](auto bits, auto masked) {
-        constexpr int ROWS = ROWS_OF_WARP<masked, TOKENS>;
+        constexpr int ROWS = rows_of_warp<masked, TOKENS>();
         const int64_t warps = ceil_div(weight.rows, ROWS);
         while (2 * linear.parts <= LINEAR_WARPS && 2 * linear.parts <= weight.tiles &&
                warps * linear.parts < ENOUGH_WARPS)

@@ -33,7 +33,8 @@ template <int BITS, bool REGULAR> class AllColumns {
         const Window<BITS> codes = windows[0];
 #pragma unroll
         for (int i = 1; i < TILE_CHUNKS; ++i) windows[i - 1] = windows[i]; // registers have no index
-        return scaled_codes<REGULAR>(weight, grids, own(k) * CHUNK, 0xff, codes, BITS);
+        return scaled_codes<REGULAR>(weight, grids, k, own(k) * CHUNK, 0xff,
+                                     [&](float offset, float (&to)[CHUNK]) { spread_all<BITS>(codes, offset, to); });
     }
 
   private:
@@ -151,7 +152,9 @@ template <int BITS, bool REGULAR> class SomeColumns {
             chunk.scale = 1.0f;
         } else {
             const auto codes = window_at(bit + rank * weight.bits);
-            chunk = scaled_codes<REGULAR>(weight, grids, own * CHUNK, mask, codes, weight.bits);
+            chunk = scaled_codes<REGULAR>(weight, grids, k, own * CHUNK, mask, [&](float offset, float (&to)[CHUNK]) {
+                spread_codes(mask, codes, weight.bits, offset, to);
+            });
         }
         if (!fits) chunk.weight[0] = float_of(0x7fc00000u);
         return chunk;

@@ -43,3 +43,5 @@ def decode(
         print_json({"checkpoint": str(checkpoint), "copy_bytes_per_second": rate, "models": rows})
     else:
         out.print(decode_table(speeds, rate))
+        for by in dict.fromkeys(speed.by for speed in speeds if speed.by != "transformers"):
+            err.print(f"decoded by {by}", soft_wrap=True, markup=False)

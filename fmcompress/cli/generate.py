@@ -41,14 +41,18 @@ def generate(
     left = context_left(model, input_ids.shape[1])
     pieces: list[str] = []
     begin = time.perf_counter()
-    new_tokens = stream_text(
+    continued = stream_text(
         model, tokenizer, input_ids, pieces.append if json else show_text,
         max_new_tokens=max_new_tokens, temperature=temperature, top_p=top_p, top_k=top_k, seed=seed,
     )  # fmt: skip
     seconds = time.perf_counter() - begin
+    new_tokens = continued.new_tokens
     if json:
-        print_json({"prompt": text, "text": "".join(pieces), "new_tokens": new_tokens, "seconds": seconds})
+        told = {"prompt": text, "text": "".join(pieces), "new_tokens": new_tokens, "seconds": seconds}
+        print_json({**told, "decoded_by": continued.by, "notes": list(continued.notes)})
     else:
         show_text("\n")
+    for note in continued.notes:
+        err.print(note, soft_wrap=True, markup=False)
     if new_tokens == left and left < max_new_tokens:
         err.print(f"the model's context is full after {left} of {max_new_tokens} new tokens", soft_wrap=True)

@@ -8,7 +8,8 @@ import torch
 
 from ..devices import pick_device
 from ..errors import ConfigError
-from .generation import DecodeSpeed, copy_rate, dense_twin, measure_decoding
+from .decode_speed import DecodeSpeed, copy_rate, measure_decoding
+from .generation import dense_twin
 from .load import load
 from .packed_linear import PackedLinear
 

@@ -12,7 +12,8 @@ from torch import nn
 from fmcompress.calibration import load_tokenizer
 from fmcompress.errors import ConfigError
 from fmcompress.runtime import PackedLinear, load
-from fmcompress.runtime.generation import copy_rate, dense_twin, measure_decoding, weight_bytes
+from fmcompress.runtime.decode_speed import copy_rate, measure_decoding, weight_bytes
+from fmcompress.runtime.generation import dense_twin
 
 
 @pytest.fixture(scope="module")

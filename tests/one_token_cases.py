@@ -1,0 +1,65 @@
+"""What a decoder does for a token beside its products, held against its definition in torch."""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from fmcompress.runtime.one_token import TorchKernels
+
+TOLERANCE = {torch.float32: 2e-6, torch.bfloat16: 2e-2, torch.float16: 3e-3}
+# key heads, heads of one, head_dim, width, position
+ATTENTION = [(2, 2, 16, 64, 0), (1, 4, 24, 64, 63), (2, 1, 8, 192, 70), (3, 2, 64, 128, 64)]
+
+
+def attention_arguments(case: tuple[int, int, int, int, int], dtype: torch.dtype) -> list[Tensor | float]:
+    """Of Kernels.attend: a cache that is NaN where nothing may be read."""
+    key_heads, sharing, head_dim, width, position = case
+    generator = torch.Generator().manual_seed(position)
+
+    def drawn(*shape: int) -> Tensor:
+        return torch.randn(shape, generator=generator).to(dtype)
+
+    q, k, v = drawn(1, key_heads * sharing * head_dim), drawn(1, key_heads * head_dim), drawn(1, key_heads * head_dim)
+    angles = torch.rand(1, 1, head_dim // 2, generator=generator).repeat(1, 1, 2) * 6
+    cache = [drawn(1, key_heads, width, head_dim) for _ in range(2)]
+    return [q, k, v, angles.cos().to(dtype), angles.sin().to(dtype), *cache, torch.tensor([[position]]), head_dim**-0.5]
+
+
+def beside(kernels, device: str, dtype: torch.dtype) -> Iterator[tuple[str, Tensor, Tensor]]:
+    """What, expected and actual."""
+    torch_kernels = TorchKernels()
+
+    def there(arguments):
+        return [part.to(device) if isinstance(part, Tensor) else part for part in arguments]
+
+    for case in ATTENTION:
+        arguments = attention_arguments(case, dtype)
+        position = case[-1]
+        moved = there(part.clone() if isinstance(part, Tensor) else part for part in arguments)
+        for cache in moved[5:7]:
+            cache[:, :, position:] = torch.nan  # its own place is written, those after it are never read
+        actual = kernels.attend(*moved)
+        yield f"attention {case}", torch_kernels.attend(*arguments), actual.cpu()
+        for name, expected, cache in zip(("keys", "values"), arguments[5:7], moved[5:7], strict=True):
+            yield f"{name} {case}", expected[:, :, : position + 1], cache[:, :, : position + 1].cpu()
+            assert cache[:, :, position + 1 :].isnan().all()
+    generator = torch.Generator().manual_seed(0)
+    for cols in (1, 100, 2048):
+        x, residual, weight = (torch.randn(1, cols, generator=generator).to(dtype) for _ in range(3))
+        for added in (None, x):
+            arguments = [added, residual, weight[0], 1e-5]
+            expected, actual = torch_kernels.add_norm(*arguments), kernels.add_norm(*there(arguments))
+            yield f"sum {cols}", expected[0], actual[0].cpu()
+            yield f"norm {cols}", expected[1], actual[1].cpu()
+        yield f"gated {cols}", torch_kernels.gated(x, residual), kernels.gated(*there([x, residual])).cpu()
+
+
+def check_kernels(kernels, device: str = "cpu", dtypes=tuple(TOLERANCE)) -> None:
+    """Hold an implementation of Kernels against torch's."""
+    for dtype in dtypes:
+        for what, expected, actual in beside(kernels, device, dtype):
+            assert actual.dtype == dtype, what
+            assert actual.shape == expected.shape, what
+            off = (actual.double() - expected.double()).abs().max() / expected.double().abs().max()
+            assert off <= TOLERANCE[dtype], f"{what}, {dtype}: {off:.2g}"  # NaN, too
