@@ -191,6 +191,7 @@ inline uint32_t __byte_perm(uint32_t low, uint32_t high, uint32_t selector) {
     for (int j = 0; j < 4; ++j) result |= uint32_t(bytes >> 8 * (selector >> 4 * j & 7) & 0xff) << 8 * j;
     return result;
 }
+inline void keep_here(float&) {}
 inline uint32_t shifted_right(uint32_t value, int bits) { return value >> bits; }
 inline uint32_t and_or(uint32_t value, uint32_t mask, uint32_t bits) { return (value & mask) | bits; }
 template <class Wide> void store_16_bytes(void* to, const Wide& wide) { memcpy(to, &wide, sizeof wide); }

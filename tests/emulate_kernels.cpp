@@ -115,6 +115,9 @@ void pack_codes(const uint8_t* codes, uint8_t* packed, int64_t rows, int64_t col
 void unpack_codes(const uint8_t* packed, uint8_t* codes, int64_t rows, int64_t cols, int64_t bits) {
     map_runs<UnpackCodes>(packed, codes, rows, cols, int(bits), 0);
 }
+void quotients(const float* numbers, const float* divisors, float* out, int64_t count) {
+    for (int64_t i = 0; i < count; ++i) out[i] = numbers[i] / Divisor<float>::of(divisors[i]);
+}
 void scan(int64_t* counts, int64_t blocks) { scan_counts({counts, blocks}, 0); }
 int64_t pack_bitmask(void* values, const bool* mask, uint8_t* bitmask, void* kept, int64_t rows, int64_t cols,
                      int64_t value_bytes, int64_t count) {

@@ -51,6 +51,9 @@ __device__ __forceinline__ uint32_t load_relaxed(const uint32_t* from) {
 // The compiler moves no load across.
 __device__ __forceinline__ void keep_order() { asm volatile("" ::: "memory"); }
 
+// What is computed from the value is computed after this, and not ahead of a condition around it.
+__device__ __forceinline__ void keep_here(float& value) { asm volatile("" : "+f"(value)); }
+
 // One instruction: of a plain assignment of floats inside a loop nvcc makes several.
 template <class Wide> __device__ __forceinline__ void store_16_bytes(void* to, const Wide& wide) {
     uint4 bits;

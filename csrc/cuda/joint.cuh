@@ -35,7 +35,8 @@ template <class Scalar> struct Rounding {
             zero = next_zero;
             fetch((slot + 1) * LANES + index, cols);
         }
-        __device__ __forceinline__ Settled<Scalar> settle(Scalar weight, bool prune, Scalar diagonal, bool inside) {
+        __device__ __forceinline__ Settled<Scalar> settle(Scalar weight, bool prune, const Divisor<Scalar>& diagonal,
+                                                          bool inside) {
             const Scalar nearest = nearest_level<Scalar, Scalar>(weight, scale, -zero, top - zero);
             const Scalar level = prune ? Scalar(0) : nearest;
             const Scalar value = value_of<Scalar, Scalar>(level, scale);

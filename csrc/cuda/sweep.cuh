@@ -3,6 +3,7 @@
 // leaves of a weight is a policy: Pruning here, Rounding in joint.cuh. Free of torch.
 #pragma once
 #include "device.cuh"
+#include "divisor.cuh"
 #include "sweep.h"
 
 namespace gpu {
@@ -21,6 +22,7 @@ enum class Choice { given, quad, any };
 
 template <class Scalar> struct SweepShared {
     alignas(16) Scalar factor[FACTOR_SIZE];
+    Divisor<Scalar> diagonal[MAX_COLS];
 };
 template <class Scalar> struct SweepSharedAny : SweepShared<Scalar> {
     Scalar scores[SWEEP_ROWS][MAX_COLS + 4]; // padded: the 8 rows of a warp then use different banks
@@ -37,13 +39,15 @@ HOST_DEVICE constexpr int factor_place(int slot, int lane, int to_slot, int to_l
 }
 
 // Columns past the end get an identity factor: they make no error and change nothing.
-template <class Scalar> __device__ __forceinline__ void load_factor(Scalar* shared, const Scalar* factor, int cols) {
+template <class Scalar>
+__device__ __forceinline__ void load_factor(SweepShared<Scalar>& shared, const Scalar* factor, int cols) {
     const int k = threadIdx.x;
     static_assert(SWEEP_THREADS == MAX_COLS, "one thread a column");
+    shared.diagonal[k] = Divisor<Scalar>::of(k < cols ? factor[k * cols + k] : Scalar(1));
 #pragma unroll 8
     for (int j = 0; j < MAX_COLS; ++j)
         if (k / BAND >= j / BAND)
-            shared[factor_place(j / LANES, j % LANES, k / LANES, k % LANES)] =
+            shared.factor[factor_place(j / LANES, j % LANES, k / LANES, k % LANES)] =
                 j < cols && k < cols ? factor[j * cols + k] : Scalar(j == k);
 }
 
@@ -82,7 +86,8 @@ template <class Scalar> struct Settled {
 template <class Scalar> struct Pruning {
     struct Row {
         __device__ __forceinline__ void reach(int, int) {}
-        __device__ __forceinline__ Settled<Scalar> settle(Scalar weight, bool prune, Scalar diagonal, bool) const {
+        __device__ __forceinline__ Settled<Scalar> settle(Scalar weight, bool prune, const Divisor<Scalar>& diagonal,
+                                                          bool) const {
             const Scalar full = pruning_error(weight, diagonal);
             return {prune ? Scalar(0) : weight, prune ? full : Scalar(0)};
         }
@@ -94,23 +99,24 @@ template <class Scalar> struct Pruning {
 // The sweep of column 4 slot + lane: its owner finds the error, the quad shares and absorbs it. There is no way around
 // a column past the end: a branch would keep this column's absorbing from running beside the next one's division.
 template <class Scalar, class Row> __device__ __forceinline__ void
-sweep_column(Lane<Scalar>& own, Row& settling, const Scalar* factor, int slot, int lane, int cols) {
-    const bool inside = slot * LANES + lane < cols;
-    const Scalar diagonal = factor[factor_place(slot, lane, slot, lane)];
-    const Settled<Scalar> settled = settling.settle(own.weight[slot], own.pruned >> slot & 1, diagonal, inside);
+sweep_column(Lane<Scalar>& own, Row& settling, const SweepShared<Scalar>& shared, int slot, int lane, int cols) {
+    const int column = slot * LANES + lane;
+    const bool inside = column < cols;
+    const Settled<Scalar> settled =
+        settling.settle(own.weight[slot], own.pruned >> slot & 1, shared.diagonal[column], inside);
     const Scalar error = __shfl_sync(ALL_LANES, settled.error, lane, LANES);
     if (own.index == lane) {
         own.weight[slot] = settled.value;
-        if (inside) settling.keep_code(slot * LANES + lane);
+        if (inside) settling.keep_code(column);
     }
     own.loss += error * error; // by each lane alike, in the order of the columns
-    absorb(own, error, factor, slot, lane);
+    absorb(own, error, shared.factor, slot, lane);
 }
 
 // keep:4 at one slot: each lane counts who of the quad goes before it.
 template <class Scalar>
-__device__ __forceinline__ void choose_quad(Lane<Scalar>& own, const Scalar* factor, int slot, int count) {
-    const Scalar score = saliency(own.weight[slot], factor[factor_place(slot, own.index, slot, own.index)]);
+__device__ __forceinline__ void choose_quad(Lane<Scalar>& own, const SweepShared<Scalar>& shared, int slot, int count) {
+    const Scalar score = saliency(own.weight[slot], shared.diagonal[slot * LANES + own.index]);
     int before = 0;
 #pragma unroll
     for (int other = 1; other < LANES; ++other)
@@ -120,8 +126,9 @@ __device__ __forceinline__ void choose_quad(Lane<Scalar>& own, const Scalar* fac
 
 // keep:group from column `begin` on, which lies in `slot`: the weights go through shared memory, where a lane can
 // reach a column that only the running program knows.
-template <class Scalar> __device__ __forceinline__ void
-choose_any(Lane<Scalar>& own, const Scalar* factor, Scalar* scores, int slot, int begin, int group, int count) {
+template <class Scalar> __device__ __forceinline__ void choose_any(Lane<Scalar>& own, const SweepShared<Scalar>& shared,
+                                                                   Scalar* scores, int slot, int begin, int group,
+                                                                   int count) {
     const int end = begin + group;
     const int first = begin + (own.index - begin % LANES + LANES) % LANES; // of the lane's own columns
 #pragma unroll
@@ -130,8 +137,7 @@ choose_any(Lane<Scalar>& own, const Scalar* factor, Scalar* scores, int slot, in
         if (column >= begin && column < end) scores[column] = own.weight[s];
     }
 #pragma unroll 1 // this code is repeated for every slot
-    for (int c = first; c < end; c += LANES)
-        scores[c] = saliency(scores[c], factor[factor_place(c / LANES, own.index, c / LANES, own.index)]);
+    for (int c = first; c < end; c += LANES) scores[c] = saliency(scores[c], shared.diagonal[c]);
     __syncwarp();
 #pragma unroll 1
     for (int c = first; c < end; c += LANES) {
@@ -165,12 +171,12 @@ template <class Scalar> __device__ __forceinline__ void store_lane(const Lane<Sc
 // one axis of the grid, since another would end at 65535. Threads past a matrix's last row run along with zeros.
 template <class Scalar, Choice CHOICE, class Settling>
 __global__ void __launch_bounds__(SWEEP_THREADS, 16 / sizeof(Scalar))
-    sweep_kernel(Settling settling_in, Scalar* weight, const Scalar* factor_in, const bool* prune, Scalar* loss,
+    sweep_kernel(Settling settling_in, Scalar* weight, const Scalar* factor, const bool* prune, Scalar* loss,
                  int64_t rows, int cols, int count, int group) {
-    Scalar* factor = shared_memory<SweepShared<Scalar>>().factor;
+    auto& shared = shared_memory<SweepShared<Scalar>>();
     const unsigned tiles = unsigned(ceil_div(rows, SWEEP_ROWS)); // of a matrix
     const int64_t matrix = blockIdx.x / tiles;
-    load_factor(factor, factor_in + matrix * cols * cols, cols);
+    load_factor(shared, factor + matrix * cols * cols, cols);
     const int64_t row_of_matrix = int64_t(blockIdx.x % tiles) * SWEEP_ROWS + threadIdx.x / LANES;
     const int64_t row = row_of_matrix < rows ? matrix * rows + row_of_matrix : -1; // one number to hold, not two
     const bool present = row >= 0;
@@ -189,15 +195,15 @@ __global__ void __launch_bounds__(SWEEP_THREADS, 16 / sizeof(Scalar))
             for (int lane = 0; lane < LANES; ++lane) {
                 const int column = slot * LANES + lane;
                 if (column == next && column < cols) {
-                    choose_any(own, factor, scores, slot, column, group, count);
+                    choose_any(own, shared, scores, slot, column, group, count);
                     next += group;
                 }
-                sweep_column(own, settling, factor, slot, lane, cols);
+                sweep_column(own, settling, shared, slot, lane, cols);
             }
         } else {
-            if constexpr (CHOICE == Choice::quad) choose_quad(own, factor, slot, count);
+            if constexpr (CHOICE == Choice::quad) choose_quad(own, shared, slot, count);
 #pragma unroll
-            for (int lane = 0; lane < LANES; ++lane) sweep_column(own, settling, factor, slot, lane, cols);
+            for (int lane = 0; lane < LANES; ++lane) sweep_column(own, settling, shared, slot, lane, cols);
         }
     }
     if (!present) return;
