@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .calibration import Batch, Group, HessianCollector
+from .calibration import Batch, Group, HessianCollector, finish_groups
 from .config import PruneConfig, RunConfig
 from .errors import CalibrationError
 from .exchange import Solved, share_solved, sum_groups
@@ -171,8 +171,7 @@ def calibrate(job: Job, index: int, block: nn.Module, batches: list[Batch], laye
     finally:
         collector.detach()
     groups = sum_groups(job.ranks, list(collector.groups()), job.device)
-    for group in groups:
-        group.finish(job.streamed.blocks[index][0])
+    finish_groups(groups, job.streamed.blocks[index][0])
     return groups
 
 
