@@ -142,12 +142,13 @@ def _solve_on_ranks(job: Job, index: int, units: list[Unit], observer: Observer)
     costs = [solve_flops(layers[name].rows, layers[name].cols, job.config) for name in names]
     owners = dict(zip(names, assign(costs, job.ranks.count), strict=True))
     own: dict[str, Solved] = {}
-    for some, group, tokens in units:
-        for name in some:
-            if owners[name] == job.ranks.rank:
-                own[name] = _solve_layer(job, index, name, group, tokens, observer)
-        if group is not None:
-            group.hessian = torch.empty(0)
+    with job.phases.of("solve"):
+        for some, group, tokens in units:
+            for name in some:
+                if owners[name] == job.ranks.rank:
+                    own[name] = _solve_layer(job, index, name, group, tokens, observer)
+            if group is not None:
+                group.hessian = torch.empty(0)
     return [_on_all_ranks(job, index, name, owners[name], own.get(name), observer) for name in names]
 
 
@@ -164,14 +165,15 @@ def calibrate(job: Job, index: int, block: nn.Module, batches: list[Batch], laye
     """Run a loaded block on the batches. Returns the Hessians of some of its layers, summed over the ranks."""
     assert job.streamed is not None
     collector = HessianCollector({name: layer.place for name, layer in layers.items() if layer.place is not None})
-    try:
-        for batch in batches:
-            collector.next_batch(batch.real)
-            job.streamed.run_block(index, block, batch)
-    finally:
-        collector.detach()
-    groups = sum_groups(job.ranks, list(collector.groups()), job.device)
-    finish_groups(groups, job.streamed.blocks[index][0])
+    with job.phases.of("calibrate"):
+        try:
+            for batch in batches:
+                collector.next_batch(batch.real)
+                job.streamed.run_block(index, block, batch)
+        finally:
+            collector.detach()
+        groups = sum_groups(job.ranks, list(collector.groups()), job.device)
+        finish_groups(groups, job.streamed.blocks[index][0])
     return groups
 
 

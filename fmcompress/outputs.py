@@ -10,6 +10,7 @@ from .exchange import Solved
 from .formats import CompressedTensorsOutput, DenseOutput, LayerStore, Output, PackedOutput
 from .job import Job, Observer
 from .journal import Journal
+from .phases import Phases
 from .preflight import encoded_space
 from .workspace import Workspace
 
@@ -40,11 +41,14 @@ def check_complete(job: Job, records: list[dict[str, Any]]) -> None:
         raise CheckpointError("the journal of the earlier run does not name every layer once. Use --force.")
 
 
-def keep_block(output: Output, journal: Journal, observer: Observer, index: int, solved: list[Solved]) -> None:
+def keep_block(
+    phases: Phases, output: Output, journal: Journal, observer: Observer, index: int, solved: list[Solved]
+) -> None:
     """Write the layers of a finished block, then note them in the journal."""
-    for record, result in solved:
-        turned = record.get("transposed", False)
-        output.write(record["tensor"], replace(result, weight=result.weight.T) if turned else result)
-    output.flush()
-    journal.append({"block": index, "layers": [record for record, _ in solved]})
+    with phases.of("write"):
+        for record, result in solved:
+            turned = record.get("transposed", False)
+            output.write(record["tensor"], replace(result, weight=result.weight.T) if turned else result)
+        output.flush()
+        journal.append({"block": index, "layers": [record for record, _ in solved]})
     observer.block(index)
