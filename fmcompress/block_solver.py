@@ -180,7 +180,7 @@ def calibrate(job: Job, index: int, block: nn.Module, batches: list[Batch], laye
 def _solve_layer(job: Job, index: int, name: str, group: Group | None, tokens: int, observer: Observer) -> Solved:
     """Solve a layer from its group, or without data where there is none."""
     layer, by_data = job.layers[index][name], group is not None
-    weight = layer.read(job.source).to(job.device)
+    weight = _weight_of(job, layer)
     given = None if job.masks is None else layer.read(job.masks).to(job.device)
     if group is None:
         result = solve_by_weight(job.config, layer.tensor, weight, given)
@@ -190,6 +190,15 @@ def _solve_layer(job: Job, index: int, name: str, group: Group | None, tokens: i
     record = _record(layer, result, job.config, tokens, by_data=by_data)
     observer.layer(index, {**record, "seconds": result.seconds})
     return record, result
+
+
+def _weight_of(job: Job, layer: Layer) -> Tensor:
+    """The weight [rows, cols] as the checkpoint has it: a copy of the loaded one where that was not converted."""
+    if layer.place is not None:
+        loaded = layer.place.weight
+        if not loaded.is_meta and loaded.dtype == job.source.entry(layer.tensor).dtype:
+            return loaded.clone(memory_format=torch.contiguous_format)
+    return layer.read(job.source).to(job.device)
 
 
 def _replace_weight(layer: Layer, result: LayerResult) -> None:

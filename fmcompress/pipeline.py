@@ -4,7 +4,6 @@ import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,7 @@ from .journal import TAKEN_OVER
 from .layers import choose_layers, choose_tensors, holds_linear, last_to_run
 from .measured import Recorder
 from .memory import peak_memory_bytes
-from .outputs import check_complete, keep_block, output_of
+from .outputs import Keeper, check_complete, output_of
 from .plan import make_plan
 from .preflight import (
     allocation_notes,
@@ -137,7 +136,8 @@ def compress_checkpoint(
         try:
             begun = {"done": len(journal.records), "threads": torch.get_num_threads()}
             ranks.share(begun)
-            _walk(job, begun["done"], output, partial(keep_block, job.phases, output, journal, recorder), recorder)
+            with Keeper(job, output, journal, recorder, behind=job.device.type == "cuda") as keeper:
+                _walk(job, begun["done"], output, keeper.keep, recorder)
             records = [record for block in journal.records for record in block["layers"]]
             check_complete(job, records)
             with job.phases.of("verify"):

@@ -3,6 +3,7 @@
 import json
 import platform
 import shutil
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +78,7 @@ def test_every_layer_and_block_has_its_line(home: Path) -> None:
 def test_where_the_seconds_went(home: Path) -> None:
     run = [event for event in events(home / "out") if event.get("finished")]
     names = {"check", "begin", "embed", "load", "calibrate", "solve", "write", "forward"}
-    for before, event in zip(run, run[1:], strict=False):
+    for before, event in pairwise(run):
         assert all(before["phases"][name] <= event["phases"][name] for name in before["phases"])
     assert set(run[-1]["phases"]) == names | {"verify"}
     assert sum(run[-1]["phases"].values()) <= run[-1]["at_s"]
