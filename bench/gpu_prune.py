@@ -84,8 +84,8 @@ def make_checkpoint(folder: Path, shape: Shape, blocks: int, device: torch.devic
         names, prefix = ("input_layernorm", "post_attention_layernorm"), f"model.layers.{number}."
         norms = {f"{prefix}{name}.weight": torch.ones(shape.hidden, dtype=torch.bfloat16) for name in names}
         # what is added to the residual stream is smaller in deeper models, so that activations stay near one
-        scales = {name: (2 * blocks) ** -0.5 if name.endswith(("o_proj", "down_proj")) else 1.0 for name in shape.layers}
-        return norms | {f"{prefix}{n}.weight": matrix(*size, scales[n]) for n, size in shape.layers.items()}
+        scales = dict.fromkeys(("self_attn.o_proj", "mlp.down_proj"), (2 * blocks) ** -0.5)
+        return norms | {f"{prefix}{n}.weight": matrix(*size, scales.get(n, 1)) for n, size in shape.layers.items()}
 
     weight_map, total = dict[str, str](), 0
     for number in range(blocks + 1):
@@ -105,7 +105,7 @@ def make_checkpoint(folder: Path, shape: Shape, blocks: int, device: torch.devic
 
 
 def make_text(path: Path, tokens: int) -> None:
-    """Random words of the demo's vocabulary, of two tokens or so each; windows are drawn from 16 times what is needed."""
+    """Random words of the demo's vocabulary, of two tokens or so each."""
     vocabulary = json.loads((DEMO / "tokenizer.json").read_text())["model"]["vocab"]
     words = sorted(word.strip("Ġ") for word in vocabulary if word.strip("Ġ").isalpha() and word.isprintable())
     chosen = torch.randint(len(words), (max(4096, tokens),), generator=torch.Generator().manual_seed(0)).tolist()
@@ -141,7 +141,8 @@ def eager_block_s(shape: Shape, device: torch.device, pattern: Any) -> float:
     for rows, cols in shape.layers.values():
         if (rows, cols) not in timed:
             inputs = torch.randn(2 * cols, cols, generator=generator, device=device)
-            weight, hessian = torch.randn(rows, cols, generator=generator, device=device), inputs.T @ inputs / (2 * cols)
+            weight = torch.randn(rows, cols, generator=generator, device=device)
+            hessian = inputs.T @ inputs / (2 * cols)
             run: Callable[[], object] = lambda w=weight, h=hessian: eager_sparsegpt(w, h, pattern)  # noqa: E731
             timed[rows, cols] = seconds(run, device, rounds=1)
         total += timed[rows, cols]
