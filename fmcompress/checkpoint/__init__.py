@@ -1,5 +1,6 @@
 """Every reader and writer of tensors."""
 
+from .ahead import ReadAhead
 from .card import append_to_card, note_dense_again
 from .inspect import TensorFacts, obeys, tensor_facts
 from .layout import TensorEntry
@@ -21,6 +22,7 @@ from .writer import (
 __all__ = [
     "Checkpoint",
     "CheckpointWriter",
+    "ReadAhead",
     "TensorEntry",
     "TensorFacts",
     "append_to_card",
