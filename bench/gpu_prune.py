@@ -12,8 +12,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from gpu import Row, Rows, arguments, seconds
 from safetensors.torch import save_file
 from torch import Tensor
 
+from fmcompress.calibration import BATCH_TOKENS, accumulate_hessian_
 from fmcompress.checkpoint.layout import MEASURED
 from fmcompress.pruning import NM, Unstructured
 
@@ -143,10 +144,19 @@ def eager_block_s(shape: Shape, device: torch.device, pattern: Any) -> float:
             inputs = torch.randn(2 * cols, cols, generator=generator, device=device)
             weight = torch.randn(rows, cols, generator=generator, device=device)
             hessian = inputs.T @ inputs / (2 * cols)
-            run: Callable[[], object] = lambda w=weight, h=hessian: eager_sparsegpt(w, h, pattern)  # noqa: E731
-            timed[rows, cols] = seconds(run, device, rounds=1)
+            timed[rows, cols] = seconds(partial(eager_sparsegpt, weight, hessian, pattern), device, rounds=1)
         total += timed[rows, cols]
     return total
+
+
+def hessian_alone_s(shape: Shape, device: torch.device, blocks: int) -> float:
+    """Seconds of the sums of all Hessians, measured apart: in a run they are part of `calibrate`, beside a forward."""
+    timed, tokens = 0.0, shape.samples * shape.length
+    for cols, count in ((shape.hidden, 3), (shape.intermediate, 1)):  # q k v, o, gate up; down
+        inputs = torch.ones(min(BATCH_TOKENS, tokens), cols, dtype=torch.bfloat16, device=device)
+        hessian = torch.zeros(cols, cols, device=device)
+        timed += count * seconds(partial(accumulate_hessian_, hessian, inputs), device, rounds=5)
+    return timed * blocks * tokens / min(BATCH_TOKENS, tokens)
 
 
 def facts_of(found: dict[str, Any], shape: Shape, blocks: int, size: int) -> dict[str, Any]:
@@ -184,9 +194,10 @@ def main() -> None:
         work = Path(folder)
         size = make_checkpoint(work / "model", shape, blocks, device)
         make_text(work / "text.txt", shape.samples * shape.length)
+        hessian_s = hessian_alone_s(shape, device, blocks)
         for name, (options, pattern) in CASES.items():
             found = prune(work, shape, device, options)
-            facts = facts_of(found, shape, blocks, size)
+            facts = facts_of(found, shape, blocks, size) | {"hessian_alone_s": hessian_s}
             if not given.no_eager:
                 solves = eager_block_s(shape, device, pattern)
                 facts |= {"eager_solves_s_estimate": solves * blocks, "eager_solves_s_a_block": solves}
@@ -198,7 +209,11 @@ def main() -> None:
                 rows.add(Row("whole prune, computed", case, of_all_blocks(found, blocks), most_s=MOST_S))
             for phase, spent in sorted(facts["phases_s"].items(), key=lambda item: -item[1]):
                 print(f"  {phase}: {spent:.3f} s, {spent / size * 1e9:.2f} s a GB", flush=True)
-            print(f"  start and end: {facts['start_and_end_s']:.3f} s, rest: {facts['rest_s']:.3f} s", flush=True)
+            print(
+                f"  start and end: {facts['start_and_end_s']:.3f} s, rest: {facts['rest_s']:.3f} s, "
+                f"Hessians alone: {hessian_s:.3f} s",
+                flush=True,
+            )
     rows.write(given.json)
 
 

@@ -21,7 +21,8 @@ def output_of(job: Job, workspace: Workspace) -> Output:
     config, store = job.config, LayerStore(workspace.partial / "layers")
     chosen = {layer.tensor for some in job.layers for layer in some.values()}
     if config.written_as == "dense":
-        return DenseOutput(job.source, workspace.output, chosen)
+        # a GPU has the time to write them later; a CPU is faster at overwriting what a copy has left in the page cache
+        return DenseOutput(job.source, workspace.output, chosen if job.device.type == "cuda" else ())
     needed = encoded_space(job.source, job.layers, job.plan)
     if config.written_as == "packed":
         return PackedOutput(job.source, workspace.output, store, needed, config.target())

@@ -53,6 +53,7 @@ def test_a_whole_prune(tmp_path: Path) -> None:
         parts = sum(facts["phases_s"].values()) + facts["rest_s"] + facts["start_and_end_s"]
         assert parts == pytest.approx(row["seconds"])
         assert facts["rest_s"] >= 0
+        assert facts["hessian_alone_s"] > 0
         assert facts["sparsity"] == 0.5
         assert {"check", "begin", "load", "calibrate", "solve", "write", "forward", "verify"} <= set(facts["phases_s"])
     assert [path.name for path in tmp_path.iterdir()] == ["rows.json"]  # the model and what was made of it are gone
