@@ -49,8 +49,8 @@ def test_as_well_as_on_the_cpu(tmp_path: Path, text: Path, form: str) -> None:
     left, right = open_checkpoint(tmp_path / "here"), open_checkpoint(tmp_path / "there")
     record = here["layers"][0]  # of the first block, whose inputs differ by rounding only
     before, a, b = (some.read(record["tensor"]).float() for some in (Checkpoint(DEMO / "model"), left, right))
-    assert ((a == 0) == (b == 0)).float().mean() > 0.99
-    assert (a - b).norm() < 0.1 * (a - before).norm() + 1e-6
+    assert ((a == 0) == (b == 0)).float().mean() > 0.98
+    assert (a - b).norm() < 0.3 * (a - before).norm()
 
 
 @pytest.mark.parametrize("form", FORMS)
