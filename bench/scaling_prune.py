@@ -6,6 +6,7 @@ Layers are assigned by the function that runs use, at the plan's costs; rates an
 from dataclasses import dataclass
 
 from fmcompress.calibration import TILE_COLS
+from fmcompress.calibration.accumulate import GPU_TILE_COLS
 from fmcompress.config import PruneConfig, RunConfig
 from fmcompress.plan import solve_flops
 from fmcompress.ranks import assign
@@ -13,7 +14,7 @@ from fmcompress.ranks import assign
 TOKENS = 128 * 2048
 RANKS = (1, 2, 4, 8, 16)
 RANK_TITLES = [f"{ranks} rank{'s' * (ranks > 1)}" for ranks in RANKS]
-FORWARD, FLOAT32 = 400e12, 40e12  # operations a second of a GPU: bfloat16 products; float32 for Hessians and solving
+FORWARD, FLOAT32 = 400e12, 40e12  # operations a second of a GPU: bfloat16 products, also of Hessians; float32 to solve
 LINKS = {"10 Gbit/s": 1.25e9, "200 Gbit/s": 25e9, "NVLink": 450e9}  # bytes a second, each way
 HALF = PruneConfig(sparsity=0.5)
 METHODS: dict[str, RunConfig] = {"SparseGPT": HALF, "ADMM": PruneConfig(sparsity=0.5, method="admm")}
@@ -54,6 +55,17 @@ def hessian_bytes(cols: int) -> int:
     return 4 * cols * cols
 
 
+def hessian_flops(cols: int) -> int:
+    """What is computed: the upper triangle, in rows of tiles."""
+    return 2 * TOKENS * sum(min(GPU_TILE_COLS, cols - at) * (cols - at) for at in range(0, cols, GPU_TILE_COLS))
+
+
+def calibration_s(model: Llama) -> float:
+    """A block's two forward passes and its Hessians, on one rank."""
+    gathered = sum(hessian_flops(group[0][1]) for group in model.groups)
+    return (4 * model.weights * TOKENS + gathered) / FORWARD
+
+
 def sent_bytes(cols: int) -> int:
     """What is summed: the upper triangle, in rows of tiles."""
     return 4 * sum(min(TILE_COLS, cols - begin) * (cols - begin) for begin in range(0, cols, TILE_COLS))
@@ -88,7 +100,7 @@ def main() -> None:
             activations = 2 * 2 * TOKENS * model.hidden / ranks  # before and after a block
             reduced = 2 * (ranks - 1) / ranks * sum(map(sent_bytes, cols))
             weights = 2 * model.weights * (ranks - 1) / ranks
-            work = 4 * model.weights * TOKENS / FORWARD + sum(TOKENS * c * c for c in cols) / FLOAT32
+            work = calibration_s(model)
             times = " | ".join(seconds((reduced + weights) / speed) if ranks > 1 else "" for speed in LINKS.values())
             moved = f"{reduced / 1e9:.2f} GB | {weights / 1e9:.2f} GB" if ranks > 1 else " | "
             print(
@@ -115,9 +127,8 @@ def main() -> None:
 def block_seconds(model: Llama, config: RunConfig, ranks: int, link: float) -> float:
     """Forward twice, Hessians, their sum, the longest rank's solving, the weights to all; nothing overlaps."""
     cols = [group[0][1] for group in model.groups]
-    work = 4 * model.weights * TOKENS / FORWARD + sum(TOKENS * c * c for c in cols) / FLOAT32
     moved = (2 * sum(map(sent_bytes, cols)) + 2 * model.weights) * (ranks - 1) / ranks
-    return work / ranks + moved / link + longest(model.layers, config, ranks) / FLOAT32
+    return calibration_s(model) / ranks + moved / link + longest(model.layers, config, ranks) / FLOAT32
 
 
 if __name__ == "__main__":

@@ -6,12 +6,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .calibration import Batch, Group, HessianCollector
+from .calibration import Batch, Group, HessianCollector, finish_groups
 from .config import PruneConfig, RunConfig
 from .errors import CalibrationError
 from .exchange import Solved, share_solved, sum_groups
 from .job import Job, Observer
-from .layer_batches import batches, solve_together
+from .layer_batches import batches, solve_together, weight_of
 from .layer_solver import solve_by_weight, solve_with_data
 from .layers import Layer
 from .layerwise import NM, LayerResult, all_finite, count_zeros
@@ -147,15 +147,16 @@ def _solve_on_ranks(job: Job, index: int, units: list[Unit], observer: Observer)
     groups = {name: group for some, group, _ in units for name in some if group is not None}
     results: dict[str, LayerResult] = {}
     own: dict[str, Solved] = {}
-    for some, group, tokens in units:
-        for name in filter(mine.__contains__, some):
-            if name in together and name not in results:
-                names_of = together[name]
-                results.update(zip(names_of, solve_together(job, mine, groups, names_of), strict=True))
-            result = results.pop(name, None) or _solve_layer(job, layers[name], name, group)
-            own[name] = _settled(job, index, name, result, tokens, observer, by_data=group is not None)
-        if group is not None:
-            group.hessian = torch.empty(0)
+    with job.phases.of("solve"):
+        for some, group, tokens in units:
+            for name in filter(mine.__contains__, some):
+                if name in together and name not in results:
+                    names_of = together[name]
+                    results.update(zip(names_of, solve_together(job, mine, groups, names_of), strict=True))
+                result = results.pop(name, None) or _solve_layer(job, layers[name], name, group)
+                own[name] = _settled(job, index, name, result, tokens, observer, by_data=group is not None)
+            if group is not None:
+                group.hessian = torch.empty(0)
     return [_on_all_ranks(job, index, name, owners[name], own.get(name), observer) for name in names]
 
 
@@ -172,21 +173,21 @@ def calibrate(job: Job, index: int, block: nn.Module, batches: list[Batch], laye
     """Run a loaded block on the batches. Returns the Hessians of some of its layers, summed over the ranks."""
     assert job.streamed is not None
     collector = HessianCollector({name: layer.place for name, layer in layers.items() if layer.place is not None})
-    try:
-        for batch in batches:
-            collector.next_batch(batch.real)
-            job.streamed.run_block(index, block, batch)
-    finally:
-        collector.detach()
-    groups = sum_groups(job.ranks, list(collector.groups()), job.device)
-    for group in groups:
-        group.finish(job.streamed.blocks[index][0])
+    with job.phases.of("calibrate"):
+        try:
+            for batch in batches:
+                collector.next_batch(batch.real)
+                job.streamed.run_block(index, block, batch)
+        finally:
+            collector.detach()
+        groups = sum_groups(job.ranks, list(collector.groups()), job.device)
+        finish_groups(groups, job.streamed.blocks[index][0])
     return groups
 
 
 def _solve_layer(job: Job, layer: Layer, name: str, group: Group | None) -> LayerResult:
     """Solve a layer from its group, or without data where there is none."""
-    weight = layer.read(job.source).to(job.device)
+    weight = weight_of(job, layer)
     given = None if job.masks is None else layer.read(job.masks).to(job.device)
     if group is None:
         return solve_by_weight(job.config, layer.tensor, weight, given)

@@ -10,6 +10,7 @@ from .calibration import Pairs, StreamedModel
 from .checkpoint import Checkpoint
 from .config import RunConfig
 from .layers import Chosen
+from .phases import Phases
 from .plan import Plan
 from .ranks import Ranks
 
@@ -49,3 +50,4 @@ class Job:
     images: Tensor | None = None  # [count, channels, height, width] pixels; None where no layer looks at images
     pairs: Pairs | None = None  # images or videos with a text each; None where text and images are looked at apart
     masks: Checkpoint | None = None  # whose zeros are taken over; None to look for them
+    phases: Phases = field(default_factory=Phases)  # where the seconds of the run go

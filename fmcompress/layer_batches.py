@@ -63,7 +63,16 @@ def batches(job: Job, layers: dict[str, Layer], groups: Iterable[Group | None]) 
 
 def solve_together(job: Job, layers: dict[str, Layer], groups: dict[str, Group], names: list[str]) -> list[LayerResult]:
     """Solve the layers of a batch, each from its own group. Raises as for one layer; the message names it."""
-    weights = torch.stack([layers[name].read(job.source).to(job.device) for name in names])
+    weights = torch.stack([weight_of(job, layers[name]) for name in names])
     hessians = torch.stack([groups[name].hessian for name in names])
     energies = [groups[name].energy[name] for name in names]
     return solve_batch_with_data(job.config, [layers[name].tensor for name in names], weights, hessians, energies)
+
+
+def weight_of(job: Job, layer: Layer) -> Tensor:
+    """The weight [rows, cols] as the checkpoint has it: a copy of the loaded one where that was not converted."""
+    if layer.place is not None:
+        loaded = layer.place.weight
+        if not loaded.is_meta and loaded.dtype == job.source.entry(layer.tensor).dtype:
+            return loaded.clone(memory_format=torch.contiguous_format)
+    return layer.read(job.source).to(job.device)

@@ -15,19 +15,21 @@ from .checkpoint import write_error
 from .checkpoint.layout import MEASURED
 from .job import Observer
 from .memory import peak_memory_bytes, resident_bytes
+from .phases import Phases
 
 
 class Recorder:
     """An observer that notes what it sees in a file of a folder, and tells another observer.
 
-    begin  time.perf_counter() when the run began
+    begin   time.perf_counter() when the run began
+    phases  where its seconds went until a block or the run is finished
 
     The file only grows: a run that goes on with an earlier one adds its lines to those. Raises DiskError if it cannot
     be written.
     """
 
-    def __init__(self, folder: Path, device: torch.device, observer: Observer, begin: float) -> None:
-        self.path, self.device, self.observer = folder / MEASURED, device, observer
+    def __init__(self, folder: Path, device: torch.device, observer: Observer, begin: float, phases: Phases) -> None:
+        self.path, self.device, self.observer, self.phases = folder / MEASURED, device, observer, phases
         self._begin = begin
 
     def start(self, blocks: int, done: int) -> None:
@@ -48,7 +50,7 @@ class Recorder:
 
     def block(self, block: int) -> None:
         """See job.Observer."""
-        self._write({"block": block, "finished": True})
+        self._write({"block": block, "finished": True, "phases": self.phases.rounded()})
         self.observer.block(block)
 
     def note(self, text: str) -> None:
@@ -57,7 +59,7 @@ class Recorder:
 
     def finished(self) -> None:
         """Everything is written and checked, and OUT is about to appear."""
-        self._write({"finished": True})
+        self._write({"finished": True, "phases": self.phases.rounded()})
 
     def _write(self, event: dict[str, Any]) -> None:
         memory = {"resident_bytes": resident_bytes(), "peak_bytes": peak_memory_bytes()}

@@ -4,7 +4,6 @@ import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,7 @@ from .layer_solver import graphs_of
 from .layers import choose_layers, choose_tensors, holds_linear, last_to_run
 from .measured import Recorder
 from .memory import peak_memory_bytes
-from .outputs import check_complete, keep_block, output_of
+from .outputs import Keeper, check_complete, output_of
 from .plan import make_plan
 from .preflight import (
     allocation_notes,
@@ -124,9 +123,10 @@ def compress_checkpoint(
         ranks.share(None)
         observer.note(f"{out} is finished already.")
         return {"out": str(out), "finished_before": True, "notes": job.notes}
-    check_finite(job.source)
+    with job.phases.of("check"):
+        check_finite(job.source)
     output = output_of(job, workspace)
-    with workspace.open(fingerprint, output) as journal:
+    with job.phases.entering("begin", workspace.open(fingerprint, output)) as journal:
         assert journal.fingerprint is not None
         output.confirm(record for block in journal.records for record in block["layers"])
         if journal.fingerprint.get("ranks", 1) == ranks.count:
@@ -134,15 +134,17 @@ def compress_checkpoint(
             torch.set_num_threads(journal.fingerprint["threads"])
         for text in job.notes:
             observer.note(text)
-        recorder = Recorder(workspace.partial, job.device, observer, begin)
+        recorder = Recorder(workspace.partial, job.device, observer, begin, job.phases)
         try:
             begun = {"done": len(journal.records), "threads": torch.get_num_threads()}
             ranks.share(begun)
-            with graphs_of(job.config, job.device, recorder.note):
-                _walk(job, begun["done"], output, partial(keep_block, output, journal, recorder), recorder)
+            graphs = graphs_of(job.config, job.device, recorder.note)
+            with graphs, Keeper(job, output, journal, recorder, behind=job.device.type == "cuda") as keeper:
+                _walk(job, begun["done"], output, keeper.keep, recorder)
             records = [record for block in journal.records for record in block["layers"]]
             check_complete(job, records)
-            output.finish(records)
+            with job.phases.of("verify"):
+                output.finish(records)
         except (DiskError, CommunicationError):
             raise  # finished blocks stay: --resume goes on when the disk or the other ranks are well again
         except FmcompressError:
@@ -196,19 +198,22 @@ def _walk(
                 keep(index, [])
             continue
         if index == streamed.first_of(stack):
-            batches = enter(job, streamed, stack, batches)
+            with job.phases.of("embed"):
+                batches = enter(job, streamed, stack, batches)
             if reconstructs:
                 dense = _enter_dense(streamed, stack, batches, dense)
         if reconstructs and index < done:
             with torch.no_grad(), streamed.loaded(index) as block:
                 run_on(streamed, index, block, dense)
-        with torch.no_grad(), streamed.loaded(index, finished if index < done else None) as block:
+        loaded = streamed.loaded(index, finished if index < done else None)
+        with torch.no_grad(), job.phases.entering("load", loaded) as block:
             if index >= done:
                 run_on(streamed, index, block, dense)
                 wanted = [batch.hidden for batch in dense]
                 keep(index, solve_block(job, index, block, batches, wanted, observer))
             if index < last:
-                run_on(streamed, index, block, batches)
+                with job.phases.of("forward"):
+                    run_on(streamed, index, block, batches)
 
 
 def run_on(streamed: StreamedModel, index: int, block: nn.Module, batches: list[Batch]) -> None:

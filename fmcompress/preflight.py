@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from .calibration import StreamedModel
-from .checkpoint import Checkpoint
+from .checkpoint import Checkpoint, look, row_pieces
 from .checkpoint.layout import find_entry
 from .config import QuantizeConfig, RunConfig
 from .errors import CheckpointError, ConfigError
@@ -195,6 +195,8 @@ def encoded_space(source: Checkpoint, chosen: Chosen, plan: Plan) -> int:
 
 def check_finite(source: Checkpoint) -> None:
     """Raise CheckpointError if a tensor holds inf or NaN. Costs one reading of the checkpoint."""
-    for name, entry in source.tensors.items():
-        if entry.dtype.is_floating_point and entry.dtype.itemsize > 1 and not all_finite(source.read(name)):
-            raise CheckpointError(f"{name}: holds inf or NaN. The checkpoint is damaged: fetch it again.")
+    looked = [e for e in source.tensors.values() if e.dtype.is_floating_point and e.dtype.itemsize > 1]
+    pieces = [piece for entry in looked for piece in row_pieces(entry)]
+    for piece, finite in look(lambda p: all_finite(source.read_entry(p)), pieces, lambda p: p.size_bytes):
+        if not finite:
+            raise CheckpointError(f"{piece.name}: holds inf or NaN. The checkpoint is damaged: fetch it again.")

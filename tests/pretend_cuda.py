@@ -7,6 +7,7 @@ Numbers are computed on the CPU, by its kernels. Streams, memory and events are 
 
 import contextlib
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 from unittest import mock
 
@@ -16,6 +17,7 @@ from torch.overrides import TorchFunctionMode, get_default_nowrap_functions
 from torch.utils._pytree import tree_flatten, tree_map
 
 CUDA = torch.device("cuda", 0)
+SUBMIT = ThreadPoolExecutor.submit
 BETWEEN_DEVICES = {
     "copy_",
     "to",
@@ -90,6 +92,10 @@ class _Gpu(TorchFunctionMode):
             if mixed:
                 shapes = [tuple(x.shape) for x in mixed]
                 raise RuntimeError(f"{name}: expected all tensors on one device, got CPU tensors {shapes} beside cuda.")
+        if name == "addmm" and kwargs.pop("out_dtype", None) == torch.float32:  # which a CPU does not know
+            total, *halves = args
+            assert kwargs.pop("out") is total
+            return total.addmm_(*(half.float() for half in halves))
         result = func(*args, **kwargs)
         if target is None and func in get_default_nowrap_functions() and on_gpu:
             target = "cuda"  # a gradient lies where its tensor does
@@ -124,6 +130,16 @@ def _asked_device(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> t
             if isinstance(value, torch.Tensor):  # to(other)
                 return ("cuda" if isinstance(value, OnCuda) else "cpu"), args
     return None, args
+
+
+def _submitted(pool: ThreadPoolExecutor, work: Any, *args: Any, **kwargs: Any) -> Future[Any]:
+    """A mode holds for one thread: threads that work for it enter it, too."""
+
+    def run() -> Any:
+        with _Gpu():
+            return work(*args, **kwargs)
+
+    return SUBMIT(pool, run)
 
 
 class Event:
@@ -177,6 +193,7 @@ def pretend_cuda() -> Iterator[None]:
         for name, stand_in in stand_ins.items():
             stack.enter_context(mock.patch.object(torch.cuda, name, stand_in))
         stack.enter_context(mock.patch.object(torch.Tensor, "record_stream"))
+        stack.enter_context(mock.patch.object(ThreadPoolExecutor, "submit", _submitted))
         before = torch.__future__.get_overwrite_module_params_on_conversion()
         torch.__future__.set_overwrite_module_params_on_conversion(True)
         stack.callback(torch.__future__.set_overwrite_module_params_on_conversion, before)

@@ -3,6 +3,7 @@
 import json
 import platform
 import shutil
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from fmcompress.errors import DiskError
 from fmcompress.formats import DenseOutput
 from fmcompress.measured import Recorder
 from fmcompress.page import read_run
+from fmcompress.phases import Phases
 from fmcompress.pipeline import compress_checkpoint, prepare
 
 BLOCKS, LAYERS = 3, 7
@@ -71,6 +73,15 @@ def test_every_layer_and_block_has_its_line(home: Path) -> None:
     for event in events(home / "out"):
         assert 1 << 20 < event["resident_bytes"] <= 1 << 40
         assert event["resident_bytes"] <= 1.01 * event["peak_bytes"]
+
+
+def test_where_the_seconds_went(home: Path) -> None:
+    run = [event for event in events(home / "out") if event.get("finished")]
+    names = {"check", "begin", "embed", "load", "calibrate", "solve", "write", "forward"}
+    for before, event in pairwise(run):
+        assert all(before["phases"][name] <= event["phases"][name] for name in before["phases"])
+    assert set(run[-1]["phases"]) == names | {"verify"}
+    assert sum(run[-1]["phases"].values()) <= run[-1]["at_s"]
 
 
 def test_no_place_and_no_name_of_the_machine(home: Path) -> None:
@@ -150,7 +161,7 @@ def test_the_other_observer_is_told(home: Path, tmp_path: Path) -> None:
         def block(self, block: int) -> None:
             told.append(block)
 
-    recorder = Recorder(tmp_path, CPU, Listening(), 0.0)
+    recorder = Recorder(tmp_path, CPU, Listening(), 0.0, Phases())
     recorder.start(4, 1)
     recorder.layer(1, {"tensor": "a"})
     recorder.block(1)
@@ -160,7 +171,7 @@ def test_the_other_observer_is_told(home: Path, tmp_path: Path) -> None:
 def test_a_file_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / MEASURED).mkdir()
     with pytest.raises(DiskError, match="cannot be written"):
-        Recorder(tmp_path, CPU, Silent(), 0.0).start(1, 0)
+        Recorder(tmp_path, CPU, Silent(), 0.0, Phases()).start(1, 0)
 
 
 def test_a_run_that_fails_leaves_nothing(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -56,6 +56,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 COMMANDS = {
     "prune": ["--sparsity", "0.5", "--reconstruct", "2"],
     "prune packed": ["--pattern", "2:4", "--format", "packed"],
+    "prune in bfloat16": ["--sparsity", "0.5", "--dtype", "bfloat16"],
     "quantize": ["--bits", "4", "--group-size", "32"],
 }
 
@@ -64,8 +65,8 @@ COMMANDS = {
 def test_a_checkpoint_is_compressed_on_the_gpu(command, home, tmp_path):
     """The same bytes as on the CPU, since it is the CPU that computes."""
     name, text = command.split()[0], str(home / "text.txt")
-    options = [*COMMANDS[command], "--calibration", text, "--samples", "8", "--sequence-length", "32"]
-    options += ["--dtype", "float32"]
+    options = ["--calibration", text, "--samples", "8", "--sequence-length", "32"]
+    options += ["--dtype", "float32", *COMMANDS[command]]
     run(name, str(home / "model"), str(tmp_path / "cpu"), *options, "--device", "cpu")
     with pretend_cuda():
         run(name, str(home / "model"), str(tmp_path / "cuda"), *options, "--device", "cuda")

@@ -17,9 +17,10 @@ from helpers import CPU, Silent, folder_bytes, invoke, make_checkpoint, make_tex
 
 from fmcompress import pipeline
 from fmcompress.config import PruneConfig
-from fmcompress.errors import CheckpointError, ConfigError
+from fmcompress.errors import CheckpointError, ConfigError, DiskError
 from fmcompress.formats import DenseOutput
 from fmcompress.journal import FILE, Journal
+from fmcompress.outputs import Keeper
 from fmcompress.pipeline import compress_checkpoint, prepare
 from fmcompress.workspace import FACTS
 
@@ -76,17 +77,68 @@ MOMENTS: dict[str, tuple[Any, str, int, bool]] = {
 }
 
 
+def write_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a CPU write blocks as a GPU does: while the next one is computed."""
+    monkeypatch.setattr(pipeline, "Keeper", lambda *given, behind: Keeper(*given, behind=True))
+
+
+@pytest.mark.parametrize("behind", [False, True])
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_stopped_at_a_chosen_moment(
-    home: Path, tmp_path: Path, uninterrupted: dict[str, bytes], monkeypatch: pytest.MonkeyPatch, moment: str
+    home: Path,
+    tmp_path: Path,
+    uninterrupted: dict[str, bytes],
+    monkeypatch: pytest.MonkeyPatch,
+    moment: str,
+    behind: bool,
 ) -> None:
     with monkeypatch.context() as patched:
+        if behind:
+            write_behind(patched)
         stop_after(patched, *MOMENTS[moment])
         with pytest.raises(Killed):
             run_prune(home / "model", tmp_path / "out", home / "text.txt", sparsity=0.5)
     run_prune(home / "model", tmp_path / "out", home / "text.txt", sparsity=0.5, resume=True)
     assert folder_bytes(tmp_path / "out") == uninterrupted
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_written_behind_to_the_same_bytes(
+    home: Path, tmp_path: Path, uninterrupted: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(Silent, "block", lambda _, block: told.append(f"block {block}"))
+    monkeypatch.setattr(Silent, "layer", lambda _, block, record: told.append(f"layer of {block}"))
+    write_behind(monkeypatch)
+    run_prune(home / "model", tmp_path / "out", home / "text.txt", sparsity=0.5)
+    assert folder_bytes(tmp_path / "out") == uninterrupted
+    # a block is told of when it is on disk, which is looked at when the next one is solved
+    assert list(dict.fromkeys(told)) == [
+        "layer of 0", "layer of 1", "block 0", "layer of 2", "block 1", "layer of 3", "block 2", "block 3",
+    ]  # fmt: skip
+
+
+def test_a_full_disk_behind_ends_the_run(
+    home: Path, tmp_path: Path, uninterrupted: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, count = DenseOutput.flush, 0
+
+    def flush(self: DenseOutput) -> None:
+        nonlocal count
+        count += 1
+        if count == 2:
+            raise DiskError("the disk is full")
+        real(self)
+
+    with monkeypatch.context() as patched:
+        write_behind(patched)
+        patched.setattr(DenseOutput, "flush", flush)
+        with pytest.raises(DiskError, match="the disk is full"):
+            run_prune(home / "model", tmp_path / "out", home / "text.txt", sparsity=0.5)
+    assert count == 2  # no later block is written after one that was not
+    assert len(Journal(tmp_path / "out.partial").records) == 1
+    run_prune(home / "model", tmp_path / "out", home / "text.txt", sparsity=0.5, resume=True)
+    assert folder_bytes(tmp_path / "out") == uninterrupted
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,9 @@
 """Running a model block by block over calibration text, images or pairs of both, and gathering Hessians."""
 
+from .accumulate import TILE_COLS, accumulate_hessian_, symmetrise_
 from .architecture import Stack, is_causal_lm, longest_sequence
 from .batch import BATCH_TOKENS, Batch, share_equal
-from .hessian import TILE_COLS, Group, HessianCollector, accumulate_hessian_, symmetrise_
+from .hessian import Group, HessianCollector, finish_groups
 from .images import find_images, load_processor, read_image, sample_images
 from .lazy_model import Reader
 from .pairs import Pairs
@@ -26,6 +27,7 @@ __all__ = [
     "cut_windows",
     "encode_prompt",
     "find_images",
+    "finish_groups",
     "is_causal_lm",
     "load_processor",
     "load_tokenizer",

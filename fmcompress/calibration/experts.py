@@ -51,8 +51,9 @@ class WatchExperts(TorchFunctionMode):
     def _tell(self, address: int, func: Any, args: tuple[Any, ...], output: Tensor) -> None:
         inputs, weight, *bias = args
         if func in BATCHED:  # all tokens for all experts, those that an expert was not chosen for as zeros
-            for expert in range(len(weight)):
-                chosen = inputs[expert].any(1)
+            experts, tokens = inputs.any(2).nonzero(as_tuple=True)  # of all at once: their number is waited for
+            counts = torch.bincount(experts, minlength=len(weight)).tolist()
+            for expert, chosen in enumerate(tokens.split(counts)):
                 self._to_one(address, expert, inputs[expert][chosen], output[expert][chosen])
             return
         parameter = self._parameters[address]

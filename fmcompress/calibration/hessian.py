@@ -1,6 +1,6 @@
 """Hessians of the layers of one block, gathered while it runs; layers fed by one tensor share one."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -9,33 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import CalibrationError
+from .accumulate import HALVES, accumulate_hessian_, symmetrise_
 from .experts import ExpertWeight, WatchExperts
 from .places import Place
-
-TILE_COLS = 1024
-
-
-def accumulate_hessian_(hessian: Tensor, inputs: Tensor) -> Tensor:
-    """hessian += inputs^T inputs, upper triangle only, tile row by tile row: half of a full product for wide layers.
-
-    hessian  [cols, cols] float32 or float64, changed in place; its lower triangle means nothing until symmetrised
-    inputs   [tokens, cols] any float dtype
-    """
-    inputs = inputs.to(hessian.dtype)
-    for begin in range(0, len(hessian), TILE_COLS):
-        rows = slice(begin, begin + TILE_COLS)
-        hessian[rows, begin:].addmm_(inputs[:, rows].T, inputs[:, begin:])
-    return hessian
-
-
-def symmetrise_(hessian: Tensor) -> Tensor:
-    """Copy the upper triangle over the lower one, tile row by tile row."""
-    for begin in range(0, len(hessian), TILE_COLS):
-        rows = slice(begin, begin + TILE_COLS)
-        tile = hessian[rows, rows]
-        tile.copy_(tile.triu() + tile.triu(1).T)
-        hessian[begin + TILE_COLS :, rows] = hessian[rows, begin + TILE_COLS :].T
-    return hessian
 
 
 @dataclass
@@ -53,12 +29,20 @@ class Group:
     tokens: int = 0
     energy: dict[str, float] = field(default_factory=dict)
 
-    def finish(self, where: str) -> None:
-        """Symmetrise, and divide sums by the number of tokens. Raises CalibrationError if anything is not finite."""
-        symmetrise_(self.hessian).div_(max(1, self.tokens))
-        self.energy = {name: value / max(1, self.tokens) for name, value in self.energy.items()}
-        if not torch.isfinite(self.hessian.diagonal()).all():
-            raise CalibrationError(f"{where}.{self.layers[0]}: its input holds inf or NaN. Try --dtype float32.")
+
+def finish_groups(groups: Sequence[Group], where: str) -> None:
+    """Symmetrise their Hessians, and divide sums by the number of tokens.
+
+    where  the block, for messages
+    Raises CalibrationError if anything is not finite.
+    """
+    for group in groups:
+        symmetrise_(group.hessian).div_(max(1, group.tokens))
+        group.energy = {name: value / max(1, group.tokens) for name, value in group.energy.items()}
+    looked = [torch.isfinite(group.hessian.diagonal()).all() for group in groups]
+    for group, finite in zip(groups, torch.stack(looked).tolist() if looked else [], strict=True):  # one transfer
+        if not finite:
+            raise CalibrationError(f"{where}.{group.layers[0]}: its input holds inf or NaN. Try --dtype float32.")
 
 
 class HessianCollector:
@@ -68,8 +52,10 @@ class HessianCollector:
     """
 
     def __init__(self, places: Mapping[str, Place]) -> None:
-        self.real: Tensor | None = None  # [sequences, length] bool of the batch that runs now; None without padding
+        self._real: Tensor | None = None  # [sequences, length] bool of the batch that runs now; None without padding
+        self._kept: Tensor | None = None  # the places of its tokens that are real, where the block runs
         self._group_of: dict[str, Group] = {}
+        self._energy: dict[str, Tensor] = {}  # see Group.energy: on the device, so that nothing waits for it
         self._inputs: dict[tuple[int, ...], tuple[Tensor, Group]] = {}
         self._handles: list[Any] = []
         experts: list[ExpertWeight] = []
@@ -85,6 +71,10 @@ class HessianCollector:
 
     def groups(self) -> Iterator[Group]:
         """The groups in the order in which the block runs them."""
+        if self._energy:  # one transfer for all
+            sums = torch.stack(list(self._energy.values())).tolist()
+            for name, energy in zip(self._energy, sums, strict=True):
+                self._group_of[name].energy[name] = energy
         seen: set[int] = set()
         for group in self._group_of.values():
             if id(group) not in seen:
@@ -93,7 +83,7 @@ class HessianCollector:
 
     def next_batch(self, real: Tensor | None) -> None:
         """Forget the tensors of the batch before; `real` is False at the padding of the next."""
-        self.real = real
+        self._real, self._kept = real, None
         self._inputs.clear()
 
     def detach(self) -> None:
@@ -123,8 +113,9 @@ class HessianCollector:
                 group.layers.append(name)
                 self._group_of[name] = group
             outputs = self._rows(output[..., rows_of_it])
-            energy = float(torch.linalg.vector_norm(outputs.float(), dim=1).double().square().sum())
-            group.energy[name] = group.energy.get(name, 0.0) + energy
+            wide = outputs if outputs.dtype in HALVES else outputs.float()
+            energy = torch.linalg.vector_norm(wide, dim=1, dtype=torch.float32).double().square().sum()
+            self._energy[name] = self._energy[name] + energy if name in self._energy else energy
 
     def _start(self, name: str, inputs: Tensor) -> Group:
         if name in self._group_of:
@@ -134,9 +125,12 @@ class HessianCollector:
 
     def _rows(self, tensor: Tensor) -> Tensor:
         """[tokens, width], without padding."""
-        if self.real is None or tensor.shape[:2] != self.real.shape:
-            return tensor.reshape(-1, tensor.shape[-1])
-        return tensor[self.real.to(tensor.device)]
+        flat = tensor.reshape(-1, tensor.shape[-1])
+        if self._real is None or tensor.shape[:2] != self._real.shape:
+            return flat
+        if self._kept is None:  # once a batch, since how many there are must be waited for
+            self._kept = self._real.flatten().nonzero().squeeze(1).to(tensor.device)
+        return flat[self._kept]
 
 
 def _by_matrix(places: Mapping[str, Place]) -> list[tuple[nn.Module, str, int | None, dict[str, slice]]]:

@@ -38,6 +38,11 @@ class LazyModel:
         """The checkpoint's name of a module's weight; of the first of several that make it up."""
         return self.sources[id(module), "weight"][0].name
 
+    def stored_names(self, module: nn.Module) -> list[str]:
+        """The checkpoint's names of all tensors of a module and of those inside it."""
+        keys = [(id(each), key) for each in module.modules() for key, _ in own_tensors(each)]
+        return [piece.name for key in keys for piece in self.sources[key]]
+
     def load_by_turns(self, modules: Iterable[nn.Module]) -> None:
         """Let some modules load their own tensors when their turn comes, and free them after it."""
         for module in modules:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..checkpoint import Checkpoint
+from ..checkpoint import Checkpoint, ReadAhead
 from ..errors import CheckpointError, in_one_line
 from .architecture import find_stacks, is_causal_lm, own_tensors
 from .batch import Batch, Call, Handed
@@ -46,6 +46,7 @@ class StreamedModel(LazyModel):
         self.stacks = find_stacks(self.model, checkpoint, pairs=pairs)
         self.blocks = [block for stack in self.stacks for block in stack.blocks]
         self._stack_of = [number for number, stack in enumerate(self.stacks) for _ in stack.blocks]
+        self._ahead = ReadAhead(checkpoint)
         self._forms: dict[int, int | None] = {}  # of each stack, one of FORMS; found out when the model runs
         inside = {id(module) for _, block in self.blocks for module in block.modules()}
         self.load_by_turns(m for m in self.model.modules() if id(m) not in inside and own_tensors(m))
@@ -102,7 +103,9 @@ class StreamedModel(LazyModel):
         """The block with its weights, from elsewhere than the checkpoint if a reader is given; freed at the end."""
         block = self.blocks[index][1]
         for module in block.modules():
-            self.load_own(module, source)
+            self.load_own(module, source or self._ahead)
+        if self.device.type == "cuda" and source is None and index + 1 < len(self.blocks):  # while the GPU computes
+            self._ahead.announce(self.stored_names(self.blocks[index + 1][1]))
         try:
             yield block
         finally:

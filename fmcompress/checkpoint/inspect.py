@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from .reader import Checkpoint
@@ -36,7 +37,9 @@ def obeys(weight: Tensor, keep: int, group: int) -> bool:
     """Whether every group of neighbours in a row of a [rows, cols] weight holds at most `keep` nonzeros."""
     if weight.dim() != 2 or weight.shape[1] % group:
         return False
-    return bool(((weight != 0).view(-1, group).sum(1) <= keep).all())
+    # comparing half floats, and summing bools as int64, is ten times slower
+    nonzeros = weight.bool().view(torch.uint8).view(-1, group)
+    return bool((nonzeros.sum(1, dtype=torch.uint8 if group < 256 else torch.int64) <= keep).all())
 
 
 def tensor_facts(checkpoint: Checkpoint, name: str) -> TensorFacts:

@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import shutil
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import torch
@@ -13,6 +14,7 @@ from ..errors import CheckpointError, DiskError
 from .layout import TensorEntry, find_entry, read_layout
 from .reader import Checkpoint
 
+CHUNK_BYTES = 1 << 24
 # other copies of the weights, which would contradict the pruned ones
 FOREIGN_WEIGHTS = {".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack", ".gguf", ".onnx", ".tflite", ".safetensors"}
 
@@ -53,11 +55,16 @@ def require_space(folder: Path, needed: int) -> None:
         )
 
 
-def copy_checkpoint(source: Checkpoint, folder: Path) -> None:
+def copy_checkpoint(source: Checkpoint, folder: Path, without: Iterable[str] = ()) -> None:
     """Copy shards and companion files into a new folder, byte for byte, and sync them.
+
+    without  tensors, or slices NAME[INDEX], that will be written later: zeros stand in their place until then
 
     Raises CheckpointError if the disk is full, before or while copying.
     """
+    later: dict[Path, list[TensorEntry]] = {}
+    for entry in map(source.entry, without):
+        later.setdefault(entry.path, []).append(entry)
     files = [*source.shards, *companion_files(source)]
     require_space(folder.parent, sum(path.stat().st_size for path in files))
     try:
@@ -65,20 +72,43 @@ def copy_checkpoint(source: Checkpoint, folder: Path) -> None:
     except OSError as error:
         raise write_error(folder, error) from None
     for path in files:
-        copy_file(path, folder / path.relative_to(source.folder))
+        copy_file(path, folder / path.relative_to(source.folder), later.get(path, ()))
     sync(folder)
 
 
-def copy_file(path: Path, to: Path) -> None:
-    """Copy a file byte for byte and sync the copy. Raises DiskError, which tells what cannot be read or written."""
+def copy_file(path: Path, to: Path, without: Sequence[TensorEntry] = ()) -> None:
+    """Copy a file byte for byte and sync the copy. Raises DiskError, which tells what cannot be read or written.
+
+    without  parts of it that are left out, and read as zeros
+    """
     try:
         to.parent.mkdir(exist_ok=True)
-        shutil.copyfile(path, to)
+        if without:
+            _copy_around(path, to, without)
+        else:
+            shutil.copyfile(path, to)
         sync(to)
     except OSError as error:
         if error.filename == str(path) and error.filename2 is None:  # an error while copying names both
             raise read_error(path, error) from None
         raise write_error(to, error) from None
+
+
+def _copy_around(path: Path, to: Path, without: Sequence[TensorEntry]) -> None:
+    size, at = path.stat().st_size, 0
+    with path.open("rb", buffering=0) as source, to.open("wb", buffering=0) as target:
+        target.truncate(size)  # room reserved by fallocate is several times as slow to write to
+        for begin, end in [*sorted((e.offset, e.offset + e.size_bytes) for e in without), (size, size)]:
+            source.seek(at)
+            target.seek(at)
+            while at < begin:
+                chunk = source.read(min(CHUNK_BYTES, begin - at))
+                if not chunk:
+                    raise OSError(errno.EIO, "it became shorter meanwhile", str(path))
+                at += len(chunk)
+                while chunk:
+                    chunk = chunk[target.write(chunk) or 0 :]
+            at = max(at, end)
 
 
 def read_error(path: Path, error: OSError) -> DiskError:

@@ -50,15 +50,18 @@ class Output(Protocol):
 
 
 class DenseOutput:
-    """A byte-for-byte copy in which solved tensors are overwritten in place."""
+    """A byte-for-byte copy in which solved tensors are written at their place.
 
-    def __init__(self, source: Checkpoint, folder: Path) -> None:
-        self.source, self.folder = source, folder
+    solved  the tensors that will be solved, which need not be copied before
+    """
+
+    def __init__(self, source: Checkpoint, folder: Path, solved: Iterable[str] = ()) -> None:
+        self.source, self.folder, self.solved = source, folder, list(solved)
         self._writer: CheckpointWriter | None = None
 
     def begin(self) -> None:
         """See Output."""
-        copy_checkpoint(self.source, self.folder)
+        copy_checkpoint(self.source, self.folder, self.solved)
 
     def confirm(self, records: Records) -> None:
         """See Output. Opening the writer finds what is missing."""

@@ -51,20 +51,22 @@ __all__ = [
 def encode(result: LayerResult, pattern: Pattern | None) -> tuple[dict[str, Tensor], Description]:
     """The parts of a solved weight and their description, in the smallest of the forms; never loses a bit.
 
+    They are packed where the weight lies, and given back on the CPU.
+
     Raises ConfigError for a dtype that the format does not know.
     """
-    weight, quantized = result.weight.cpu(), result.quantized
+    weight, quantized = result.weight, result.quantized
     rows, cols = weight.shape
     if weight.dtype not in (torch.float32, torch.bfloat16, torch.float16):
         raise ConfigError(f"packed format: expected float32, bfloat16 or float16 weights, got {weight.dtype}.")
     bits = weight.itemsize * 8 if quantized is None else quantized.grid.bits
-    entries = weight if quantized is None else quantized.codes.cpu()
+    entries = weight if quantized is None else quantized.codes
     mask, parts, nm = None, dict[str, Tensor](), None
     if isinstance(pattern, NM) and pattern.keep * ops.index_bits(pattern.group) <= pattern.group:
         nm = NMFields(keep=pattern.keep, group=pattern.group)
         # exactly `keep` of every group, also where more than the others are zero
         mask = ~ops.nm_mask(weight.abs().float(), pattern.keep, pattern.group)
-        places = torch.arange(cols) % pattern.group
+        places = torch.arange(cols, device=weight.device) % pattern.group
         indices = places.to(torch.uint8).expand(rows, cols)[mask].view(rows, nm.stored(cols))
         parts["indices"] = ops.pack_codes(indices, ops.index_bits(pattern.group))
         entries = entries[mask].view(rows, nm.stored(cols))
@@ -76,9 +78,10 @@ def encode(result: LayerResult, pattern: Pattern | None) -> tuple[dict[str, Tens
     else:
         packed = ops.pack_codes(entries.view(1, -1) if masked else entries, bits)
         parts["codes"] = packed.view(-1) if masked else packed
-        parts["scale"] = quantized.scale.cpu()
+        parts["scale"] = quantized.scale
         if not quantized.grid.symmetric:
-            parts["zero"] = ops.pack_codes(quantized.zero.cpu(), bits)
+            parts["zero"] = ops.pack_codes(quantized.zero, bits)
+    parts = {name: part.cpu() for name, part in parts.items()}
     grid = None if quantized is None else {name: getattr(quantized.grid, name) for name in GridFields.model_fields}
     fields = {
         "dtype": DTYPE_NAMES[weight.dtype],

@@ -3,13 +3,13 @@
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from ..errors import CheckpointError
+from ..in_order import one_thread_an_op
 from .method import Blocks
 from .plan import MergePlan, TensorPlan
 from .sources import BlockReader
@@ -23,7 +23,7 @@ def write_tensors(plan: MergePlan, folder: Path, progress: Progress) -> None:
     target = Target(folder, plan.shards)
     work = _Work(plan, target, progress)
     try:
-        with _one_thread_an_op(), ThreadPoolExecutor(plan.workers) as pool:
+        with one_thread_an_op(), ThreadPoolExecutor(plan.workers) as pool:
             workers = [pool.submit(work.run, BlockReader(plan.block_entries)) for _ in range(plan.workers)]
             try:
                 for worker in workers:
@@ -33,17 +33,6 @@ def write_tensors(plan: MergePlan, folder: Path, progress: Progress) -> None:
         target.finish()
     finally:
         target.close()
-
-
-@contextmanager
-def _one_thread_an_op() -> Iterator[None]:
-    """The workers share the cores; an op that took them all would only wait."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 class _Stopped(Exception):

@@ -139,17 +139,16 @@ class Run:
         """
         found: dict[str, dict[str, float]] = {}
         for events in self.sessions:
-            last: str | None = None
+            last: dict[int | None, str] = {}  # by block: on a GPU one is finished when the next one is solved
             for before, event in pairwise(events):
                 passed = max(0.0, event.at_s - before.at_s)
                 if event.layer is not None:
-                    last = event.layer
-                    found[last] = {WAITED: max(0.0, passed - sum(event.seconds.values())), **event.seconds}
-                elif event.trained and last is not None:
-                    found[last][TRAINED] = passed
-                elif event.finished and event.block is not None and last is not None:
-                    found[last][WROTE] = passed
-                    last = None
+                    last[event.block] = event.layer
+                    found[event.layer] = {WAITED: max(0.0, passed - sum(event.seconds.values())), **event.seconds}
+                elif event.trained and event.block in last:
+                    found[last[event.block]][TRAINED] = passed
+                elif event.finished and event.block is not None and event.block in last:
+                    found[last.pop(event.block)][WROTE] = passed
         return found
 
 

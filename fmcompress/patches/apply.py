@@ -8,7 +8,7 @@ from ..checkpoint import Checkpoint, copy_file, growing, require_space, sync
 from ..errors import CheckpointError, PayloadError
 from ..files import sha256_of
 from ..formats import open_checkpoint
-from .in_order import in_order
+from ..in_order import in_order
 from .numbers import bits_of
 from .patch import Patch, dense_bytes
 from .patched import PatchedCheckpoint

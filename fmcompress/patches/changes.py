@@ -9,8 +9,8 @@ from torch import Tensor
 
 from ..checkpoint import Checkpoint, TensorEntry
 from ..checkpoint.layout import DTYPE_NAMES
+from ..in_order import in_order
 from .codec import fits, same_bits
-from .in_order import in_order
 from .lossless import encode, size_of
 from .lossy import change_of
 from .numbers import bits_of, pieces, sum_of_squares

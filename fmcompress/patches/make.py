@@ -14,6 +14,7 @@ from ..errors import CheckpointError, ConfigError
 from ..files import sha256_of
 from ..formats import PackedCheckpoint, QuantizedCheckpoint, open_checkpoint
 from ..formats.unpack import unpack_checkpoint
+from ..in_order import in_order
 from .codec import Encoded, Squares, encode, fits
 from .description import (
     ABOUT_KEY,
@@ -27,7 +28,6 @@ from .description import (
     TensorDescription,
     digest,
 )
-from .in_order import in_order
 from .numbers import bits_of
 from .options import PatchOptions
 from .patch import FILE, FILES, Patch, dense_bytes, is_patch, patch_facts

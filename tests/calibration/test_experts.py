@@ -8,7 +8,7 @@ import torch
 from helpers import streamed
 from torch import Tensor
 
-from fmcompress.calibration import Group, HessianCollector, StreamedModel
+from fmcompress.calibration import Group, HessianCollector, StreamedModel, finish_groups
 
 IDS = (torch.arange(3 * 20) * 37 % 2000).view(3, 20)
 SIZES: dict[str, Any] = {
@@ -48,7 +48,7 @@ def collect(model: StreamedModel, batches: int) -> dict[str, Group]:
         collector.detach()
     groups: dict[str, Group] = {}
     for group in collector.groups():
-        group.finish("block")
+        finish_groups([group], "block")
         groups |= {named[name][0]: group for name in group.layers}
         group.energy = {named[name][0]: energy for name, energy in group.energy.items()}
     return groups

@@ -7,8 +7,16 @@ import torch
 from helpers import linears, make_checkpoint, streamed
 from torch import Tensor, nn
 
-from fmcompress.calibration import HessianCollector, Place, StreamedModel, accumulate_hessian_, symmetrise_
-from fmcompress.calibration.hessian import TILE_COLS, Group
+from fmcompress.calibration import (
+    HessianCollector,
+    Place,
+    StreamedModel,
+    accumulate_hessian_,
+    finish_groups,
+    symmetrise_,
+)
+from fmcompress.calibration.accumulate import TILE_COLS
+from fmcompress.calibration.hessian import Group
 from fmcompress.errors import CalibrationError
 
 IDS = (torch.arange(3 * 20) * 37 % 2000).view(3, 20)
@@ -80,7 +88,7 @@ def test_hessian_energy_and_groups_of_a_block(model: StreamedModel, batches: int
     groups, inputs, weights = collect(model, None, batches)
     assert [set(group.layers) for group in groups] == GROUPS
     for group in groups:
-        group.finish("block")
+        finish_groups([group], "block")
         assert group.tokens == IDS.numel()
         for name in group.layers:
             rows = inputs[name].reshape(-1, inputs[name].shape[-1])
@@ -96,7 +104,7 @@ def test_padding_does_not_enter(model: StreamedModel) -> None:
     mask[2, 5:] = 0
     groups, inputs, weights = collect(model, mask, batches=3)
     for group in groups:
-        group.finish("block")
+        finish_groups([group], "block")
         assert group.tokens == int(mask.sum())
         for name in group.layers:
             rows = inputs[name][mask.bool()]
@@ -127,7 +135,7 @@ def test_equal_inputs_at_another_address_are_another_group() -> None:
     collector.detach()
     assert [group.layers for group in groups] == [["a"], ["b"], ["c"]]
     for group in groups:
-        group.finish("block")
+        finish_groups([group], "block")
     torch.testing.assert_close(groups[2].hessian, 4 * groups[1].hessian)
 
 
@@ -147,4 +155,4 @@ def test_not_finite(bad: float) -> None:
         layer(torch.tensor([[1.0, bad, 2.0]]))
     (group,) = collector.groups()
     with pytest.raises(CalibrationError, match=r"model\.layers\.0\.a: its input holds inf or NaN"):
-        group.finish("model.layers.0")
+        finish_groups([group], "model.layers.0")

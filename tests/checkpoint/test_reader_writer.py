@@ -15,6 +15,7 @@ from fmcompress.checkpoint import (
     companion_files,
     copy_checkpoint,
     obeys,
+    row_pieces,
     tensor_facts,
     verify_checkpoint,
 )
@@ -226,3 +227,31 @@ def test_facts_of_dense_and_odd_tensors(tmp_path: Path) -> None:
     assert {name: fact.pattern for name, fact in facts.items()} == dict.fromkeys(facts)
     assert {name: fact.zeros for name, fact in facts.items()} == {"dense": 0, "odd": 15, "empty": 0, "scalar": 1}
     assert facts["empty"].sparsity == 0
+
+
+def test_copy_leaves_out_what_will_be_written(model: Path, tmp_path: Path) -> None:
+    source = Checkpoint(model)
+    names = sorted(source.tensors)
+    left_out = names[::2]
+    copy_checkpoint(source, tmp_path / "copy", left_out)
+    copy = Checkpoint(tmp_path / "copy")
+    for name in names:
+        expected = torch.zeros_like(source.read(name)) if name in left_out else source.read(name)
+        assert copy.read(name).view(-1).view(torch.uint8).equal(expected.view(-1).view(torch.uint8)), name
+    writer = CheckpointWriter(tmp_path / "copy")
+    for name in left_out:
+        writer.write(name, source.read(name))
+    writer.flush()
+    for path in source.shards:
+        assert (tmp_path / "copy" / path.name).read_bytes() == path.read_bytes()
+
+
+@pytest.mark.parametrize("shape", [(), (0, 4), (1,), (7, 3), (100, 1000), (5, 40, 50)])
+def test_pieces_make_up_a_tensor(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    tensor = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    save_file({"other": torch.ones(3), "a": tensor}, tmp_path / "model.safetensors")
+    source = Checkpoint(tmp_path)
+    pieces = row_pieces(source.tensors["a"], piece_bytes=1000)
+    parts = [source.read_entry(piece) for piece in pieces]
+    assert all(piece.size_bytes <= max(1000, tensor.nbytes // max(1, len(tensor))) for piece in pieces[:-1] if shape)
+    assert (torch.cat(parts) if shape else parts[0]).equal(tensor)

@@ -16,8 +16,8 @@ from fmcompress.checkpoint import Checkpoint
 from fmcompress.checkpoint.layout import find_entry
 from fmcompress.errors import CheckpointError, FmcompressError, PayloadError
 from fmcompress.formats import open_checkpoint
+from fmcompress.in_order import in_order
 from fmcompress.patches import PatchOptions, apply_patch, compare_checkpoints, is_patch, make_patch, open_patched
-from fmcompress.patches.in_order import in_order
 
 
 @pytest.fixture(scope="module")
