@@ -1,6 +1,6 @@
 // Enough of CUDA to run csrc/cuda/*.cuh on a CPU: each CUDA thread is a fiber, blocks run one after the other. Fibers
 // switch at barriers and shuffles only, a warp as late as it can, in an order that the test turns around, so that a
-// missing barrier shows.
+// missing barrier shows; built with the race checker (racecheck.h) it shows in any order.
 #pragma once
 #include <csignal>
 #include <ucontext.h>
@@ -8,7 +8,10 @@
 #include <cstring>
 #include <functional>
 #include <memory>
+#include <source_location>
 #include <vector>
+
+#include "racecheck.h"
 
 #define __global__
 #define __device__
@@ -19,12 +22,21 @@ struct dim3 {
     unsigned x = 1, y = 1, z = 1;
     explicit dim3(unsigned x, unsigned y = 1, unsigned z = 1) : x(x), y(y), z(z) {}
 };
-inline dim3 threadIdx(0), blockIdx(0), gridDim(0);
+
+// What runs inside of fibers and is no part of a kernel.
+#define SHIM_OWN __attribute__((no_sanitize("thread")))
 
 namespace shim {
+struct Indices {
+    dim3 thread = dim3(0), block = dim3(0), grid = dim3(0);
+};
+inline Indices indices;
+
+using Site = std::source_location;
 struct Barrier {
     int arrived = 0;
     uint64_t round = 0;
+    Site site; // where the first thread of this round arrived
 };
 
 struct Fiber {
@@ -50,20 +62,26 @@ inline std::function<void()> body;
 alignas(16) inline unsigned char lanes[32][32][16]; // what each lane of each warp shows the others
 
 inline const char* failure = nullptr; // the first thing that went wrong
-inline void fail(const char* what) { failure = failure ? failure : what; }
+SHIM_OWN inline void fail(const char* what) { failure = failure ? failure : what; }
 
-inline void wait_at(Barrier& barrier, int expected) {
+// Whether the thread is the last to arrive; the others have waited for it when they return. All must come by one line:
+// of threads that come by two a GPU may make what it likes.
+SHIM_OWN inline bool wait_at(Barrier& barrier, int expected, const Site& site) {
+    if (barrier.arrived == 0) barrier.site = site;
+    if (barrier.site.line() != site.line() || strcmp(barrier.site.file_name(), site.file_name()))
+        fail("threads that meet at different barriers");
     if (++barrier.arrived == expected) {
         barrier.arrived = 0;
         ++barrier.round;
-        return;
+        return true;
     }
     current->waits = &barrier;
     current->round = barrier.round;
     swapcontext(&current->context, &scheduler);
+    return false;
 }
 
-inline void run_fiber() {
+SHIM_OWN inline void run_fiber() {
     body();
     current->done = true;
     swapcontext(&current->context, &scheduler);
@@ -72,8 +90,11 @@ inline void run_fiber() {
 inline bool resume(Fiber& fiber) {
     if (fiber.done || (fiber.waits && fiber.waits->round == fiber.round)) return false;
     current = &fiber;
-    threadIdx = dim3(fiber.thread);
+    indices.thread = dim3(fiber.thread);
+    racecheck::run(fiber.thread, fiber.stack.get(), STACK_BYTES);
     swapcontext(&scheduler, &fiber.context);
+    racecheck::pause();
+    if (racecheck::found()) fail(racecheck::found());
     return true;
 }
 
@@ -89,7 +110,8 @@ inline bool run_warp(int warp) {
     return moved;
 }
 
-inline void run_block(int threads) {
+inline void run_block(unsigned block, int threads) {
+    racecheck::begin_block(block, shared_bytes, shared_size, SHARED_BYTES);
     memset(shared_bytes, BEYOND, SHARED_BYTES);
     memset(shared_bytes, 0xff, shared_size); // NaN, so that reading before writing shows
     fibers = std::vector<Fiber>(threads);
@@ -115,17 +137,19 @@ inline void run_block(int threads) {
         if (shared_bytes[i] != BEYOND) fail("shared memory written beyond its size");
 }
 
-template <class Value> Value exchange(Value value, int source) {
+// No barrier for memory, on a GPU neither.
+template <class Value> SHIM_OWN Value exchange(unsigned mask, Value value, int source, const Site& site) {
     static_assert(sizeof(Value) <= sizeof lanes[0][0]);
+    if (mask != ~0u) fail("a shuffle of some lanes only, which is not emulated");
     const unsigned warp = current->thread / 32, lane = current->thread % 32;
     memcpy(lanes[warp][lane], &value, sizeof value);
-    wait_at(warp_barriers[warp], 32);
+    wait_at(warp_barriers[warp], 32, site);
     memcpy(&value, lanes[warp][source], sizeof value);
-    wait_at(warp_barriers[warp], 32);
+    wait_at(warp_barriers[warp], 32, site);
     return value;
 }
 
-inline int lane() { return int(current->thread % 32); }
+SHIM_OWN inline int lane() { return int(current->thread % 32); }
 
 // A thread that touches memory of nobody (emulation.py puts such pages around every tensor) ends there.
 inline void end_at_fault(int) {
@@ -144,39 +168,50 @@ struct TrapFaults {
 };
 } // namespace shim
 
-inline void __syncthreads() { shim::wait_at(shim::block_barrier, int(shim::fibers.size())); }
-inline void __syncwarp() { shim::wait_at(shim::warp_barriers[shim::current->thread / 32], 32); }
+inline dim3 &threadIdx = shim::indices.thread, &blockIdx = shim::indices.block, &gridDim = shim::indices.grid;
 
-template <class Value> Value __shfl_sync(unsigned, Value value, int source, int width = 32) {
-    return shim::exchange(value, shim::lane() / width * width + source % width);
+SHIM_OWN inline void __syncthreads(shim::Site site = shim::Site::current()) {
+    if (shim::wait_at(shim::block_barrier, int(shim::fibers.size()), site)) racecheck::pass_block_barrier();
 }
-template <class Value> Value __shfl_xor_sync(unsigned, Value value, int flip, int = 32) {
-    return shim::exchange(value, shim::lane() ^ flip);
+SHIM_OWN inline void __syncwarp(unsigned mask = ~0u, shim::Site site = shim::Site::current()) {
+    if (mask != ~0u) shim::fail("a barrier of some lanes only, which is not emulated");
+    const unsigned warp = shim::current->thread / 32;
+    if (shim::wait_at(shim::warp_barriers[warp], 32, site)) racecheck::pass_warp_barrier(warp);
 }
-template <class Value> Value __shfl_up_sync(unsigned, Value value, int step) {
-    return shim::exchange(value, shim::lane() < step ? shim::lane() : shim::lane() - step);
+
+template <class Value> SHIM_OWN Value __shfl_sync(unsigned mask, Value value, int source, int width = 32,
+                                                  shim::Site site = shim::Site::current()) {
+    return shim::exchange(mask, value, shim::lane() / width * width + source % width, site);
 }
-inline unsigned __ballot_sync(unsigned, bool vote) {
+template <class Value> SHIM_OWN Value __shfl_xor_sync(unsigned mask, Value value, int flip, int = 32,
+                                                      shim::Site site = shim::Site::current()) {
+    return shim::exchange(mask, value, shim::lane() ^ flip, site);
+}
+template <class Value>
+SHIM_OWN Value __shfl_up_sync(unsigned mask, Value value, int step, shim::Site site = shim::Site::current()) {
+    return shim::exchange(mask, value, shim::lane() < step ? shim::lane() : shim::lane() - step, site);
+}
+SHIM_OWN inline unsigned __ballot_sync(unsigned mask, bool vote, shim::Site site = shim::Site::current()) {
+    if (mask != ~0u) shim::fail("a vote of some lanes only, which is not emulated");
     const unsigned warp = shim::current->thread / 32;
     shim::lanes[warp][shim::lane()][0] = vote;
-    __syncwarp();
+    shim::wait_at(shim::warp_barriers[warp], 32, site);
     unsigned votes = 0;
     for (int lane = 0; lane < 32; ++lane) votes |= unsigned(shim::lanes[warp][lane][0]) << lane;
-    __syncwarp();
+    shim::wait_at(shim::warp_barriers[warp], 32, site);
     return votes;
 }
 inline int __popc(uint32_t bits) { return __builtin_popcount(bits); }
-inline uint32_t atomicAdd(uint32_t* sum, uint32_t value) { return (*sum += value) - value; }
-inline unsigned long long atomicAdd(unsigned long long* sum, unsigned long long value) {
-    return (*sum += value) - value;
-}
+
+#include "cuda_shim_atomics.h"
 
 namespace gpu {
 using Stream = int;
 
-inline void expect_aligned(const void* place, size_t bytes) {
+SHIM_OWN inline void expect_aligned(const void* place, size_t bytes) {
     if (reinterpret_cast<uintptr_t>(place) % bytes) shim::fail("a wide move off its boundary");
 }
+inline void expect_partly_written(const void* place, size_t bytes) { racecheck::partly_written(place, bytes); }
 inline void keep_order() {}
 inline uint32_t shifted_right(uint32_t value, int bits) { return value >> bits; }
 inline uint32_t and_or(uint32_t value, uint32_t mask, uint32_t bits) { return (value & mask) | bits; }
@@ -191,11 +226,13 @@ template <class... Parameters, class... Arguments> void launch(void (*kernel)(Pa
     const shim::TrapFaults trap;
     shim::shared_size = shared_bytes;
     shim::body = [=] { kernel(arguments...); };
-    gridDim = grid;
+    shim::indices.grid = grid;
+    racecheck::begin_launch(reinterpret_cast<const void*>(kernel));
+    racecheck::ignore(&shim::indices, sizeof shim::indices);
     for (unsigned b = 0; b < grid.x * grid.y; ++b) {
         const unsigned block = shim::backwards ? grid.x * grid.y - 1 - b : b;
-        blockIdx = dim3(block % grid.x, block / grid.x);
-        shim::run_block(threads);
+        shim::indices.block = dim3(block % grid.x, block / grid.x);
+        shim::run_block(block, threads);
     }
 }
 } // namespace gpu
