@@ -211,7 +211,7 @@ using Stream = int;
 SHIM_OWN inline void expect_aligned(const void* place, size_t bytes) {
     if (reinterpret_cast<uintptr_t>(place) % bytes) shim::fail("a wide move off its boundary");
 }
-inline void expect_partly_written(const void* place, size_t bytes) { racecheck::partly_written(place, bytes); }
+inline void expect_unwritten(const void* place, size_t bytes) { racecheck::expect_unwritten(place, bytes); }
 inline void keep_order() {}
 inline uint32_t shifted_right(uint32_t value, int bits) { return value >> bits; }
 inline uint32_t and_or(uint32_t value, uint32_t mask, uint32_t bits) { return (value & mask) | bits; }

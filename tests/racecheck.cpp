@@ -120,9 +120,6 @@ static void touch_word(uintptr_t place, size_t bytes, const Access& access, Kind
     Word& word = in_shared ? shared_words[(begin - shared.begin) / 4] : global_word(begin);
     word.renew(in_shared ? blocks : launches);
     const uint32_t mask = ((1u << bytes) - 1) << place % 4;
-    if (in_shared && kind != Kind::write && (mask & ~word.written))
-        return report("shared memory at byte " + std::to_string(place - shared.begin) + " is read before it is written: " +
-                      told(access, kind, false));
     if (kind != Kind::read) word.written |= mask;
     if (mask == 0xf && !word.bytes) return touch_cell(word.whole, place, access, kind);
     if (!word.bytes) {
@@ -133,12 +130,26 @@ static void touch_word(uintptr_t place, size_t bytes, const Access& access, Kind
         if (mask >> b & 1) touch_cell(word.bytes[b], begin + b, access, kind);
 }
 
+// Whether a read meets bytes that the block has not written. Structs are copied with their padding, which nobody writes:
+// of more than 16 bytes one must be.
+static bool unwritten(uintptr_t place, size_t bytes) {
+    size_t missing = 0;
+    for (uintptr_t at = place; at < place + bytes; ++at) {
+        Word& word = shared_words[(at - shared.begin) / 4];
+        word.renew(blocks);
+        missing += !(word.written >> at % 4 & 1);
+    }
+    return bytes > 16 ? missing == bytes : missing > 0;
+}
+
 static void touch(const void* address, size_t bytes, Kind kind, const void* code) {
     uintptr_t place = reinterpret_cast<uintptr_t>(address);
     if (!running || defect || stack.holds(place) || ignored.holds(place)) return;
     const Access access{order.now, who, in_library(code)};
     if (all_shared.holds(place) && place + bytes > shared.end)
         return report(place_of(place) + " lies beyond its size: " + told(access, kind, false));
+    if (shared.holds(place) && kind != Kind::write && unwritten(place, bytes))
+        return report(place_of(place) + " is read before it is written: " + told(access, kind, false));
     for (const uintptr_t end = place + bytes; place < end && !defect;) {
         const uintptr_t next = place / 4 * 4 + 4, stop = next < end ? next : end;
         touch_word(place, stop - place, access, kind);
@@ -177,7 +188,7 @@ void atomic(void* place, size_t bytes) {
     if (!all_shared.holds(reinterpret_cast<uintptr_t>(place))) order.atomic(who, reinterpret_cast<uintptr_t>(place));
 }
 void ignore(const void* place, size_t bytes) { ignored = {place, bytes}; }
-void partly_written(const void* place, size_t bytes) {
+void expect_unwritten(const void* place, size_t bytes) {
     const auto begin = reinterpret_cast<uintptr_t>(place);
     for (uintptr_t at = begin; at < begin + bytes && shared.holds(at); ++at) {
         Word& word = shared_words[(at - shared.begin) / 4];

@@ -14,7 +14,7 @@ void pass_warp_barrier(unsigned warp);
 void fence(); // __threadfence of the thread that runs
 void atomic(void* place, size_t bytes);
 void ignore(const void* place, size_t bytes);          // never memory of the kernel
-void partly_written(const void* place, size_t bytes);  // shared memory that is read with bytes that nobody wrote
+void expect_unwritten(const void* place, size_t bytes); // shared memory that may be read before it is written
 const char* found();                                   // the first defect of the launch, or null
 #else
 inline void begin_launch(const void*) {}
@@ -26,7 +26,7 @@ inline void pass_warp_barrier(unsigned) {}
 inline void fence() {}
 inline void atomic(void*, size_t) {}
 inline void ignore(const void*, size_t) {}
-inline void partly_written(const void*, size_t) {}
+inline void expect_unwritten(const void*, size_t) {}
 inline const char* found() { return nullptr; }
 #endif
 } // namespace racecheck

@@ -16,7 +16,7 @@ struct Draft {
     uint32_t* payload;
 
     __device__ __forceinline__ bool finite() const { return payload[0] == 0; }
-    __device__ __forceinline__ void say_not_finite() const { payload[0] = 1; }
+    __device__ __forceinline__ void say_not_finite() const { atomicOr(payload, 1u); }
     __device__ __forceinline__ unsigned long long* sum() const {
         return reinterpret_cast<unsigned long long*>(payload + 2);
     }
