@@ -142,9 +142,9 @@ template <class Value> SHIM_OWN Value exchange(unsigned mask, Value value, int s
     static_assert(sizeof(Value) <= sizeof lanes[0][0]);
     if (mask != ~0u) fail("a shuffle of some lanes only, which is not emulated");
     const unsigned warp = current->thread / 32, lane = current->thread % 32;
-    memcpy(lanes[warp][lane], &value, sizeof value);
+    __builtin_memcpy(lanes[warp][lane], &value, sizeof value);
     wait_at(warp_barriers[warp], 32, site);
-    memcpy(&value, lanes[warp][source], sizeof value);
+    __builtin_memcpy(&value, lanes[warp][source], sizeof value);
     wait_at(warp_barriers[warp], 32, site);
     return value;
 }

@@ -1,13 +1,15 @@
 // The atomics and fences of CUDA for cuda_shim.h: fibers switch at barriers only, so that a plain change is one; the
 // race checker hears of each.
 #pragma once
-#include <concepts>
+#include <type_traits>
 
 #include "racecheck.h"
 
-template <class Value, class Change> SHIM_OWN Value shim_atomic(Value* place, const Change& change) {
+#define SHIM_CALLED SHIM_OWN __attribute__((noinline)) // so that it knows where it was called
+
+template <class Value, class Change> SHIM_OWN Value shim_atomic(Value* place, const Change& change, const void* code) {
     static_assert(sizeof(Value) == 4 || sizeof(Value) == 8);
-    racecheck::atomic(place, sizeof(Value));
+    racecheck::atomic(place, sizeof(Value), code);
     const Value before = *place;
     *place = change(before);
     return before;
@@ -15,8 +17,9 @@ template <class Value, class Change> SHIM_OWN Value shim_atomic(Value* place, co
 
 // The second parameter takes the type of the first, as CUDA's overloads do.
 #define SHIM_ATOMIC(NAME, RESULT)                                                                                      \
-    template <class Value> SHIM_OWN Value NAME(Value* place, std::type_identity_t<Value> value) {                      \
-        return shim_atomic(place, [value](Value before) { return Value(RESULT); });                                    \
+    template <class Value> SHIM_CALLED Value NAME(Value* place, std::type_identity_t<Value> value) {                   \
+        return shim_atomic(                                                                                            \
+            place, [value](Value before) { return Value(RESULT); }, __builtin_return_address(0));                      \
     }
 SHIM_ATOMIC(atomicAdd, before + value)
 SHIM_ATOMIC(atomicSub, before - value)
@@ -28,11 +31,11 @@ SHIM_ATOMIC(atomicOr, before | value)
 SHIM_ATOMIC(atomicXor, before ^ value)
 SHIM_ATOMIC(atomicInc, before >= value ? 0 : before + 1)
 SHIM_ATOMIC(atomicDec, before == 0 || before > value ? value : before - 1)
-#undef SHIM_ATOMIC
 
 template <class Value>
-SHIM_OWN Value atomicCAS(Value* place, std::type_identity_t<Value> expected, std::type_identity_t<Value> value) {
-    return shim_atomic(place, [=](Value before) { return before == expected ? value : before; });
+SHIM_CALLED Value atomicCAS(Value* place, std::type_identity_t<Value> expected, std::type_identity_t<Value> value) {
+    return shim_atomic(
+        place, [=](Value before) { return before == expected ? value : before; }, __builtin_return_address(0));
 }
 
 // Fibers see what others wrote at once; of its meaning the race checker keeps account.

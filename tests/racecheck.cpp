@@ -183,8 +183,8 @@ void pause() { running = false; }
 void pass_block_barrier() { order.pass_block_barrier(); }
 void pass_warp_barrier(unsigned warp) { order.pass_warp_barrier(warp); }
 void fence() { order.fence(who); }
-void atomic(void* place, size_t bytes) {
-    touch(place, bytes, Kind::atomic, __builtin_return_address(0));
+void atomic(void* place, size_t bytes, const void* code) {
+    touch(place, bytes, Kind::atomic, code);
     if (!all_shared.holds(reinterpret_cast<uintptr_t>(place))) order.atomic(who, reinterpret_cast<uintptr_t>(place));
 }
 void ignore(const void* place, size_t bytes) { ignored = {place, bytes}; }

@@ -12,7 +12,7 @@ void pause();                                                     // and from he
 void pass_block_barrier();                                        // every thread of the block has arrived
 void pass_warp_barrier(unsigned warp);
 void fence(); // __threadfence of the thread that runs
-void atomic(void* place, size_t bytes);
+void atomic(void* place, size_t bytes, const void* code);
 void ignore(const void* place, size_t bytes);          // never memory of the kernel
 void expect_unwritten(const void* place, size_t bytes); // shared memory that may be read before it is written
 const char* found();                                   // the first defect of the launch, or null
@@ -24,7 +24,7 @@ inline void pause() {}
 inline void pass_block_barrier() {}
 inline void pass_warp_barrier(unsigned) {}
 inline void fence() {}
-inline void atomic(void*, size_t) {}
+inline void atomic(void*, size_t, const void*) {}
 inline void ignore(const void*, size_t) {}
 inline void expect_unwritten(const void*, size_t) {}
 inline const char* found() { return nullptr; }

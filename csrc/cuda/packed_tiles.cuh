@@ -207,6 +207,7 @@ template <int BITS, bool REGULAR> class SomeColumns {
             left = -1;
             masks = 0;
             fits = false;
+            expect_unwritten(stage, weight.stage_bytes);
             return;
         }
         const int size = int((next % 8 + count * weight.entry_bits() + 7) / 8);
