@@ -9,6 +9,7 @@
 #include <functional>
 #include <memory>
 #include <source_location>
+#include <string>
 #include <vector>
 
 #include "racecheck.h"
@@ -61,6 +62,9 @@ inline ucontext_t scheduler;
 inline std::function<void()> body;
 alignas(16) inline unsigned char lanes[32][32][16]; // what each lane of each warp shows the others
 
+inline std::string skipped_file; // the barrier that a test leaves out
+inline unsigned skipped_line = 0;
+
 inline const char* failure = nullptr; // the first thing that went wrong
 SHIM_OWN inline void fail(const char* what) { failure = failure ? failure : what; }
 
@@ -79,6 +83,12 @@ SHIM_OWN inline bool wait_at(Barrier& barrier, int expected, const Site& site) {
     current->round = barrier.round;
     swapcontext(&current->context, &scheduler);
     return false;
+}
+
+SHIM_OWN inline bool skips(const Site& site) {
+    if (site.line() != skipped_line) return false;
+    const size_t length = strlen(site.file_name()), end = skipped_file.size();
+    return length >= end && skipped_file == site.file_name() + length - end;
 }
 
 SHIM_OWN inline void run_fiber() {
@@ -171,9 +181,11 @@ struct TrapFaults {
 inline dim3 &threadIdx = shim::indices.thread, &blockIdx = shim::indices.block, &gridDim = shim::indices.grid;
 
 SHIM_OWN inline void __syncthreads(shim::Site site = shim::Site::current()) {
+    if (shim::skips(site)) return;
     if (shim::wait_at(shim::block_barrier, int(shim::fibers.size()), site)) racecheck::pass_block_barrier();
 }
 SHIM_OWN inline void __syncwarp(unsigned mask = ~0u, shim::Site site = shim::Site::current()) {
+    if (shim::skips(site)) return;
     if (mask != ~0u) shim::fail("a barrier of some lanes only, which is not emulated");
     const unsigned warp = shim::current->thread / 32;
     if (shim::wait_at(shim::warp_barriers[warp], 32, site)) racecheck::pass_warp_barrier(warp);

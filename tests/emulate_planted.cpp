@@ -1,7 +1,6 @@
 // Small kernels, each right, or with one defect that the race checker must find; tests/test_racecheck.py calls them.
-#include <utility>
-
 #include "device.cuh"
+#include "emulated_calls.h"
 
 using namespace gpu;
 
@@ -142,11 +141,8 @@ static __global__ void large(bool defect, uint32_t* out) {
 }
 
 extern "C" {
-const char* failure() { return std::exchange(shim::failure, nullptr); }
-
 #define PLANTED(NAME)                                                                                                  \
-    void planted_##NAME(int64_t defect, int64_t backwards, uint32_t* out) {                                            \
-        shim::backwards = backwards;                                                                                   \
+    void planted_##NAME(int64_t defect, uint32_t* out) {                                                                \
         launch(NAME, dim3(3), THREADS, sizeof(Tile), 0, defect != 0, out);                                             \
     }
 PLANTED(across_the_block)

@@ -47,6 +47,13 @@ static const char* const base = library_base();
 // Where code lies in the library, for addr2line.
 static uint32_t in_library(const void* code) { return uint32_t(static_cast<const char*>(code) - base); }
 
+// Nothing that the checker does itself is looked at, its own memcpy neither.
+struct Checking {
+    const bool before = running;
+    Checking() { running = false; }
+    ~Checking() { running = before; }
+};
+
 static void report(const std::string& what) {
     char where[64];
     snprintf(where, sizeof where, " [block %u of kernel+0x%x]", who >> THREAD_BITS, in_library(kernel));
@@ -145,6 +152,7 @@ static bool unwritten(uintptr_t place, size_t bytes) {
 static void touch(const void* address, size_t bytes, Kind kind, const void* code) {
     uintptr_t place = reinterpret_cast<uintptr_t>(address);
     if (!running || defect || stack.holds(place) || ignored.holds(place)) return;
+    const Checking checking;
     const Access access{order.now, who, in_library(code)};
     if (all_shared.holds(place) && place + bytes > shared.end)
         return report(place_of(place) + " lies beyond its size: " + told(access, kind, false));
@@ -180,15 +188,26 @@ void run(unsigned thread, const void* place, size_t bytes) {
     running = true;
 }
 void pause() { running = false; }
-void pass_block_barrier() { order.pass_block_barrier(); }
-void pass_warp_barrier(unsigned warp) { order.pass_warp_barrier(warp); }
-void fence() { order.fence(who); }
+void pass_block_barrier() {
+    const Checking checking;
+    order.pass_block_barrier();
+}
+void pass_warp_barrier(unsigned warp) {
+    const Checking checking;
+    order.pass_warp_barrier(warp);
+}
+void fence() {
+    const Checking checking;
+    order.fence(who);
+}
 void atomic(void* place, size_t bytes, const void* code) {
     touch(place, bytes, Kind::atomic, code);
+    const Checking checking;
     if (!all_shared.holds(reinterpret_cast<uintptr_t>(place))) order.atomic(who, reinterpret_cast<uintptr_t>(place));
 }
 void ignore(const void* place, size_t bytes) { ignored = {place, bytes}; }
 void expect_unwritten(const void* place, size_t bytes) {
+    const Checking checking;
     const auto begin = reinterpret_cast<uintptr_t>(place);
     for (uintptr_t at = begin; at < begin + bytes && shared.holds(at); ++at) {
         Word& word = shared_words[(at - shared.begin) / 4];

@@ -43,9 +43,8 @@ def library(tmp_path_factory):
 
 def launch(library, name, defect, backwards):
     out = torch.zeros(256, dtype=torch.int32)
-    getattr(library, f"planted_{name}")(
-        ctypes.c_int64(defect), ctypes.c_int64(backwards), ctypes.c_void_p(out.data_ptr())
-    )
+    library.turn_around(backwards)
+    getattr(library, f"planted_{name}")(ctypes.c_int64(defect), ctypes.c_void_p(out.data_ptr()))
     emulated.raise_failure(library)
     return out
 
