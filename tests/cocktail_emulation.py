@@ -14,7 +14,9 @@ NUMBERS = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2}
 
 
 def build(root: Path, folder: Path, watched: bool = False) -> ctypes.CDLL:
-    return emulated.build(root, folder, root / "tests/emulate_cocktail.cpp", "-O2", "-ffp-contract=off", watched=watched)
+    return emulated.build(
+        root, folder, root / "tests/emulate_cocktail.cpp", "-O2", "-ffp-contract=off", watched=watched
+    )
 
 
 class Beside(Guarded):

@@ -18,15 +18,14 @@ template <class Value, class Change> SHIM_OWN Value shim_atomic(Value* place, co
 // The second parameter takes the type of the first, as CUDA's overloads do.
 #define SHIM_ATOMIC(NAME, RESULT)                                                                                      \
     template <class Value> SHIM_CALLED Value NAME(Value* place, std::type_identity_t<Value> value) {                   \
-        return shim_atomic(                                                                                            \
-            place, [value](Value before) { return Value(RESULT); }, __builtin_return_address(0));                      \
+        return shim_atomic(place, [value](Value before) { return Value(RESULT); }, __builtin_return_address(0));       \
     }
 SHIM_ATOMIC(atomicAdd, before + value)
 SHIM_ATOMIC(atomicSub, before - value)
 SHIM_ATOMIC(atomicExch, (before, value))
 SHIM_ATOMIC(atomicMin, value < before ? value : before)
 SHIM_ATOMIC(atomicMax, before < value ? value : before)
-SHIM_ATOMIC(atomicAnd, before & value)
+SHIM_ATOMIC(atomicAnd, before& value)
 SHIM_ATOMIC(atomicOr, before | value)
 SHIM_ATOMIC(atomicXor, before ^ value)
 SHIM_ATOMIC(atomicInc, before >= value ? 0 : before + 1)
@@ -36,6 +35,12 @@ template <class Value>
 SHIM_CALLED Value atomicCAS(Value* place, std::type_identity_t<Value> expected, std::type_identity_t<Value> value) {
     return shim_atomic(
         place, [=](Value before) { return before == expected ? value : before; }, __builtin_return_address(0));
+}
+
+// A load that may meet atomics of others, as ld.relaxed is.
+template <class Value> SHIM_CALLED Value shim_load(const Value* place) {
+    racecheck::atomic_read(place, sizeof(Value), __builtin_return_address(0));
+    return *place;
 }
 
 // Fibers see what others wrote at once; of its meaning the race checker keeps account.

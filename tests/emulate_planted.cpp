@@ -81,6 +81,13 @@ static __global__ void plain_beside_atomic(bool defect, uint32_t* out) {
         out[0] += 1;
 }
 
+static __global__ void plain_read_beside_atomic(bool defect, uint32_t* out) {
+    if (blockIdx.x > 0)
+        atomicAdd(out, 1u);
+    else if (threadIdx.x == 0)
+        out[1] = defect ? out[0] : shim_load(out);
+}
+
 // The last block to finish sums up what all have written, and puts the counter back.
 static __device__ void finish_last(bool before, bool after, uint32_t* out, uint32_t* counter, uint32_t* sum) {
     auto& tile = shared_memory<Tile>();
@@ -142,7 +149,7 @@ static __global__ void large(bool defect, uint32_t* out) {
 
 extern "C" {
 #define PLANTED(NAME)                                                                                                  \
-    void planted_##NAME(int64_t defect, uint32_t* out) {                                                                \
+    void planted_##NAME(int64_t defect, uint32_t* out) {                                                               \
         launch(NAME, dim3(3), THREADS, sizeof(Tile), 0, defect != 0, out);                                             \
     }
 PLANTED(across_the_block)
@@ -154,6 +161,7 @@ PLANTED(unwritten)
 PLANTED(beyond)
 PLANTED(across_blocks)
 PLANTED(plain_beside_atomic)
+PLANTED(plain_read_beside_atomic)
 PLANTED(last_without_release)
 PLANTED(last_without_acquire)
 PLANTED(written_too_late)

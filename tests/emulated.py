@@ -35,7 +35,9 @@ def run(*command: object) -> str:
 def raise_failure(library: ctypes.CDLL) -> None:
     """AssertionError if the kernels did what none may, with the lines of code in place of addresses."""
     failure = library.failure()
-    assert failure is None, re.sub(r"(code|kernel)\+0x([0-9a-f]+)", lambda at: _name(library, *at.groups()), failure.decode())
+    assert failure is None, re.sub(
+        r"(code|kernel)\+0x([0-9a-f]+)", lambda at: _name(library, *at.groups()), failure.decode()
+    )
 
 
 def _name(library: ctypes.CDLL, what: str, address: str) -> str:

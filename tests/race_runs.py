@@ -40,7 +40,10 @@ def sweeps(ops: emulation.Ops) -> Runs:
         _, weight, factor = next(sweep_inputs(rows, cols, torch.float32))
         scale, zero = grids(rows, 4, torch.float32)
         prune = None if group else weight > 0
-        yield f"sweep {keep}:{group}", lambda w=weight, f=factor, p=prune, k=keep, g=group: ops.sweep_block_(w, f, p, k, g)
+        yield (
+            f"sweep {keep}:{group}",
+            lambda w=weight, f=factor, p=prune, k=keep, g=group: ops.sweep_block_(w, f, p, k, g),
+        )
         rest = (scale[:, None], zero[:, None], 4, keep, group)
         yield f"joint {keep}:{group}", lambda w=weight, f=factor, p=prune, r=rest: ops.joint_sweep_block_(w, f, p, *r)
 
@@ -54,7 +57,10 @@ def quantizations(ops: emulation.Ops) -> Runs:
         codes = any_bytes(rows, cols)
         yield f"dequantize {rows} {cols}", lambda c=codes, s=scale, z=zero: ops.dequantize(c, s, z)
         for bits in (3, 8):
-            yield f"{bits} bits {rows} {cols}", lambda c=codes, b=bits: ops.unpack_codes(ops.pack_codes(c, b), b, c.shape[1])
+            yield (
+                f"{bits} bits {rows} {cols}",
+                lambda c=codes, b=bits: ops.unpack_codes(ops.pack_codes(c, b), b, c.shape[1]),
+            )
 
 
 def bitmasks(ops: emulation.Ops) -> Runs:

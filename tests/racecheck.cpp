@@ -1,6 +1,6 @@
 // A race checker for kernels under cuda_shim.h: the hooks that g++ -fsanitize=thread calls at every load and store, and
-// a shadow of all memory that they touch. Every access must be ordered (racecheck_order.h) after those that it conflicts
-// with. Linked in place of libtsan, compiled without instrumentation.
+// a shadow of all memory that they touch. Every access must be ordered (racecheck_order.h) after those that it
+// conflicts with. Linked in place of libtsan, compiled without instrumentation.
 #include "racecheck.h"
 
 #include <dlfcn.h>
@@ -12,8 +12,8 @@
 #include "racecheck_shadow.h"
 
 namespace racecheck {
-enum class Kind { read, write, atomic };
-static const char* const PAST[] = {"read", "wrote", "changed atomically"};
+enum class Kind { read, write, atomic, atomic_read };
+static const char* const PAST[] = {"read", "wrote", "changed atomically", "read atomically"};
 
 constexpr uintptr_t PAGE = 4096;
 constexpr size_t MOST_PAGES = 1 << 11; // of shadow that a launch inherits: they are 32 times as large
@@ -102,11 +102,14 @@ static void touch_cell(Cell& cell, uintptr_t place, const Access& access, Kind k
     if (kind == Kind::read && same(cell.reads.at[0], access)) return;
     if (cell.write.time && !order.follows(who, cell.write, false))
         return report_race(place, cell.write, Kind::write, access, kind);
-    if (kind != Kind::read && !after_all(place, cell.reads, Kind::read, access, kind)) return;
-    if (kind != Kind::atomic && !after_all(place, cell.atomics, Kind::atomic, access, kind)) return;
+    const bool changes = kind == Kind::write || kind == Kind::atomic, plain = kind == Kind::write || kind == Kind::read;
+    if (changes && !after_all(place, cell.reads, Kind::read, access, kind)) return;
+    if (plain && !after_all(place, cell.atomics, Kind::atomic, access, kind)) return;
+    if (kind == Kind::write && !after_all(place, cell.atomic_reads, Kind::atomic_read, access, kind)) return;
     if (kind == Kind::read) cell.reads.add(access);
+    if (kind == Kind::atomic_read) cell.atomic_reads.add(access);
     if (kind == Kind::atomic) cell.atomics.add(access);
-    if (kind == Kind::write) cell = {access, {}, {}};
+    if (kind == Kind::write) cell = {access, {}, {}, {}};
 }
 
 static Word& global_word(uintptr_t place) {
@@ -127,7 +130,7 @@ static void touch_word(uintptr_t place, size_t bytes, const Access& access, Kind
     Word& word = in_shared ? shared_words[(begin - shared.begin) / 4] : global_word(begin);
     word.renew(in_shared ? blocks : launches);
     const uint32_t mask = ((1u << bytes) - 1) << place % 4;
-    if (kind != Kind::read) word.written |= mask;
+    if (kind == Kind::write || kind == Kind::atomic) word.written |= mask;
     if (mask == 0xf && !word.bytes) return touch_cell(word.whole, place, access, kind);
     if (!word.bytes) {
         word.bytes = std::make_unique<Cell[]>(4);
@@ -137,8 +140,8 @@ static void touch_word(uintptr_t place, size_t bytes, const Access& access, Kind
         if (mask >> b & 1) touch_cell(word.bytes[b], begin + b, access, kind);
 }
 
-// Whether a read meets bytes that the block has not written. Structs are copied with their padding, which nobody writes:
-// of more than 16 bytes one must be.
+// Whether a read meets bytes that the block has not written. Structs are copied with their padding, which nobody
+// writes: of more than 16 bytes one must be.
 static bool unwritten(uintptr_t place, size_t bytes) {
     size_t missing = 0;
     for (uintptr_t at = place; at < place + bytes; ++at) {
@@ -205,6 +208,11 @@ void atomic(void* place, size_t bytes, const void* code) {
     const Checking checking;
     if (!all_shared.holds(reinterpret_cast<uintptr_t>(place))) order.atomic(who, reinterpret_cast<uintptr_t>(place));
 }
+void atomic_read(const void* place, size_t bytes, const void* code) {
+    touch(place, bytes, Kind::atomic_read, code);
+    const Checking checking;
+    order.atomic_read(who, reinterpret_cast<uintptr_t>(place));
+}
 void ignore(const void* place, size_t bytes) { ignored = {place, bytes}; }
 void expect_unwritten(const void* place, size_t bytes) {
     const Checking checking;
@@ -218,42 +226,4 @@ void expect_unwritten(const void* place, size_t bytes) {
 const char* found() { return defect ? message.c_str() : nullptr; }
 } // namespace racecheck
 
-using racecheck::Kind;
-using racecheck::touch;
-
-extern "C" {
-void __tsan_init() {}
-void __tsan_func_entry(void*) {}
-void __tsan_func_exit() {}
-void __tsan_vptr_update(void**, void*) {}
-void __tsan_vptr_read(void**) {}
-
-#define HOOK(NAME, BYTES, KIND)                                                                                        \
-    void __tsan_##NAME##BYTES(void* place) { touch(place, BYTES, Kind::KIND, __builtin_return_address(0)); }
-#define HOOKS(BYTES)                                                                                                   \
-    HOOK(read, BYTES, read) HOOK(write, BYTES, write) HOOK(unaligned_read, BYTES, read)                                \
-    HOOK(unaligned_write, BYTES, write) HOOK(volatile_read, BYTES, read) HOOK(volatile_write, BYTES, write)
-HOOKS(1) HOOKS(2) HOOKS(4) HOOKS(8) HOOKS(16)
-
-void __tsan_read_range(void* place, size_t bytes) { touch(place, bytes, Kind::read, __builtin_return_address(0)); }
-void __tsan_write_range(void* place, size_t bytes) { touch(place, bytes, Kind::write, __builtin_return_address(0)); }
-
-// What the compiler leaves to libc comes by here (-Wl,--wrap).
-void* __real_memcpy(void* to, const void* from, size_t bytes);
-void* __real_memmove(void* to, const void* from, size_t bytes);
-void* __real_memset(void* to, int value, size_t bytes);
-void* __wrap_memcpy(void* to, const void* from, size_t bytes) {
-    touch(from, bytes, Kind::read, __builtin_return_address(0));
-    touch(to, bytes, Kind::write, __builtin_return_address(0));
-    return __real_memcpy(to, from, bytes);
-}
-void* __wrap_memmove(void* to, const void* from, size_t bytes) {
-    touch(from, bytes, Kind::read, __builtin_return_address(0));
-    touch(to, bytes, Kind::write, __builtin_return_address(0));
-    return __real_memmove(to, from, bytes);
-}
-void* __wrap_memset(void* to, int value, size_t bytes) {
-    touch(to, bytes, Kind::write, __builtin_return_address(0));
-    return __real_memset(to, value, bytes);
-}
-}
+#include "racecheck_hooks.h"

@@ -69,14 +69,17 @@ class Order {
         ++now;
         own.last = {now, now, warp_barriers[who % MOST_THREADS / 32], block_barrier};
     }
+    void atomic_read(uint32_t who, uintptr_t place) {
+        const auto clock = clocks.find(place);
+        if (clock == clocks.end()) return;
+        join(threads[who % MOST_THREADS].seen, clock->second);
+        fenced = true;
+    }
     void atomic(uint32_t who, uintptr_t place) {
+        atomic_read(who, place);
         Thread& own = threads[who % MOST_THREADS];
-        Releases& clock = clocks[place];
-        if (!clock.empty()) {
-            join(own.seen, clock);
-            fenced = true;
-        }
         if (own.last.fence == 0) return;
+        Releases& clock = clocks[place];
         own.last.atomic = now++;
         join(clock, own.at_fence);
         clock[who] = own.last;

@@ -28,7 +28,7 @@ struct Recent {
 
 struct Cell {
     Access write;
-    Recent reads, atomics;
+    Recent reads, atomics, atomic_reads;
 };
 
 // Four bytes; `bytes` once one of them was accessed alone.

@@ -25,6 +25,7 @@ PLANTED = {
     "beyond": r"shared memory at byte \d+ lies beyond its size: thread \d+ read",
     "across_blocks": IN_GRID,
     "plain_beside_atomic": IN_GRID,
+    "plain_read_beside_atomic": IN_GRID,
     "last_without_release": IN_GRID,
     "last_without_acquire": IN_GRID,
     "written_too_late": IN_GRID,
