@@ -111,8 +111,10 @@ def library_of(path: Path) -> str:
 
 
 def barriers(root: Path, library: str) -> Iterator[tuple[str, int]]:
-    """File and line of every barrier of a library's kernels."""
+    """File and line of every barrier of a library's kernels but those that are spare, and say why."""
     for path in sorted((root / "csrc/cuda").glob("*.cuh")):
         for line, text in enumerate(path.read_text().splitlines(), 1):
-            if library_of(path) == library and re.search(r"\b__sync(threads|warp)\w*\(", text.split("//")[0]):
+            code, _, comment = text.partition("//")
+            barrier = re.search(r"\b__sync(threads|warp)\w*\(", code) and not comment.startswith(" spare:")
+            if barrier and library_of(path) == library:
                 yield path.name, line

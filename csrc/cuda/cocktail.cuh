@@ -131,7 +131,7 @@ __device__ __forceinline__ void compress_block(const Source& source, const Cockt
     const int64_t begin = block_of_stratum(shared, layout) * layout.block;
     float* values = shared.values();
     source.fill(shared, layout, begin);
-    __syncthreads();
+    __syncthreads(); // spare: either way now has one of its own before anybody reads
     if (layout.mask_bytes()) {
         mark_largest(shared, layout);
     } else {
