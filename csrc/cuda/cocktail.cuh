@@ -136,7 +136,7 @@ __device__ __forceinline__ void compress_block(const Source& source, const Cockt
         mark_largest(shared, layout);
     } else {
         if (threadIdx.x < MOST_WORDS) shared.masks[threadIdx.x] = ~0u;
-        __syncthreads();
+        __syncthreads(); // spare: a thread lists its own mask before the next
     }
     list_places(shared, layout);
     const BlockWriter to(layout, draft.payload, blockIdx.x);
