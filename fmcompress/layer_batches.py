@@ -3,6 +3,7 @@
 from collections.abc import Hashable, Iterable
 
 import torch
+from torch import Tensor
 
 from .calibration import Group
 from .checkpoint.layout import find_entry

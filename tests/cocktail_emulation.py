@@ -1,9 +1,9 @@
 """CocktailSGD's ops of csrc/cuda on a CPU: emulate_cocktail.cpp built with g++, and called as cocktail.cu calls it."""
 
 import ctypes
-import subprocess
 from pathlib import Path
 
+import emulated
 import torch
 from emulation import Guarded, fenced
 from torch import Tensor
@@ -13,14 +13,10 @@ from fmcompress.ops import Layout
 NUMBERS = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2}
 
 
-def build(root: Path, folder: Path) -> ctypes.CDLL:
-    library = folder / "cocktail.so"
-    flags = ["-O2", "-std=c++20", "-shared", "-fPIC", "-ffp-contract=off", "-Wall", "-Werror", "-Wno-unknown-pragmas"]
-    flags += [f"-I{root / part}" for part in ("csrc", "csrc/cuda", "tests")]
-    subprocess.run(["g++", *flags, root / "tests/emulate_cocktail.cpp", "-o", library], check=True)
-    kernels = ctypes.CDLL(str(library))
-    kernels.failure.restype = ctypes.c_char_p
-    return kernels
+def build(root: Path, folder: Path, watched: bool = False) -> ctypes.CDLL:
+    return emulated.build(
+        root, folder, root / "tests/emulate_cocktail.cpp", "-O2", "-ffp-contract=off", watched=watched
+    )
 
 
 class Beside(Guarded):
@@ -52,8 +48,7 @@ class Ops:
         held = [t.tensor if isinstance(t, Guarded) else t for t in held]
         pointers = [None if tensor is None else ctypes.c_void_p(tensor.data_ptr()) for tensor in held]
         getattr(self.library, name)((ctypes.c_int64 * 13)(*sizes), ctypes.c_float(scale), *pointers)
-        failure = self.library.failure()
-        assert failure is None, failure.decode()
+        emulated.raise_failure(self.library)
 
     def _compress(
         self,

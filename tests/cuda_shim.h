@@ -1,6 +1,6 @@
 // Enough of CUDA to run csrc/cuda/*.cuh on a CPU: each CUDA thread is a fiber, blocks run one after the other. Fibers
 // switch at barriers and shuffles only, a warp as late as it can, in an order that the test turns around, so that a
-// missing barrier shows.
+// missing barrier shows; built with the race checker (racecheck.h) it shows in any order.
 #pragma once
 #include <csignal>
 #include <ucontext.h>
@@ -8,8 +8,12 @@
 #include <cstring>
 #include <functional>
 #include <memory>
+#include <source_location>
+#include <string>
 #include <utility>
 #include <vector>
+
+#include "racecheck.h"
 
 #define __global__
 #define __device__
@@ -20,12 +24,21 @@ struct dim3 {
     unsigned x = 1, y = 1, z = 1;
     explicit dim3(unsigned x, unsigned y = 1, unsigned z = 1) : x(x), y(y), z(z) {}
 };
-inline dim3 threadIdx(0), blockIdx(0), gridDim(0);
+
+// What runs inside of fibers and is no part of a kernel.
+#define SHIM_OWN __attribute__((no_sanitize("thread")))
 
 namespace shim {
+struct Indices {
+    dim3 thread = dim3(0), block = dim3(0), grid = dim3(0);
+};
+inline Indices indices;
+
+using Site = std::source_location;
 struct Barrier {
     int arrived = 0;
     uint64_t round = 0;
+    Site site; // where the first thread of this round arrived
 };
 
 struct Fiber {
@@ -51,21 +64,36 @@ inline ucontext_t scheduler;
 inline std::function<void()> body;
 alignas(16) inline unsigned char lanes[32][32][16]; // what each lane of each warp shows the others
 
-inline const char* failure = nullptr; // the first thing that went wrong
-inline void fail(const char* what) { failure = failure ? failure : what; }
+inline std::string skipped_file; // the barrier that a test leaves out
+inline unsigned skipped_line = 0;
 
-inline void wait_at(Barrier& barrier, int expected) {
+inline const char* failure = nullptr; // the first thing that went wrong
+SHIM_OWN inline void fail(const char* what) { failure = failure ? failure : what; }
+
+// Whether the thread is the last to arrive; the others have waited for it when they return. All must come by one line:
+// of threads that come by two a GPU may make what it likes.
+SHIM_OWN inline bool wait_at(Barrier& barrier, int expected, const Site& site) {
+    if (barrier.arrived == 0) barrier.site = site;
+    if (barrier.site.line() != site.line() || strcmp(barrier.site.file_name(), site.file_name()))
+        fail("threads that meet at different barriers");
     if (++barrier.arrived == expected) {
         barrier.arrived = 0;
         ++barrier.round;
-        return;
+        return true;
     }
     current->waits = &barrier;
     current->round = barrier.round;
     swapcontext(&current->context, &scheduler);
+    return false;
 }
 
-inline void run_fiber() {
+SHIM_OWN inline bool skips(const Site& site) {
+    if (site.line() != skipped_line) return false;
+    const size_t length = strlen(site.file_name()), end = skipped_file.size();
+    return length >= end && skipped_file == site.file_name() + length - end;
+}
+
+SHIM_OWN inline void run_fiber() {
     body();
     current->done = true;
     swapcontext(&current->context, &scheduler);
@@ -74,8 +102,11 @@ inline void run_fiber() {
 inline bool resume(Fiber& fiber) {
     if (fiber.done || (fiber.waits && fiber.waits->round == fiber.round)) return false;
     current = &fiber;
-    threadIdx = dim3(fiber.thread);
+    indices.thread = dim3(fiber.thread);
+    racecheck::run(fiber.thread, fiber.stack.get(), STACK_BYTES);
     swapcontext(&scheduler, &fiber.context);
+    racecheck::pause();
+    if (racecheck::found()) fail(racecheck::found());
     return true;
 }
 
@@ -91,7 +122,8 @@ inline bool run_warp(int warp) {
     return moved;
 }
 
-inline void run_block(int threads) {
+inline void run_block(unsigned block, int threads) {
+    racecheck::begin_block(block, shared_bytes, shared_size, SHARED_BYTES);
     memset(shared_bytes, BEYOND, SHARED_BYTES);
     memset(shared_bytes, 0xff, shared_size); // NaN, so that reading before writing shows
     fibers = std::vector<Fiber>(threads);
@@ -117,17 +149,7 @@ inline void run_block(int threads) {
         if (shared_bytes[i] != BEYOND) fail("shared memory written beyond its size");
 }
 
-template <class Value> Value exchange(Value value, int source) {
-    static_assert(sizeof(Value) <= sizeof lanes[0][0]);
-    const unsigned warp = current->thread / 32, lane = current->thread % 32;
-    memcpy(lanes[warp][lane], &value, sizeof value);
-    wait_at(warp_barriers[warp], 32);
-    memcpy(&value, lanes[warp][source], sizeof value);
-    wait_at(warp_barriers[warp], 32);
-    return value;
-}
-
-inline int lane() { return int(current->thread % 32); }
+SHIM_OWN inline int lane() { return int(current->thread % 32); }
 
 // A thread that touches memory of nobody (emulation.py puts such pages around every tensor) ends there.
 inline void end_at_fault(int) {
@@ -146,41 +168,20 @@ struct TrapFaults {
 };
 } // namespace shim
 
-inline void __syncthreads() { shim::wait_at(shim::block_barrier, int(shim::fibers.size())); }
-inline void __syncwarp() { shim::wait_at(shim::warp_barriers[shim::current->thread / 32], 32); }
+inline dim3 &threadIdx = shim::indices.thread, &blockIdx = shim::indices.block, &gridDim = shim::indices.grid;
 
-template <class Value> Value __shfl_sync(unsigned, Value value, int source, int width = 32) {
-    return shim::exchange(value, shim::lane() / width * width + source % width);
-}
-template <class Value> Value __shfl_xor_sync(unsigned, Value value, int flip, int = 32) {
-    return shim::exchange(value, shim::lane() ^ flip);
-}
-template <class Value> Value __shfl_up_sync(unsigned, Value value, int step) {
-    return shim::exchange(value, shim::lane() < step ? shim::lane() : shim::lane() - step);
-}
-inline unsigned __ballot_sync(unsigned, bool vote) {
-    const unsigned warp = shim::current->thread / 32;
-    shim::lanes[warp][shim::lane()][0] = vote;
-    __syncwarp();
-    unsigned votes = 0;
-    for (int lane = 0; lane < 32; ++lane) votes |= unsigned(shim::lanes[warp][lane][0]) << lane;
-    __syncwarp();
-    return votes;
-}
 inline int __popc(uint32_t bits) { return __builtin_popcount(bits); }
-inline uint32_t atomicAdd(uint32_t* sum, uint32_t value) { return (*sum += value) - value; }
-inline unsigned long long atomicAdd(unsigned long long* sum, unsigned long long value) {
-    return (*sum += value) - value;
-}
-inline uint32_t atomicOr(uint32_t* word, uint32_t bits) { return std::exchange(*word, *word | bits); }
-inline void __threadfence() {}
+
+#include "cuda_shim_atomics.h"
+#include "cuda_shim_warps.h"
 
 namespace gpu {
 using Stream = int;
 
-inline void expect_aligned(const void* place, size_t bytes) {
+SHIM_OWN inline void expect_aligned(const void* place, size_t bytes) {
     if (reinterpret_cast<uintptr_t>(place) % bytes) shim::fail("a wide move off its boundary");
 }
+inline void expect_unwritten(const void* place, size_t bytes) { racecheck::expect_unwritten(place, bytes); }
 inline void keep_order() {}
 template <class Wide> Wide load_16_or_8_bytes_once(const void* from) { return *static_cast<const Wide*>(from); }
 template <class Wide> void store_16_or_8_bytes_once(void* to, const Wide& wide) { memcpy(to, &wide, sizeof wide); }
@@ -206,11 +207,13 @@ template <class... Parameters, class... Arguments> void launch(void (*kernel)(Pa
     ++shim::launches;
     shim::shared_size = shared_bytes;
     shim::body = [=] { kernel(arguments...); };
-    gridDim = grid;
+    shim::indices.grid = grid;
+    racecheck::begin_launch(reinterpret_cast<const void*>(kernel));
+    racecheck::ignore(&shim::indices, sizeof shim::indices);
     for (unsigned b = 0; b < grid.x * grid.y; ++b) {
         const unsigned block = shim::backwards ? grid.x * grid.y - 1 - b : b;
-        blockIdx = dim3(block % grid.x, block / grid.x);
-        shim::run_block(threads);
+        shim::indices.block = dim3(block % grid.x, block / grid.x);
+        shim::run_block(block, threads);
     }
 }
 } // namespace gpu

@@ -1,8 +1,7 @@
 // CocktailSGD's ops of csrc/cuda behind plain C functions, as in emulate_kernels.cpp; tests/cocktail_emulation.py calls
 // them as cocktail.cu does.
-#include <utility>
-
 #include "cocktail_launch.cuh"
+#include "emulated_calls.h"
 
 using namespace gpu;
 
@@ -22,9 +21,7 @@ template <class Source> static void compressed(const Source& source, const Sizes
 }
 
 extern "C" {
-const char* failure() { return std::exchange(shim::failure, nullptr); }
 int launches() { return std::exchange(shim::launches, 0); }
-void turn_around(bool backwards) { shim::backwards = backwards; }
 void gradient(const Sizes& sizes, float scale, void* gradient, void* residual, void* payload) {
     const Numbers numbers = sizes.numbers(gradient, sizes.first);
     compressed(GradientSource{numbers, sizes.numbers(residual, sizes.second), scale}, sizes, payload);

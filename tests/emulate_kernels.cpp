@@ -1,6 +1,5 @@
 // The kernels of csrc/cuda behind plain C functions, run on the CPU through cuda_shim.h; tests/emulation.py builds and
 // loads them.
-#include <utility>
 #include <vector>
 
 #include "admm.cuh"
@@ -10,6 +9,7 @@
 #include "joint.cuh"
 #include "select.cuh"
 #include "weighted_sum.cuh"
+#include "emulated_calls.h"
 
 using namespace gpu;
 
@@ -65,8 +65,6 @@ template <class Body> static void for_type(int64_t type, const Body& body) {
 }
 
 extern "C" {
-const char* failure() { return std::exchange(shim::failure, nullptr); }
-void turn_around(bool backwards) { shim::backwards = backwards; }
 int route(int64_t segments, int64_t length) { return int(route_of(segments, length)); }
 
 #define DEFINE(Scalar)                                                                                                 \

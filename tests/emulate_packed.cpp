@@ -1,7 +1,6 @@
 // packed_linear of csrc/cuda behind plain C functions, as in emulate_kernels.cpp; tests/packed_emulation.py calls them.
-#include <utility>
-
 #include "packed_linear.cuh"
+#include "emulated_calls.h"
 
 using namespace gpu;
 
@@ -39,8 +38,6 @@ static PackedWeight packed(const Pointers& at, const Sizes& size) {
 }
 
 extern "C" {
-const char* failure() { return std::exchange(shim::failure, nullptr); }
-void turn_around(bool backwards) { shim::backwards = backwards; }
 int takes_few(const Pointers& at, const Sizes& size) {
     return size.tokens <= MOST_TOKENS && Packed(packed(at, size)).regular;
 }

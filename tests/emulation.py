@@ -3,9 +3,9 @@
 import ctypes
 import enum
 import mmap
-import subprocess
 from pathlib import Path
 
+import emulated
 import torch
 from torch import Tensor
 
@@ -23,13 +23,8 @@ class Route(enum.IntEnum):
     grid = 2
 
 
-def build(root: Path, folder: Path) -> ctypes.CDLL:
-    library = folder / "kernels.so"
-    flags = ["-O2", "-std=c++20", "-shared", "-fPIC", "-Wall", "-Werror", "-Wno-unknown-pragmas"]
-    flags += [f"-I{root / part}" for part in ("csrc", "csrc/cuda", "tests")]
-    subprocess.run(["g++", *flags, root / "tests/emulate_kernels.cpp", "-o", library], check=True)
-    kernels = ctypes.CDLL(str(library))
-    kernels.failure.restype = ctypes.c_char_p
+def build(root: Path, folder: Path, watched: bool = False) -> ctypes.CDLL:
+    kernels = emulated.build(root, folder, root / "tests/emulate_kernels.cpp", "-O2", watched=watched)
     kernels.pack_bitmask.restype = kernels.unpack_bitmask.restype = ctypes.c_int64
     return kernels
 
@@ -83,8 +78,7 @@ class Ops:
         result = getattr(self.library, name)(
             *pointers, *(ctypes.c_double(n) if isinstance(n, float) else ctypes.c_int64(n) for n in numbers)
         )
-        failure = self.library.failure()
-        assert failure is None, failure.decode()
+        emulated.raise_failure(self.library)
         return result
 
     def call_for(self, dtype: torch.dtype, name: str, tensors: list[Tensor | Guarded | None], *numbers: float) -> None:

@@ -1,9 +1,9 @@
 """packed_linear of csrc/cuda on a CPU: emulate_packed.cpp built with g++, and called as packed_linear.cu calls it."""
 
 import ctypes
-import subprocess
 from pathlib import Path
 
+import emulated
 import torch
 from emulation import Guarded, fenced
 from torch import Tensor
@@ -11,14 +11,8 @@ from torch import Tensor
 NUMBERS = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2}
 
 
-def build(root: Path, folder: Path) -> ctypes.CDLL:
-    library = folder / "packed.so"
-    flags = ["-O1", "-std=c++20", "-shared", "-fPIC", "-Wall", "-Werror", "-Wno-unknown-pragmas"]
-    flags += [f"-I{root / part}" for part in ("csrc", "csrc/cuda", "tests")]
-    subprocess.run(["g++", *flags, root / "tests/emulate_packed.cpp", "-o", library], check=True)
-    kernels = ctypes.CDLL(str(library))
-    kernels.failure.restype = ctypes.c_char_p
-    return kernels
+def build(root: Path, folder: Path, watched: bool = False) -> ctypes.CDLL:
+    return emulated.build(root, folder, root / "tests/emulate_packed.cpp", "-O1", watched=watched)
 
 
 class PackedLinear:
@@ -30,8 +24,7 @@ class PackedLinear:
     def _call(self, name: str, *arguments: object) -> int:
         self.library.turn_around(self.backwards)
         result = getattr(self.library, name)(*arguments)
-        failure = self.library.failure()
-        assert failure is None, failure.decode()
+        emulated.raise_failure(self.library)
         return result
 
     def __call__(

@@ -91,7 +91,7 @@ static __global__ void __launch_bounds__(MASK_THREADS)
     if (own < shape.words()) {
         const WordPlace place = place_of_word(own, shape);
         word = load_words<1>(bitmask + place.byte, place.bytes()).word[0];
-        if (word & ~place.columns()) *counts.stray() = 1; // whoever writes, writes the same
+        if (word & ~place.columns()) atomicOr(reinterpret_cast<unsigned long long*>(counts.stray()), 1ull);
     }
     count_word(word, counts);
 }

@@ -76,12 +76,12 @@ compress_block(const Source& source, const CocktailLayout& layout, Draft draft, 
     const int64_t begin = block_of_stratum(shared.block, layout, stratum) * layout.block;
     float* values = shared.values();
     source.fill(shared, layout, stratum, begin);
-    __syncthreads();
+    __syncthreads(); // spare: either way now has one of its own before anybody reads
     if (layout.mask_bytes()) {
         mark_largest(shared, layout);
     } else {
         if (threadIdx.x < MOST_WORDS) shared.masks[threadIdx.x] = ~0u;
-        __syncthreads();
+        __syncthreads(); // spare: a thread lists its own mask before the next
     }
     list_places(shared, layout);
     const BlockWriter to(layout, draft.payload, stratum);

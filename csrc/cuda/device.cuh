@@ -27,6 +27,8 @@ template <class... Parameters, class... Arguments> void launch(void (*kernel)(Pa
 }
 
 __device__ __forceinline__ void expect_aligned(const void*, size_t) {} // the emulation looks
+// Shared memory that may be read before it is written: what is read does not count.
+__device__ __forceinline__ void expect_unwritten(const void*, size_t) {}
 
 // value & mask | bits as one instruction: of two constants nvcc makes two.
 __device__ __forceinline__ uint32_t and_or(uint32_t value, uint32_t mask, uint32_t bits) {

@@ -210,11 +210,14 @@ template <int BITS, bool REGULAR> class SomeColumns {
             left = -1;
             masks = 0;
             fits = false;
+            expect_unwritten(stage, weight.stage_bytes);
             return;
         }
         const int size = int((next % 8 + count * weight.entry_bits() + 7) / 8);
         __syncwarp(); // the entries before these have been read
         bit = 8 * stage_entries(weight, weight.entries + next / 8, size, stage) + int(next % 8);
+        expect_unwritten(stage, bit / 8); // parts of words that window_at reads along, and drops
+        expect_unwritten(stage + bit / 8 + size, 3 * sizeof(uint32_t));
         next += count * weight.entry_bits();
         left -= count;
         __syncwarp();
