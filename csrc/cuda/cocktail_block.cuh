@@ -95,7 +95,7 @@ __device__ __forceinline__ int read_places(BlockShared& shared, const CocktailLa
     const int thread = threadIdx.x;
     if (thread < layout.block / 32)
         shared.masks[thread] = layout.mask_bytes() ? load_words<1>(from.mask + 4 * thread, 4).word[0] : ~0u;
-    __syncthreads();
+    __syncthreads(); // spare: a thread lists its own mask before the next
     return list_places(shared, layout);
 }
 } // namespace gpu
