@@ -13,7 +13,7 @@ template <class Scalar> struct Divisor {
 
     static HOST_DEVICE Divisor of(Scalar value) { return {value}; }
 };
-template <class Scalar> HOST_DEVICE Scalar operator/(Scalar number, const Divisor<Scalar>& divisor) {
+template <class Scalar> __device__ __forceinline__ Scalar operator/(Scalar number, const Divisor<Scalar>& divisor) {
     return number / divisor.value;
 }
 
