@@ -48,6 +48,14 @@ def sweeps(ops: emulation.Ops) -> Runs:
         yield f"joint {keep}:{group}", lambda w=weight, f=factor, p=prune, r=rest: ops.joint_sweep_block_(w, f, p, *r)
 
 
+def factors(ops: emulation.Ops) -> Runs:
+    for n in (40, 123):
+        square = awkward_scores((n, n), torch.float32).nan_to_num(0.0, 1.0, -1.0)
+        for dtype in DTYPES:
+            matrices = torch.stack([square @ square.T + n * torch.eye(n), torch.eye(n)]).to(dtype)
+            yield f"factor {n} {dtype}", lambda m=matrices: ops.factor_block(m)
+
+
 def quantizations(ops: emulation.Ops) -> Runs:
     for rows, cols in ((130, 32), (5, 33), (7, 700), (2, 1500)):
         weight = awkward_scores((rows, cols), torch.float32)
@@ -77,6 +85,7 @@ def kernels(library: ctypes.CDLL, backwards: bool) -> Runs:
     yield "admm", lambda: admm_step(ops)
     yield "weighted sum", lambda: ops.weighted_sum_(torch.empty(1029), torch.rand(3, 1029).half(), torch.rand(3))
     yield from sweeps(ops)
+    yield from factors(ops)
     yield from quantizations(ops)
     yield from bitmasks(ops)
 

@@ -42,7 +42,7 @@ struct Draft {
         for (int i = 0; i < COCKTAIL_HEADER_WORDS; ++i) // with an index that is known there is no table in memory
             word = lane == i ? header_word(layout, flags, i) : word;
         __threadfence();
-        __syncwarp(); // what the one that counted has seen, all have seen
+        __syncwarp(); // spare: it orders atomics, which never race: all see what the one that counted saw
         uint64_t total = word * checksum_weight(lane);
         if (lane == 0) total += atomicAdd(sum(), 0ull); // where atomics are, past the cache of the multiprocessor
         total = over_warp(total, [](uint64_t a, uint64_t b) { return a + b; });

@@ -87,7 +87,6 @@ __device__ __forceinline__ bool factor_tile(Tile<Scalar>& tile, Tile<Scalar>& ro
             own[i] = (lane == k ? Scalar(0) : own[i]) - below * own[k]; // column k of X begins here
         }
     }
-    __syncwarp(); // every lane has read its row
 #pragma unroll
     for (int k = 0; k < TILE; ++k) {
         const Scalar x = k >= lane ? own[k] : Scalar(0);

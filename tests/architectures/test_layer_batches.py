@@ -49,8 +49,10 @@ def run(home: Path, name: str, out: Path, device: torch.device = CPU, **options:
 def assert_alike(one: list[dict[str, Any]], two: list[dict[str, Any]], folder: Path) -> None:
     """Records, and the checkpoints in the folders one and two."""
     for record, twin in zip(one, two, strict=True):
-        for key in ("tensor", "tokens", "zeros", "damping", "dead_columns"):
+        for key in ("tensor", "tokens", "damping", "dead_columns"):
             assert record[key] == twin[key]
+        # a kept weight near the middle of two levels may be rounded to the other one, of which one is 0
+        assert twin["zeros"] == pytest.approx(record["zeros"], abs=0.01 * record["zeros"] if "bits" in record else 0)
         assert twin["loss"] == pytest.approx(record["loss"], rel=0.02)
     sources = open_checkpoint(folder / "one"), open_checkpoint(folder / "two")
     for record in one:

@@ -34,6 +34,6 @@ def test_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, d
         patched.setattr(Checkpoint, "read", counted)
         facts = run(tmp_path / "out")
     assert {read[layer["tensor"]] for layer in facts["layers"]} == {1 if dtype == "bfloat16" else 2}
-    monkeypatch.setattr(block_solver, "_weight_of", lambda job, layer: layer.read(job.source).to(job.device))
+    monkeypatch.setattr(block_solver, "weight_of", lambda job, layer: layer.read(job.source).to(job.device))
     run(tmp_path / "again")
     assert folder_bytes(tmp_path / "again") == folder_bytes(tmp_path / "out")
