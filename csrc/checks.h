@@ -60,8 +60,8 @@ struct Matrices {
           cols(tensor.size(tensor.dim() - 1)) {}
 };
 
-// Those of one number a row.
-inline auto sizes_of_rows(const Tensor& tensor) { return tensor.sizes().slice(0, tensor.dim() - 1); }
+// Those of one number a row. A template, since the tensors of the fuzzers have no sizes().
+template <class Any> auto sizes_of_rows(const Any& tensor) { return tensor.sizes().slice(0, tensor.dim() - 1); }
 
 // Contiguous matrices, one or as many as the other tensor has.
 inline void check_matrices(const Tensor& tensor, const char* name, torch::headeronly::ScalarType dtype, int64_t rows,
