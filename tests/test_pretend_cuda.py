@@ -99,6 +99,22 @@ def test_what_a_gpu_would_refuse_is_refused():
             torch.cat([there, torch.ones(4)])
         with pytest.raises(RuntimeError, match="one device"):
             torch.ops.fmcompress.weighted_sum_(torch.ones(4), there[None], torch.ones(1))
+        number = torch.tensor(1.0)
+        for call in (
+            lambda: torch.stack([there[0], number]),
+            lambda: there.index_select(0, torch.tensor(1)),
+            lambda: number.add_(there[0]),
+            lambda: torch.add(there[0], 1.0, out=number),
+            lambda: torch.ops.fmcompress.weighted_sum_(there, there[None], number),
+            lambda: torch.where(there > 0, there, torch.zeros(4)),
+            lambda: torch.randn(4, device="cuda", generator=torch.Generator()),
+        ):
+            with pytest.raises(RuntimeError, match=r"one device|generator on cuda"):
+                call()
+        with pytest.raises(RuntimeError, match="values on cuda"):
+            there[torch.tensor([1, 2])] = torch.ones(2)
+        assert torch.where(there > 0, there, number).is_cuda
+        there[torch.tensor([1])], there[2:] = number, torch.ones(2)
         with pytest.raises(TypeError, match="NumPy"):
             there.numpy()
         with pytest.raises(RuntimeError, match="indices"):
