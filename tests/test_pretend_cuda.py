@@ -40,8 +40,10 @@ def test_layers_are_solved_on_one_device(method, make_weight, make_hessian):
     with pretend_cuda():
         found = METHODS[method](weight.to("cuda"), hessian.to("cuda"))
         assert found.weight.is_cuda
-        assert torch.equal(found.weight.cpu(), expected.weight)
-    assert found.loss == expected.loss or method == "rtn"  # which has none
+        weight = found.weight.cpu()
+    assert torch.equal(weight == 0, expected.weight == 0)
+    torch.testing.assert_close(weight, expected.weight, rtol=1e-4, atol=1e-5)  # a GPU factors by blocks: other sums
+    assert found.loss == pytest.approx(expected.loss, rel=1e-5, nan_ok=method == "rtn")  # which has none
 
 
 @pytest.fixture(scope="module")
