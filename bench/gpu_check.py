@@ -126,8 +126,11 @@ def environment(scratch: Path) -> dict[str, str]:
     """The source tree goes first, whatever is installed; the Triton twins need the name of their package."""
     (scratch / "fmcompress_triton").symlink_to(ROOT / "triton_kernels")
     paths = [str(ROOT), str(scratch), *filter(None, [os.environ.get("PYTHONPATH")])]
+    # torch looks for the ninja of a virtual environment on the PATH alone, and compiles file by file without it
+    programs = [str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]
+    found = {"PYTHONPATH": os.pathsep.join(paths), "PATH": os.pathsep.join(programs), "PYTHONUNBUFFERED": "1"}
     # a bench that is ended leaves its files, of up to 32 GB: there they end with the run
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "PYTHONUNBUFFERED": "1", "TMPDIR": str(scratch)}
+    return {**os.environ, **found, "TMPDIR": str(scratch)}
 
 
 def main() -> None:

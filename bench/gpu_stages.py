@@ -50,6 +50,8 @@ def machine(plan: Plan) -> Iterator[Check]:
     find = f"import importlib.util as u; print(*(n for n in {NEEDED!r} if u.find_spec(n) is None))"
     ended = plan.run(["-c", find], "build.log", most_s=60)
     missing = ended.output.split() if ended.status == 0 else []
+    if not plan.rehearsal and shutil.which("ninja", path=plan.processes.environment.get("PATH")) is None:
+        missing.append("ninja, without which the build takes many times as long")
     if missing:
         note = f"not installed: {', '.join(missing)}. Install them; where no index is reached, carry their wheels"
         yield Check("machine", "packages", FAILED, ended.seconds, note)

@@ -8,7 +8,19 @@ import sys
 import time
 from pathlib import Path
 
-from gpu_check_runs import ROOT, Clock, Ended, Plan, Processes, folder_of, gpu_stages, plan_of, rehearse, status_of
+from gpu_check_runs import (
+    ROOT,
+    Clock,
+    Ended,
+    Plan,
+    Processes,
+    folder_of,
+    gpu_check,
+    gpu_stages,
+    plan_of,
+    rehearse,
+    status_of,
+)
 
 
 def test_what_no_time_is_left_for_is_not_run(tmp_path):
@@ -126,3 +138,18 @@ def test_an_output_that_stays_open_ends_at_the_limit(tmp_path):
     assert time.monotonic() - begin < 20
     assert ended.status is None
     assert "said" in ended.output
+
+
+def test_programs_of_the_virtual_environment_are_found(tmp_path, monkeypatch):
+    """PYTHON=venv/bin/python alone does not put its ninja on the PATH; and what a bench leaves ends with the run."""
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "bin/python"))
+    found = gpu_check.environment(tmp_path)
+    assert found["PATH"].split(os.pathsep)[0] == str(tmp_path / "bin")
+    assert found["TMPDIR"] == str(tmp_path)
+
+
+def test_a_build_without_ninja_is_said(tmp_path, monkeypatch):
+    monkeypatch.setattr(Plan, "run", lambda *given, **more: Ended(0, 0.1, ""))
+    plan = plan_of(tmp_path, rehearsal=False)
+    plan.processes.environment["PATH"] = str(tmp_path)
+    assert "ninja" in next(gpu_stages.machine(plan)).note
