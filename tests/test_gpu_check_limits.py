@@ -74,6 +74,13 @@ def test_a_bench_that_is_asked_for_alone_has_all_the_time(tmp_path, monkeypatch)
         plan.clock = Clock(500)
         list(gpu_stages.bench(plan))
         assert (limits["gpu_prune"] > 490) == bool(only)
+    limits.clear()
+    plan = plan_of(tmp_path, rehearsal=False, benches=benches)
+    plan.clock = Clock(100)  # too little for a whole prune: it would take the time of what comes after it
+    checks = {check.name: check for check in gpu_stages.bench(plan)}
+    assert "gpu_prune" not in limits
+    assert checks["gpu_prune"].status == "not run"
+    assert checks["gpu_prune"].note.endswith("run it with --only prune")
 
 
 def test_nothing_is_measured_without_a_word_where_the_kernels_do_not_load(tmp_path, monkeypatch):
