@@ -127,6 +127,11 @@ def test_settings_that_change_the_likeliest_token():
     assert why_not_greedy(model) is None
     model.generation_config.do_sample, model.generation_config.temperature = True, 0.7
     assert why_not_greedy(model) is None
+    model.generation_config.repetition_penalty, model.generation_config.num_return_sequences = 1.0, 1
+    assert why_not_greedy(model) is None
+    model.generation_config.no_repeat_ngram_size = 1
+    assert "no_repeat_ngram_size" in why_not_greedy(model)
+    model.generation_config.no_repeat_ngram_size = 0
     model.generation_config.repetition_penalty = 1.2
     assert "repetition_penalty" in why_not_greedy(model)
     decoder, notes = generation.static_decoder(model, 20)
