@@ -1,6 +1,7 @@
 """What the benches of a GPU share: the clock, the ceilings of the machine, and the row that a measurement becomes.
 
-Every bench that gpu_check.sh runs ends in `Rows.write`: gpu_table.py puts all of them into one JSON and one Markdown
+Every bench that gpu_check.sh runs ends in `Rows.write`, and is ended at its limit of time: with a path, Rows writes
+after each row what there is. gpu_table.py puts all of them into one JSON and one Markdown
 table. With --small they run in seconds on any machine, so that the tests can rehearse them; what they measure then says
 nothing of a GPU, and the rows say so.
 """
@@ -70,13 +71,14 @@ class Row:
 class Rows:
     """The measurements of one bench on one device."""
 
-    def __init__(self, device: torch.device, *, small: bool) -> None:
-        self.device, self.small = device, small
+    def __init__(self, device: torch.device, *, small: bool, path: Path | None = None) -> None:
+        self.device, self.small, self.path = device, small, path
         self.rows: list[Row] = []
 
     def add(self, row: Row) -> None:
-        """Note a measurement, and say so."""
+        """Note a measurement, and say so; where a path is known it is on disk before the next one is begun."""
         self.rows.append(row)
+        self.write(self.path)
         beside = "" if row.speedup is None else f", {row.speedup:.1f} x {row.baseline}"
         print(f"{row.group}: {row.case}: {1e3 * row.seconds:.4g} ms{beside}", flush=True)
 
@@ -91,7 +93,9 @@ class Rows:
             floor = max(floors.values())
             rows.append({**asdict(row), **floors, "speedup": row.speedup, "met": row.met(floor)})
         about = {"machine": machine(self.device), "small": self.small, "ceilings": ceilings}
-        path.write_text(json.dumps({**about, "rows": rows}, indent=1))
+        partial = path.with_name(f".{path.name}")
+        partial.write_text(json.dumps({**about, "rows": rows}, indent=1))
+        partial.replace(path)  # whoever is ended while writing leaves the rows before
 
 
 def arguments(description: str | None) -> argparse.ArgumentParser:

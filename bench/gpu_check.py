@@ -34,6 +34,7 @@ class Record:
         self._lock = threading.Lock()
         self._kept = gpu_table.read(plan.results / "gpu.json")
         self._done: set[str] = set()
+        self._ended = False
 
     def add_all(self, stage: str, checks: Iterable[Check]) -> None:
         """Note them as they come; a stage that raises has failed."""
@@ -43,17 +44,24 @@ class Record:
         except Exception as error:
             self.add(Check(stage, stage, FAILED, 0.0, f"{type(error).__name__}: {error}"))
         with self._lock:
-            self._done.add(stage)
-            self.write()
+            if not self._ended:
+                self._done.add(stage)
+                self.write()
 
     def add(self, check: Check) -> None:
         """Note one, say so, and write the files."""
-        print(
-            f"[{self.plan.clock.passed_s():.0f} s] {check.stage}: {check.name}: {check.status}. {check.note}",
-            flush=True,
-        )
+        passed_s = self.plan.clock.passed_s()
         with self._lock:
+            if self._ended:
+                return
+            print(f"[{passed_s:.0f} s] {check.stage}: {check.name}: {check.status}. {check.note}", flush=True)
             self.checks.append(check)
+            self.write()
+
+    def end(self) -> None:
+        """Write for the last time: what is ended from now on has not failed, and no thread writes beside another."""
+        with self._lock:
+            self._ended = True
             self.write()
 
     def found(self) -> dict[str, Any]:
@@ -118,7 +126,11 @@ def environment(scratch: Path) -> dict[str, str]:
     """The source tree goes first, whatever is installed; the Triton twins need the name of their package."""
     (scratch / "fmcompress_triton").symlink_to(ROOT / "triton_kernels")
     paths = [str(ROOT), str(scratch), *filter(None, [os.environ.get("PYTHONPATH")])]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "PYTHONUNBUFFERED": "1"}
+    # torch looks for the ninja of a virtual environment on the PATH alone, and compiles file by file without it
+    programs = [str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]
+    found = {"PYTHONPATH": os.pathsep.join(paths), "PATH": os.pathsep.join(programs), "PYTHONUNBUFFERED": "1"}
+    # a bench that is ended leaves its files, of up to 32 GB: there they end with the run
+    return {**os.environ, **found, "TMPDIR": str(scratch)}
 
 
 def main() -> None:
@@ -141,9 +153,11 @@ def main() -> None:
     try:
         run(record)
     finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.SIG_IGN)
+        record.end()
         processes.stop()
         scratch.cleanup()
-        record.write()
         print(gpu_table.markdown(record.found(), TO_PRINT), flush=True)
     sys.exit(record.status())
 

@@ -111,7 +111,7 @@ def main() -> None:
     options.tokens = options.tokens or (8 if options.small else 64)
     length = options.prompt_length or (16 if options.small else 256)
     device, shape = torch.device(options.device), TINY if options.small else LLAMA_8B
-    rows, dense = Rows(device, small=options.small), synthetic(shape, device)
+    rows, dense = Rows(device, small=options.small, path=options.json), synthetic(shape, device)
     ids = torch.randint(shape["vocab_size"], (1, length), generator=torch.Generator().manual_seed(0)).to(device)
     size = f"Llama of {sum(parameter.numel() for parameter in dense.parameters()) / 1e9:.2f} B, prompt of {length}"
     flops = 2.0 * sum(module.weight.numel() for module in dense.modules() if isinstance(module, nn.Linear))

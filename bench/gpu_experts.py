@@ -111,7 +111,7 @@ def measure(rows: Rows, shape: Shape, method: str) -> None:
 def main() -> None:
     """Measure all shapes that fit."""
     options = arguments(__doc__).parse_args()
-    rows = Rows(torch.device(options.device), small=options.small)
+    rows = Rows(torch.device(options.device), small=options.small, path=options.json)
     for shape in SMALL if options.small else SHAPES:
         if not fits(shape, rows.device):
             print(f"experts: {shape} does not fit and is left out", flush=True)

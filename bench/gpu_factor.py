@@ -116,7 +116,7 @@ def measure_blocks(rows: Rows, batch: int) -> None:
 def main() -> None:
     """Measure all of them."""
     options = arguments(__doc__).parse_args()
-    rows = Rows(torch.device(options.device), small=options.small)
+    rows = Rows(torch.device(options.device), small=options.small, path=options.json)
     with torch.no_grad():
         for batch in BATCHES:
             measure_blocks(rows, batch)

@@ -84,7 +84,7 @@ def measure(rows: Rows, tokens: int, cols: int, dtype: torch.dtype) -> None:
 
 def main() -> None:
     given = arguments(__doc__).parse_args()
-    rows = Rows(torch.device(given.device), small=given.small)
+    rows = Rows(torch.device(given.device), small=given.small, path=given.json)
     for case in SMALL if given.small else CASES:
         measure(rows, *case)
     rows.write(given.json)

@@ -96,7 +96,7 @@ def main() -> None:
     cuda = fmcompress.explain()["cuda"] if device.type == "cuda" and options.backend == "native" else "built in"
     if cuda != "built in":
         sys.exit(f"no CUDA kernels: {cuda}")
-    rows = Rows(device, small=options.small)
+    rows = Rows(device, small=options.small, path=options.json)
     with fmcompress.use(options.backend), torch.no_grad():
         for case in cases(options):
             measure(rows, case, getattr(torch, options.dtype), 3 if options.small else 20)

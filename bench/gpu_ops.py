@@ -203,7 +203,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=20)
     options = parser.parse_args()
     device = torch.device(options.device)
-    rows = Rows(device, small=options.small)
+    rows = Rows(device, small=options.small, path=options.json)
     shape = (64, 256) if options.small else (4096, 4096)
     backends = [name for name in options.backends.split(",") if name != "triton" or device.type == "cuda"]
     with torch.no_grad():

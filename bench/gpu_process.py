@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 MOST_LOG_BYTES = 8 << 20
+REST_S = 5.0
 
 
 class Clock:
@@ -71,7 +72,7 @@ class Processes:
             output, status = process.communicate(timeout=max(limit_s, 0.1))[0], process.returncode
         except subprocess.TimeoutExpired:
             _kill(process)
-            output, status = process.communicate()[0], None
+            output, status = _rest(process), None
         except BaseException:
             _kill(process)
             raise
@@ -93,6 +94,15 @@ class Processes:
 def _kill(process: "subprocess.Popen[str]") -> None:
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
+
+
+def _rest(process: "subprocess.Popen[str]") -> str:
+    """What an ended process has said. A descendant in a session of its own may keep its output open for ever."""
+    try:
+        return process.communicate(timeout=REST_S)[0]
+    except subprocess.TimeoutExpired as late:
+        said = late.output or ""
+        return said if isinstance(said, str) else said.decode(errors="replace")
 
 
 def _append(log: Path, text: str) -> None:

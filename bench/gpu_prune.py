@@ -135,6 +135,14 @@ def of_all_blocks(found: dict[str, Any], blocks: int) -> float:
     return float(found["seconds"] - inside + inside * WHOLE / blocks)
 
 
+def floors(shape: Shape, blocks: int, size: int) -> dict[str, Any]:
+    """Bytes and operations, as gpu_targets.py counts them: the checkpoint read and written; two runs of every block and
+    half of every Hessian."""
+    tokens, inputs = shape.samples * shape.length, 3 * shape.hidden**2 + shape.intermediate**2
+    flops = float(blocks * tokens * (2 * 2 * shape.block_weights + inputs))
+    return {"bytes": 2.0 * size, "flops": flops, "rate": "bfloat16"}
+
+
 def eager_block_s(shape: Shape, device: torch.device, pattern: Any) -> float:
     """Seconds of the solves of one block by the loop that people run today, Hessians given; each layer once."""
     total, generator = 0.0, torch.Generator(device).manual_seed(0)
@@ -189,7 +197,7 @@ def main() -> None:
     device, shape = torch.device(given.device), EIGHT_BILLION
     blocks = min(given.blocks, 2) if given.small else given.blocks
     shape = SMALL if given.small else MIDDLE if given.middle else EIGHT_BILLION
-    rows = Rows(device, small=given.small)
+    rows = Rows(device, small=given.small, path=given.json)
     with tempfile.TemporaryDirectory(dir=given.work) as folder:
         work = Path(folder)
         size = make_checkpoint(work / "model", shape, blocks, device)
@@ -198,15 +206,17 @@ def main() -> None:
         for name, (options, pattern) in CASES.items():
             found = prune(work, shape, device, options)
             facts = facts_of(found, shape, blocks, size) | {"hessian_alone_s": hessian_s}
-            if not given.no_eager:
-                solves = eager_block_s(shape, device, pattern)
-                facts |= {"eager_solves_s_estimate": solves * blocks, "eager_solves_s_a_block": solves}
             case = f"Llama, hidden {shape.hidden}, {blocks} blocks, {size / 1e9:.3g} GB, {name}"
             target = MOST_S if shape == EIGHT_BILLION and blocks == WHOLE else None
-            rows.add(Row("whole prune", case, found["seconds"], most_s=target, facts=facts))
+            least = floors(shape, blocks, size)
+            rows.add(Row("whole prune", case, found["seconds"], most_s=target, facts=facts, **least))
             if shape == EIGHT_BILLION and blocks != WHOLE:
                 case += f", COMPUTED for {WHOLE} blocks"
-                rows.add(Row("whole prune, computed", case, of_all_blocks(found, blocks), most_s=MOST_S))
+                least = floors(shape, WHOLE, size * WHOLE // blocks)
+                rows.add(Row("whole prune, computed", case, of_all_blocks(found, blocks), most_s=MOST_S, **least))
+            if not given.no_eager:  # now that the run is on disk
+                solves = eager_block_s(shape, device, pattern)
+                facts |= {"eager_solves_s_estimate": solves * blocks, "eager_solves_s_a_block": solves}
             for phase, spent in sorted(facts["phases_s"].items(), key=lambda item: -item[1]):
                 print(f"  {phase}: {spent:.3f} s, {spent / size * 1e9:.2f} s a GB", flush=True)
             print(

@@ -27,10 +27,11 @@ CLEAN = ("ERROR SUMMARY: 0 errors", "RACECHECK SUMMARY: 0 hazards")
 BARE = {"PYTORCH_NO_CUDA_MEMORY_CACHING": "1"}
 
 
-def sanitizer() -> str | None:
+def sanitizer(toolkit: str | None = None) -> str | None:
     """Where compute-sanitizer is."""
     places = [os.environ.get("COMPUTE_SANITIZER"), shutil.which("compute-sanitizer")]
-    places += [f"{os.environ.get('CUDA_HOME', '/usr/local/cuda')}/bin/compute-sanitizer"]
+    homes = [os.environ.get("CUDA_HOME"), toolkit, "/usr/local/cuda"]
+    places += [f"{home}/bin/compute-sanitizer" for home in homes if home]
     return next((place for place in places if place and Path(place).exists()), None)
 
 
@@ -73,6 +74,9 @@ def judged(name: str, ended: Ended) -> Check:
     if ended.status == FOUND:
         return Check("sanitize", name, FAILED, ended.seconds, said(ended))
     if check.status == PASSED and not any(text in ended.output for text in CLEAN):
+        found = [line for line in ended.output.splitlines() if "SUMMARY:" in line]  # such as warnings of racecheck
+        if found:
+            return Check("sanitize", name, FAILED, ended.seconds, f"{said(ended)}; {found[-1].strip('= ')}"[:300])
         return Check("sanitize", name, NOT_RUN, ended.seconds, "it ended without a summary")
     return check
 
@@ -102,7 +106,7 @@ def sanitize(plan: Plan) -> Iterator[Check]:
         return
     with ThreadPoolExecutor(len(BACKENDS) * (len(TOOLS) + 1)) as pool:
         launched = {backend: pool.submit(plan.run, [small, backend, "--kernels"], LOG, 0.5) for backend in BACKENDS}
-        program = sanitizer()
+        program = sanitizer(plan.facts.get("toolkit"))
         if program is None:
             for tool in TOOLS:
                 yield Check("sanitize", tool, NOT_RUN, 0.0, "compute-sanitizer is not installed")

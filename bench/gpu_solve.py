@@ -205,7 +205,7 @@ def against_cpu(device: torch.device) -> list[str]:
 def main() -> None:
     options = arguments(__doc__).parse_args()
     device = torch.device(options.device)
-    rows, wrong = Rows(device, small=options.small), []
+    rows, wrong = Rows(device, small=options.small, path=options.json), []
     with torch.no_grad():
         wrong += against_cpu(device)
         for shape in SMALL if options.small else SHAPES:

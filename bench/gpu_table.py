@@ -81,22 +81,24 @@ def cells(row: Found, rehearsal: bool = False) -> list[str]:
 
 
 def rows_of(found: Found) -> list[Found]:
-    """Of all benches, those with targets first."""
+    """Of all benches, those with targets first, and of these the ones that miss theirs: the end may be cut."""
     rows = [row for bench in found.get("benches", {}).values() for row in bench["rows"]]
-    return sorted(rows, key=lambda row: row["met"] is None)
+    return sorted(rows, key=lambda row: [False, True, None].index(row["met"]))
 
 
 def markdown(found: Found, most: int | None = None) -> str:
-    """Both tables; if they have more characters than `most`, the measurements without a target are cut."""
+    """Both tables; if they have more characters than `most`, notes are, and the last of the measurements."""
     facts = found.get("facts", {})
     rehearsal = found.get("rehearsal", False)
     mark = "rehearsed" if rehearsal else "measured"
     title = "A rehearsal: nothing here was measured on a GPU" if rehearsal else "The GPU back-ends"
     about = ", ".join(f"{name} {value}" for name, value in facts.items() if value is not None)
+    checks = found.get("checks", [])
+    note = min(300, most // (2 * len(checks) + 1)) if most else None
     said = [
         [check["stage"], check["name"], check["status"] if check["status"] == "passed" else f"**{check['status']}**",
-         f"{check['seconds']:.0f} s", check["note"][: 300 if most else None]]
-        for check in found.get("checks", [])
+         f"{check['seconds']:.0f} s", check["note"][:note]]
+        for check in checks
     ]  # fmt: skip
     lines = [f"# {title}", "", about, "", *table(["stage", "check", "status", "time:", "what it said"], said), ""]
     for name, bench in found.get("benches", {}).items():

@@ -54,8 +54,8 @@ def share_of_floor(row: dict[str, Any]) -> float:
 
 
 def solve_flops(rows: int, cols: int) -> float:
-    """Of the factor of a Hessian (a third of a cube, and its inverse) and of the updates that a sweep sends right."""
-    return 2 / 3 * cols**3 + rows * cols**2
+    """Of the factor of a Hessian, a third of a cube, and of the products with it; as gpu_solve.py counts its rows."""
+    return cols**3 / 3 + rows * cols**2
 
 
 def solve_bytes(rows: int, cols: int) -> float:

@@ -30,6 +30,13 @@ BETWEEN_DEVICES = {
     "__set__",
 }
 HOST_ONLY = {"numpy", "__array__"}
+# a number on the CPU goes with tensors on a GPU where it is one operand beside another, and in none of these
+NOT_BESIDE_NUMBERS = {
+    *("cat", "stack", "hstack", "vstack", "concat", "concatenate", "mm", "matmul", "__matmul__", "bmm", "dot", "mv"),
+    *("linear", "addmm", "addmm_", "baddbmm", "einsum", "embedding", "gather", "take_along_dim", "index_select"),
+    *("index_copy", "index_copy_", "index_add", "index_add_", "index_fill_", "scatter", "scatter_", "scatter_add_"),
+    *("searchsorted", "bucketize", "bincount", "take", "normal", "dequantize"),
+}
 BY_INDEX = {"__getitem__", "__setitem__"}
 
 
@@ -87,8 +94,16 @@ class _Gpu(TorchFunctionMode):
             raise TypeError("can't convert a tensor on a GPU to NumPy. Use Tensor.cpu() first.")
         if name in BY_INDEX and on_gpu and not isinstance(args[0], OnCuda) and _is_place(args[1]):
             raise RuntimeError(f"{name}: expected indices on the CPU, as the indexed tensor is, got some on cuda.")
+        listed = name in ("__setitem__", "index_put_") and isinstance(args[0], OnCuda) and _is_list(args[1])
+        if listed and _lies_here(args[2]) and args[2].dim() > 0:
+            raise RuntimeError(f"{name}: expected values on cuda, as the indexed tensor is, got some on the CPU.")
+        generator = kwargs.get("generator")
+        if generator is not None and generator.device.type == "cpu" and (on_gpu or target == "cuda"):
+            raise RuntimeError(f"{name}: expected a generator on cuda, got one on the CPU.")
         if on_gpu and name not in BETWEEN_DEVICES:
-            mixed = [x for x in tensors if not isinstance(x, OnCuda) and x.dim() > 0 and not x.is_meta]
+            mixed = [x for x in tensors if not isinstance(x, OnCuda) and not x.is_meta]
+            if _takes_numbers(func, name, args, kwargs):
+                mixed = [x for x in mixed if x.dim() > 0]
             if mixed:
                 shapes = [tuple(x.shape) for x in mixed]
                 raise RuntimeError(f"{name}: expected all tensors on one device, got CPU tensors {shapes} beside cuda.")
@@ -102,6 +117,25 @@ class _Gpu(TorchFunctionMode):
         if target is None:
             return result
         return tree_map(there if target == "cuda" else here, result)
+
+
+def _takes_numbers(func: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    """Whether a tensor without dimensions may lie on the CPU: not where it is written to, nor where a kernel reads
+    it by its address."""
+    namespace = getattr(func, "namespace", None) or getattr(func, "_qualified_op_name", "").split("::")[0]
+    in_place = (name.endswith("_") and not name.endswith("__")) or name.startswith("__i")
+    written = args[0] if in_place and args else kwargs.get("out")
+    return namespace != "fmcompress" and name not in NOT_BESIDE_NUMBERS and not _lies_here(written)
+
+
+def _lies_here(value: Any) -> bool:
+    """A tensor on the CPU that says so."""
+    return isinstance(value, torch.Tensor) and not isinstance(value, OnCuda)
+
+
+def _is_list(index: Any) -> bool:
+    """Whether the places are in tensors, and not slices."""
+    return any(isinstance(part, torch.Tensor) for part in tree_flatten(index)[0])
 
 
 def _is_place(index: Any) -> bool:

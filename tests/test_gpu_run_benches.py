@@ -48,6 +48,8 @@ def test_a_whole_prune(tmp_path: Path) -> None:
     for row in rows:
         facts = row["facts"]
         assert row["met"] is None
+        assert 0 < row["bytes_floor_s"] < row["seconds"]
+        assert 0 < row["flops_floor_s"] < row["seconds"]
         assert row["baseline_s"] is None  # the eager loop's seconds are an estimate, and stand in the facts
         assert facts["eager_solves_s_estimate"] == pytest.approx(2 * facts["eager_solves_s_a_block"])
         parts = sum(facts["phases_s"].values()) + facts["rest_s"] + facts["start_and_end_s"]
@@ -65,4 +67,7 @@ def test_fewer_blocks_are_told_as_computed(monkeypatch: pytest.MonkeyPatch) -> N
 
     found = {"seconds": 15.0, "last": {"at_s": 5.0}}
     assert gpu_prune.of_all_blocks(found, 8) == 10.0 + 4 * 5.0
+    import gpu_targets
+
+    assert gpu_prune.floors(gpu_prune.EIGHT_BILLION, 32, 0)["flops"] == gpu_targets.prune_flops()
     assert gpu_prune.EIGHT_BILLION.block_weights == 218_103_808  # of a Llama 3 of 8 billion

@@ -58,6 +58,12 @@ def test_the_printed_table_keeps_checks_and_targets_when_it_is_cut():
     assert "tests marked cuda | **failed**" in cut
     assert "| 25 % | ≤ 10 ms, ≥ 25 × | yes |" in cut
     assert cut.endswith("More rows are in gpu.md.\n")
+    failing = [{"stage": "bench", "name": "a bench", "status": "failed", "seconds": 9.0, "note": "x" * 1500}] * 30
+    missed = {**SOLVE, "case": "the one that is missed", "met": False}
+    cut = gpu_table.markdown({**run(*[SOLVE] * 200, missed), "checks": failing}, 11_000)
+    assert len(cut) <= 11_000
+    assert cut.count("**failed**") == 30
+    assert "the one that is missed" in cut
 
 
 def test_cells_may_hold_what_would_divide_them():

@@ -18,6 +18,8 @@ HARMLESS = {
     "top_k", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff", "num_beams", "max_length", "max_new_tokens",
     "use_cache", "transformers_version", "renormalize_logits", "_from_model_config",
 }  # fmt: skip
+# and values of others that change nothing; transformers 5 takes none of them for its default
+NEUTRAL = {"repetition_penalty", "encoder_repetition_penalty", "length_penalty", "num_return_sequences"}
 
 
 def why_not_static(model: Any, longest: int) -> str | None:
@@ -47,7 +49,8 @@ def why_not_greedy(model: Any) -> str | None:
     """What a model's generation_config does to its logits, in one line; None where the likeliest token is taken as it
     is."""
     changed = model.generation_config.to_diff_dict()
-    unknown = sorted(name for name, value in changed.items() if name not in HARMLESS and value not in (None, False))
+    told = {name: value for name, value in changed.items() if not (name in NEUTRAL and value == 1)}
+    unknown = sorted(name for name, value in told.items() if name not in HARMLESS and value not in (None, False))
     return f"generation_config sets {', '.join(unknown)}, which transformers alone does." if unknown else None
 
 
@@ -179,7 +182,10 @@ class StaticDecoder:
         """The function of a token and its position that gives logits."""
         self._logits: Callable[[Tensor, Tensor], Tensor] = self._own_logits
         if fused and why_not_one_token(self.model) is None:
-            self._logits = OneToken(self.model, self.cache)
+            try:
+                self._logits = OneToken(self.model, self.cache)
+            except (ImportError, AttributeError, OSError) as error:  # of Triton, or of the twins, where one is broken
+                self.notes.append(f"no fused step, so that of the model runs, which is slower: {error}")
 
     def _step(self) -> None:
         """From the token at `position` to the next one; no value is looked at."""

@@ -127,6 +127,11 @@ def test_settings_that_change_the_likeliest_token():
     assert why_not_greedy(model) is None
     model.generation_config.do_sample, model.generation_config.temperature = True, 0.7
     assert why_not_greedy(model) is None
+    model.generation_config.repetition_penalty, model.generation_config.num_return_sequences = 1.0, 1
+    assert why_not_greedy(model) is None
+    model.generation_config.no_repeat_ngram_size = 1
+    assert "no_repeat_ngram_size" in why_not_greedy(model)
+    model.generation_config.no_repeat_ngram_size = 0
     model.generation_config.repetition_penalty = 1.2
     assert "repetition_penalty" in why_not_greedy(model)
     decoder, notes = generation.static_decoder(model, 20)
@@ -203,3 +208,15 @@ def test_text_and_speed_come_from_a_graph_on_a_gpu(tmp_path: Path, capsys):
     speed = decode_speed.measure_decoding({"a": model}, prompt(), 3, 1)[0]
     assert speed.by == "a CUDA graph of a fused step over a static cache"
     assert graph_decoding.why_not_static(model, 20) is None
+
+
+def test_a_fused_step_that_cannot_be_made_is_said(monkeypatch):
+    """As where Triton is installed and does not load: the command goes on."""
+
+    def broken(*_):
+        raise ImportError("libcuda.so: no such file")
+
+    monkeypatch.setattr(graph_decoding, "OneToken", broken)
+    decoder = StaticDecoder(tiny("llama"), 49, fused=True)
+    assert decoder.notes == ["no fused step, so that of the model runs, which is slower: libcuda.so: no such file"]
+    assert list(decoder.stream(prompt(), 40, set())) == generated(tiny("llama"), prompt(), 40)
