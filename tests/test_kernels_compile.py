@@ -57,6 +57,12 @@ def test_every_triton_kernel_is_compiled():
     assert listed == {name for module in triton_cases.modules() for name in vars(module) if name.endswith("_kernel")}
 
 
+def test_no_parameter_of_a_triton_kernel_has_a_string_for_its_default():
+    """Triton 3.6 takes it for a value of the GPU and refuses to compile; later ones do not."""
+    for path in sorted((ROOT / "triton_kernels").glob("*.py")):
+        assert not re.search(r"tl\.constexpr = [\"']", path.read_text()), path.name
+
+
 @pytest.mark.parametrize(
     "check",
     [
