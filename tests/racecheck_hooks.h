@@ -23,7 +23,8 @@ void __tsan_vptr_read(void**) {}
 HOOKS(1)
 HOOKS(2)
 HOOKS(4)
-HOOKS(8) HOOKS(16)
+HOOKS(8)
+HOOKS(16)
 
     void __tsan_read_range(void* place, size_t bytes) {
     touch(place, bytes, Kind::read, __builtin_return_address(0));
