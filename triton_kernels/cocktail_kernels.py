@@ -69,7 +69,8 @@ def write_header(header_ptr, held, first, numel, seed, step, fourth, fifth, grou
     value = tl.where(index == 6, group, value)
     added = weighted(value.to(tl.uint32), index * 2) + weighted((value >> 32).to(tl.uint32), index * 2 + 1)
     total = held + tl.sum(added.to(tl.int64, bitcast=True), 0)
-    tl.store(header_ptr + index, tl.where(index == SUM, total >> 32 << 32, value))
+    tl.store(header_ptr + index, tl.where(index == SUM, total >> 32 << 32, value), mask=index > 0)
+    tl.atomic_or(header_ptr, first, sem="relaxed")  # others still look at their bit
 
 
 @triton.jit
