@@ -134,6 +134,17 @@ static __global__ void fence_too_early(bool defect, uint32_t* out) {
     if (last) out[100] = out[1] + out[2] + out[3];
 }
 
+// An atomic whose result nobody uses has not read what others did.
+static __global__ void result_unused(bool defect, uint32_t* out) {
+    if (threadIdx.x != 0) return;
+    if (defect) __threadfence();
+    atomicAdd(out + 1, 5u);
+    if (!defect) __threadfence();
+    const bool last = atomicAdd(out, 1u) == gridDim.x - 1;
+    __threadfence();
+    if (last) out[2] = out[1];
+}
+
 // A load releases nothing.
 static __global__ void load_for_release(bool defect, uint32_t* out) {
     if (threadIdx.x != 0) return;
@@ -201,6 +212,7 @@ PLANTED(last_without_release)
 PLANTED(last_without_acquire)
 PLANTED(written_too_late)
 PLANTED(fence_too_early)
+PLANTED(result_unused)
 PLANTED(load_for_release)
 PLANTED(one_warp_releases)
 PLANTED(two_barriers)

@@ -210,6 +210,10 @@ void atomic(void* place, size_t bytes, const void* code) {
     if (!all_shared.holds(reinterpret_cast<uintptr_t>(place)))
         order.atomic(who, reinterpret_cast<uintptr_t>(place), bytes);
 }
+void use_atomic(const void* place) {
+    const Checking checking;
+    order.atomic_read(who, reinterpret_cast<uintptr_t>(place));
+}
 void atomic_read(const void* place, size_t bytes, const void* code) {
     touch(place, bytes, Kind::atomic_read, code);
     const Checking checking;

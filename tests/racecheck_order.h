@@ -79,7 +79,6 @@ class Order {
         fenced = true;
     }
     void atomic(uint32_t who, uintptr_t place, size_t bytes) {
-        atomic_read(who, place);
         Thread& own = threads[who % MOST_THREADS];
         if (own.last.fence == 0) return;
         Releases& clock = clocks[place];
