@@ -185,7 +185,10 @@ inline void expect_unwritten(const void* place, size_t bytes) { racecheck::expec
 inline void keep_order() {}
 template <class Wide> Wide load_16_or_8_bytes_once(const void* from) { return *static_cast<const Wide*>(from); }
 template <class Wide> void store_16_or_8_bytes_once(void* to, const Wide& wide) { memcpy(to, &wide, sizeof wide); }
-inline uint32_t load_relaxed(const uint32_t* from) { return atomicAdd(const_cast<uint32_t*>(from), 0u); }
+SHIM_CALLED inline uint32_t load_relaxed(const uint32_t* from) {
+    racecheck::atomic_read(from, sizeof *from, __builtin_return_address(0));
+    return *from;
+}
 inline uint32_t __byte_perm(uint32_t low, uint32_t high, uint32_t selector) {
     const uint64_t bytes = low | uint64_t(high) << 32;
     uint32_t result = 0;

@@ -7,17 +7,28 @@
 
 #define SHIM_CALLED SHIM_OWN __attribute__((noinline)) // so that it knows where it was called
 
-template <class Value, class Change> SHIM_OWN Value shim_atomic(Value* place, const Change& change, const void* code) {
+// What an atomic returns: who does not use it has read nothing, and a GPU makes a reduction of it.
+template <class Value> struct Fetched {
+    const Value* place;
+    Value value;
+    SHIM_OWN operator Value() const {
+        racecheck::use_atomic(place);
+        return value;
+    }
+};
+
+template <class Value, class Change>
+SHIM_OWN Fetched<Value> shim_atomic(Value* place, const Change& change, const void* code) {
     static_assert(sizeof(Value) == 4 || sizeof(Value) == 8);
     racecheck::atomic(place, sizeof(Value), code);
     const Value before = *place;
     *place = change(before);
-    return before;
+    return {place, before};
 }
 
 // The second parameter takes the type of the first, as CUDA's overloads do.
 #define SHIM_ATOMIC(NAME, RESULT)                                                                                      \
-    template <class Value> SHIM_CALLED Value NAME(Value* place, std::type_identity_t<Value> value) {                   \
+    template <class Value> SHIM_CALLED Fetched<Value> NAME(Value* place, std::type_identity_t<Value> value) {          \
         return shim_atomic(place, [value](Value before) { return Value(RESULT); }, __builtin_return_address(0));       \
     }
 SHIM_ATOMIC(atomicAdd, before + value)
@@ -31,8 +42,8 @@ SHIM_ATOMIC(atomicXor, before ^ value)
 SHIM_ATOMIC(atomicInc, before >= value ? 0 : before + 1)
 SHIM_ATOMIC(atomicDec, before == 0 || before > value ? value : before - 1)
 
-template <class Value>
-SHIM_CALLED Value atomicCAS(Value* place, std::type_identity_t<Value> expected, std::type_identity_t<Value> value) {
+template <class Value> SHIM_CALLED Fetched<Value> atomicCAS(Value* place, std::type_identity_t<Value> expected,
+                                                            std::type_identity_t<Value> value) {
     return shim_atomic(
         place, [=](Value before) { return before == expected ? value : before; }, __builtin_return_address(0));
 }

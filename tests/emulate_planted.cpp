@@ -123,6 +123,52 @@ static __global__ void written_too_late(bool defect, uint32_t* out) {
         for (uint32_t block = 0; block < gridDim.x; ++block) out[100] += out[1 + block];
 }
 
+// Nor does a fence release the atomics between it and the one that counts.
+static __global__ void fence_too_early(bool defect, uint32_t* out) {
+    if (threadIdx.x != 0) return;
+    if (defect) __threadfence();
+    atomicAdd(out + 1 + blockIdx.x, 5u);
+    if (!defect) __threadfence();
+    const bool last = atomicAdd(out, 1u) == gridDim.x - 1;
+    __threadfence();
+    if (last) out[100] = out[1] + out[2] + out[3];
+}
+
+// An atomic whose result nobody uses has not read what others did.
+static __global__ void result_unused(bool defect, uint32_t* out) {
+    if (threadIdx.x != 0) return;
+    if (defect) __threadfence();
+    atomicAdd(out + 1, 5u);
+    if (!defect) __threadfence();
+    const bool last = atomicAdd(out, 1u) == gridDim.x - 1;
+    __threadfence();
+    if (last) out[2] = out[1];
+}
+
+// A load releases nothing.
+static __global__ void load_for_release(bool defect, uint32_t* out) {
+    if (threadIdx.x != 0) return;
+    const bool last = atomicAdd(out + 1, 1u) == gridDim.x - 1;
+    out[2 + blockIdx.x] = 5;
+    __threadfence();
+    if (!defect) atomicAdd(out, 1u);
+    const uint32_t count = load_relaxed(out);
+    __threadfence();
+    if (last && (defect || count == gridDim.x)) out[100] = out[2] + out[3] + out[4];
+}
+
+// Of the two warps of the middle block that read, one releases what it read; the last block writes there.
+static __global__ void one_warp_releases(bool defect, uint32_t* out) {
+    if (threadIdx.x == 0 && blockIdx.x == 1) out[1] = out[100];
+    if (!defect) __syncthreads();
+    if (threadIdx.x != 32) return;
+    out[2 + blockIdx.x] = out[100];
+    __threadfence();
+    const bool last = atomicAdd(out, 1u) == gridDim.x - 1;
+    __threadfence();
+    if (last) out[100] = 7;
+}
+
 static __global__ void two_barriers(bool defect, uint32_t* out) {
     if (defect && threadIdx.x < 32)
         __syncthreads();
@@ -165,6 +211,10 @@ PLANTED(plain_read_beside_atomic)
 PLANTED(last_without_release)
 PLANTED(last_without_acquire)
 PLANTED(written_too_late)
+PLANTED(fence_too_early)
+PLANTED(result_unused)
+PLANTED(load_for_release)
+PLANTED(one_warp_releases)
 PLANTED(two_barriers)
 PLANTED(lanes_that_left)
 PLANTED(large)

@@ -88,8 +88,9 @@ static void report_race(uintptr_t place, const Access& before, Kind was, const A
 
 // Whether every one of `recent` comes before.
 static bool after_all(uintptr_t place, const Recent& recent, Kind was, const Access& access, Kind is) {
-    for (const Access& before : recent.at) {
-        if (before.time == 0 || order.follows(who, before, was == Kind::atomic)) continue;
+    for (size_t i = 0; i < recent.count(); ++i) {
+        const Access& before = recent[i];
+        if (before.time == 0 || order.follows(who, before, was == Kind::atomic ? place : 0)) continue;
         report_race(place, before, was, access, is);
         return false;
     }
@@ -100,7 +101,7 @@ static bool same(const Access& a, const Access& b) { return a.who == b.who && a.
 
 static void touch_cell(Cell& cell, uintptr_t place, const Access& access, Kind kind) {
     if (kind == Kind::read && same(cell.reads.at[0], access)) return;
-    if (cell.write.time && !order.follows(who, cell.write, false))
+    if (cell.write.time && !order.follows(who, cell.write))
         return report_race(place, cell.write, Kind::write, access, kind);
     const bool changes = kind == Kind::write || kind == Kind::atomic, plain = kind == Kind::write || kind == Kind::read;
     if (changes && !after_all(place, cell.reads, Kind::read, access, kind)) return;
@@ -206,7 +207,12 @@ void fence() {
 void atomic(void* place, size_t bytes, const void* code) {
     touch(place, bytes, Kind::atomic, code);
     const Checking checking;
-    if (!all_shared.holds(reinterpret_cast<uintptr_t>(place))) order.atomic(who, reinterpret_cast<uintptr_t>(place));
+    if (!all_shared.holds(reinterpret_cast<uintptr_t>(place)))
+        order.atomic(who, reinterpret_cast<uintptr_t>(place), bytes);
+}
+void use_atomic(const void* place) {
+    const Checking checking;
+    order.atomic_read(who, reinterpret_cast<uintptr_t>(place));
 }
 void atomic_read(const void* place, size_t bytes, const void* code) {
     touch(place, bytes, Kind::atomic_read, code);

@@ -11,8 +11,9 @@ void run(unsigned thread, const void* stack, size_t stack_bytes); // what is acc
 void pause();                                                     // and from here on nobody's
 void pass_block_barrier();                                        // every thread of the block has arrived
 void pass_warp_barrier(unsigned warp);
-void fence();                                             // __threadfence of the thread that runs
-void atomic(void* place, size_t bytes, const void* code); // it reads and changes
+void fence(); // __threadfence of the thread that runs
+void atomic(void* place, size_t bytes, const void* code);
+void use_atomic(const void* place); // what the thread's atomic just read there
 void atomic_read(const void* place, size_t bytes, const void* code);
 void ignore(const void* place, size_t bytes);           // never memory of the kernel
 void expect_unwritten(const void* place, size_t bytes); // shared memory that may be read before it is written
@@ -26,6 +27,7 @@ inline void pass_block_barrier() {}
 inline void pass_warp_barrier(unsigned) {}
 inline void fence() {}
 inline void atomic(void*, size_t, const void*) {}
+inline void use_atomic(const void*) {}
 inline void atomic_read(const void*, size_t, const void*) {}
 inline void ignore(const void*, size_t) {}
 inline void expect_unwritten(const void*, size_t) {}

@@ -23,11 +23,10 @@ void __tsan_vptr_read(void**) {}
 HOOKS(1)
 HOOKS(2)
 HOOKS(4)
-HOOKS(8) HOOKS(16)
+HOOKS(8)
+HOOKS(16)
 
-    void __tsan_read_range(void* place, size_t bytes) {
-    touch(place, bytes, Kind::read, __builtin_return_address(0));
-}
+void __tsan_read_range(void* place, size_t bytes) { touch(place, bytes, Kind::read, __builtin_return_address(0)); }
 void __tsan_write_range(void* place, size_t bytes) { touch(place, bytes, Kind::write, __builtin_return_address(0)); }
 
 void* __real_memcpy(void* to, const void* from, size_t bytes);

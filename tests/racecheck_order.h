@@ -1,9 +1,12 @@
 // Which accesses of an emulated launch are ordered: by barriers inside a block, and between blocks by a fence before an
-// atomic and a fence after another one of the same address. racecheck.cpp asks for every access.
+// atomic and a fence after another one of the same address. racecheck.cpp asks for every access. Only this run counts,
+// in which blocks come one after the other: what an atomic of a later one reads orders it, though it might come
+// earlier.
 #pragma once
 #include <cstdint>
 #include <map>
 #include <unordered_map>
+#include <utility>
 
 namespace racecheck {
 constexpr uint32_t THREAD_BITS = 10, MOST_THREADS = 1 << THREAD_BITS;
@@ -18,17 +21,17 @@ struct Access {
 };
 
 // What a thread that fenced at `fence` had behind it: its own accesses, its warp's before the last warp barrier, its
-// block's before the last block barrier; and of atomics its own up to `atomic`.
+// block's before the last block barrier; and of atomics of these `bytes` its own up to `atomic`.
 struct Release {
-    uint32_t fence, atomic, warp_barrier, block_barrier;
+    uint32_t fence, atomic, warp_barrier, block_barrier, bytes;
 };
 
-using Releases = std::map<uint32_t, Release>; // by who released
+using Releases = std::map<std::pair<uint32_t, uintptr_t>, Release>; // by who released, with an atomic of which place
 
 inline void join(Releases& to, const Releases& from) {
-    for (const auto& [who, release] : from) {
-        Release& held = to[who];
-        if (held.atomic <= release.atomic) held = release; // a thread's later release holds all of its earlier ones
+    for (const auto& [key, release] : from) {
+        Release& held = to[key];
+        if (held.atomic <= release.atomic) held = release; // the later one of a thread and place holds all before it
     }
 }
 
@@ -67,7 +70,7 @@ class Order {
         join(own.known, own.seen);
         own.at_fence = own.known;
         ++now;
-        own.last = {now, now, warp_barriers[who % MOST_THREADS / 32], block_barrier};
+        own.last = {now, now, warp_barriers[who % MOST_THREADS / 32], block_barrier, 0};
     }
     void atomic_read(uint32_t who, uintptr_t place) {
         const auto clock = clocks.find(place);
@@ -75,36 +78,39 @@ class Order {
         join(threads[who % MOST_THREADS].seen, clock->second);
         fenced = true;
     }
-    void atomic(uint32_t who, uintptr_t place) {
-        atomic_read(who, place);
+    void atomic(uint32_t who, uintptr_t place, size_t bytes) {
         Thread& own = threads[who % MOST_THREADS];
         if (own.last.fence == 0) return;
         Releases& clock = clocks[place];
         own.last.atomic = now++;
         join(clock, own.at_fence);
-        clock[who] = own.last;
+        clock[{who, place}] = own.last;
+        clock[{who, place}].bytes = uint32_t(bytes);
     }
 
-    // Whether `who`, who runs now, comes after an earlier access.
-    bool follows(uint32_t who, const Access& before, bool was_atomic) const {
+    // Whether `who`, who runs now, comes after an earlier access, of `atomic_place` if it was an atomic.
+    bool follows(uint32_t who, const Access& before, uintptr_t atomic_place = 0) const {
         if (before.who == who) return true;
         const uint32_t warp = who % MOST_THREADS / 32;
         if (before.who / MOST_THREADS == who / MOST_THREADS) {
             if (before.time < block_barrier) return true;
             if (before.warp() == who / 32 && before.time < warp_barriers[warp]) return true;
         }
-        return fenced && acquired(threads[who % MOST_THREADS].known, before, was_atomic);
+        return fenced && acquired(threads[who % MOST_THREADS].known, before, atomic_place);
     }
 
   private:
-    static bool acquired(const Releases& known, const Access& before, bool was_atomic) {
+    static bool acquired(const Releases& known, const Access& before, uintptr_t atomic_place) {
         const uint32_t first = before.block() << THREAD_BITS;
-        for (auto it = known.lower_bound(first); it != known.end() && it->first < first + MOST_THREADS; ++it) {
+        for (auto it = known.lower_bound({first, 0}); it != known.end(); ++it) {
+            const auto& [who, place] = it->first;
             const Release& release = it->second;
+            if (who >= first + MOST_THREADS) break;
             if (before.time < release.block_barrier) return true;
-            if (before.warp() == it->first / 32 && before.time < release.warp_barrier) return true;
-            if (before.who != it->first) continue;
-            if (before.time < release.fence || (was_atomic && before.time <= release.atomic)) return true;
+            if (before.warp() == who / 32 && before.time < release.warp_barrier) return true;
+            if (before.who != who) continue;
+            if (before.time < release.fence) return true;
+            if (atomic_place - place < release.bytes && before.time <= release.atomic) return true;
         }
         return false;
     }

@@ -51,10 +51,30 @@ def test_triton_compiles(scalar, sm):
         assert not re.search(r"div\.full|\.approx", compiled.asm["ptx"]), f"{name}: a division that is not IEEE"
 
 
+@pytest.mark.skipif(os.environ.get("TRITON_INTERPRET") == "1", reason="an interpreted kernel cannot be compiled")
+@pytest.mark.parametrize("name", ["gradient", "delta", "mean"])
+def test_the_last_triton_program_sees_what_all_added(name):
+    """One thread adds to the sum, then counts, releasing the sum and acquiring all others, and then reads the sum."""
+    kernel, arguments = triton_cases.kernels()[f"cocktail {name} 1 bit, all"]
+    ptx = triton_cases.compile_kernel(kernel, arguments, "fp32", 90).asm["ptx"]
+    steps = re.findall(r"@(%p\d+) (atom|ld)\.global\.gpu\.(\w+)\.(?:add\.u64|b64) ", ptx)
+    counted = [at for at, (*_, order) in enumerate(steps) if order == "acq_rel"]
+    assert len(counted) == 2  # of what is finite, and of what is not, which adds nothing
+    for at in counted:
+        assert steps[at + 1][::2] == (steps[at][0], "relaxed")
+    assert any(steps[at - 1] == (steps[at][0], "atom", "relaxed") for at in counted if at > 0)
+
+
 @pytest.mark.skipif(os.environ.get("TRITON_INTERPRET") == "1", reason="an interpreted kernel is no JITFunction")
 def test_every_triton_kernel_is_compiled():
     listed = {kernel.__name__ for kernel, _ in triton_cases.kernels().values()}
     assert listed == {name for module in triton_cases.modules() for name in vars(module) if name.endswith("_kernel")}
+
+
+def test_no_parameter_of_a_triton_kernel_has_a_string_for_its_default():
+    """Triton 3.6 takes it for a value of the GPU and refuses to compile; later ones do not."""
+    for path in sorted((ROOT / "triton_kernels").glob("*.py")):
+        assert not re.search(r"tl\.constexpr = [\"']", path.read_text()), path.name
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,10 @@ PLANTED = {
     "last_without_release": IN_GRID,
     "last_without_acquire": IN_GRID,
     "written_too_late": IN_GRID,
+    "fence_too_early": IN_GRID,
+    "result_unused": IN_GRID,
+    "load_for_release": IN_GRID,
+    "one_warp_releases": IN_GRID,
     "two_barriers": "threads that meet at different barriers",
     "lanes_that_left": "a barrier that not every thread reaches",
 }

@@ -25,7 +25,7 @@ def own_elements(block, numel, BLOCK: tl.constexpr):
 
 
 @triton.jit
-def scaled(pointer, scale, inside, EVICTION: tl.constexpr = ""):
+def scaled(pointer, scale, inside, EVICTION: tl.constexpr):
     value = widened(tl.load(pointer, mask=inside, other=0, eviction_policy=EVICTION)) * tl.full([], scale, tl.float32)
     return tl.where(inside, value, 0.0)  # not -0
 
@@ -69,13 +69,14 @@ def write_header(header_ptr, held, first, numel, seed, step, fourth, fifth, grou
     value = tl.where(index == 6, group, value)
     added = weighted(value.to(tl.uint32), index * 2) + weighted((value >> 32).to(tl.uint32), index * 2 + 1)
     total = held + tl.sum(added.to(tl.int64, bitcast=True), 0)
-    tl.store(header_ptr + index, tl.where(index == SUM, total >> 32 << 32, value))
+    tl.store(header_ptr + index, tl.where(index == SUM, total >> 32 << 32, value), mask=index > 0)
+    tl.atomic_or(header_ptr, first, sem="relaxed")  # others still look at their bit
 
 
 @triton.jit
 def finite_gradient_kernel(header_ptr, gradient_ptr, scale, numel, CHUNK: tl.constexpr):
     place, inside = own_elements(tl.program_id(0).to(tl.int64), numel, CHUNK)
-    bad = not_finite(scaled(gradient_ptr + place, scale, inside))
+    bad = not_finite(scaled(gradient_ptr + place, scale, inside, ""))
     say_not_finite(header_ptr, bad)
 
 
