@@ -61,9 +61,14 @@ def test_a_run_that_stops_reads_no_further(
         return real(self, name)
 
     monkeypatch.setattr(Checkpoint, "read", slow)
-    with pytest.raises(KeyboardInterrupt), streamed.loaded(0):
-        streamed._ahead.announce(streamed.stored_names(streamed.blocks[1][1]))
-        raise KeyboardInterrupt
+
+    def run() -> None:
+        with streamed.loaded(0):
+            streamed._ahead.announce(streamed.stored_names(streamed.blocks[1][1]))
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run()
     going_on.set()
     assert streamed._ahead._pool is not None
     streamed._ahead._pool.shutdown()
