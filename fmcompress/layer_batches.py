@@ -14,14 +14,17 @@ from .layerwise import LayerResult
 
 
 def room_bytes(device: torch.device) -> int:
-    """What the layers of a batch may take beside their Hessians: on a GPU a quarter of the memory that is free.
+    """What the layers of a batch may take beside their Hessians: an eighth of a GPU's memory.
 
+    A quarter of what is free where that is less. Which layers come together can change their last bits, so what
+    happens to be free, as before and after --resume, decides only where half of the memory is taken already.
     Nothing on a CPU: a launch costs little there, and layers that are solved one by one keep their bits.
     """
     if device.type != "cuda":
         return 0
     unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # torch's own, yet free
-    return (torch.cuda.mem_get_info(device)[0] + unused) // 4
+    free, total = torch.cuda.mem_get_info(device)
+    return min(total // 8, (free + unused) // 4)
 
 
 def needed_bytes(rows: int, cols: int) -> int:
@@ -72,8 +75,9 @@ def solve_together(job: Job, layers: dict[str, Layer], groups: dict[str, Group],
 
 def weight_of(job: Job, layer: Layer) -> Tensor:
     """The weight [rows, cols] as the checkpoint has it: a copy of the loaded one where that was not converted."""
-    if layer.place is not None:
-        loaded = layer.place.weight
-        if not loaded.is_meta and loaded.dtype == job.source.entry(layer.tensor).dtype:
+    if layer.place is not None and job.streamed is not None:
+        loaded, pieces = layer.place.weight, job.streamed.sources[id(layer.place.module), layer.place.key]
+        # of several tensors that make up a parameter, those of other dtypes have been converted to the first one's
+        if not loaded.is_meta and {job.source.entry(piece.name).dtype for piece in pieces} == {loaded.dtype}:
             return loaded.clone(memory_format=torch.contiguous_format)
     return layer.read(job.source).to(job.device)

@@ -1,5 +1,6 @@
 """Runs of several ranks, in processes of their own on gloo; what each returned or raised comes back to the test."""
 
+import contextlib
 import json
 import os
 import signal
@@ -12,6 +13,7 @@ import torch
 import torch.distributed as dist
 from gradients.workers import start
 from helpers import CPU, Silent
+from pretend_cuda import pretend_cuda
 
 from fmcompress import pipeline
 from fmcompress.config import PruneConfig, QuantizeConfig
@@ -35,8 +37,9 @@ def _enter(rank: int, task: Callable[..., Any], count: int, folder: str, args: t
     torch.set_num_threads(1)
     os.environ["GLOO_SOCKET_IFNAME"] = "lo"
     end = {}
+    pretended = pretend_cuda() if os.environ.get("FMCOMPRESS_PRETEND_CUDA") else contextlib.nullcontext()
     try:
-        with Ranks(dist.FileStore(f"{folder}/store", count), rank, count) as ranks:
+        with pretended, Ranks(dist.FileStore(f"{folder}/store", count), rank, count) as ranks:
             end["value"] = task(ranks, *args)
     except BaseException as error:
         end |= {"error": str(error), "kind": type(error).__name__}

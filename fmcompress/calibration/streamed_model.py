@@ -108,6 +108,9 @@ class StreamedModel(LazyModel):
             self._ahead.announce(self.stored_names(self.blocks[index + 1][1]))
         try:
             yield block
+        except BaseException:
+            self._ahead.announce([])  # or Ctrl-C would wait until all of the next block has been read
+            raise
         finally:
             for module in block.modules():
                 self.free(module)

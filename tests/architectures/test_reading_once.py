@@ -7,12 +7,14 @@ from typing import Any
 import pytest
 import torch
 from helpers import CPU, Silent, folder_bytes, make_text
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 from zoo import ZOO, save
 
 from fmcompress import block_solver
 from fmcompress.checkpoint import Checkpoint
 from fmcompress.config import PruneConfig
+from fmcompress.layer_batches import weight_of
 from fmcompress.pipeline import compress_checkpoint, prepare
 
 
@@ -37,3 +39,20 @@ def test_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, d
     monkeypatch.setattr(block_solver, "weight_of", lambda job, layer: layer.read(job.source).to(job.device))
     run(tmp_path / "again")
     assert folder_bytes(tmp_path / "again") == folder_bytes(tmp_path / "out")
+
+
+def test_of_several_dtypes_each_expert_is_solved_as_it_is_stored(tmp_path: Path) -> None:
+    """The model holds all of them in one parameter, of the first one's dtype, whose numbers may be coarser."""
+    folder = save(ZOO["mixtral"], tmp_path / "model", torch.float32)
+    tensors = load_file(folder / "model.safetensors")
+    for name in tensors:
+        if name.endswith("w1.weight"):
+            tensors[name] = tensors[name].bfloat16()
+    save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+    text = make_text(tmp_path / "text.txt", 6_000)
+    config = PruneConfig(sequence_length=32, samples=8, sparsity=0.5, dtype="float32")
+    job = prepare(folder, config, text, CPU)
+    assert job.streamed is not None
+    with job.streamed.loaded(0):
+        for layer in job.layers[0].values():
+            assert torch.equal(weight_of(job, layer).to("cpu"), layer.read(job.source)), layer.tensor

@@ -4,11 +4,12 @@ import threading
 
 import pytest
 import torch
-from helpers import make_checkpoint
+from helpers import CPU, make_checkpoint
 from torch import Tensor
 
 from fmcompress.calibration import StreamedModel
 from fmcompress.checkpoint import Checkpoint, ReadAhead
+from fmcompress.checkpoint.ahead import THREADS
 from fmcompress.errors import CheckpointError
 
 
@@ -47,6 +48,31 @@ def test_an_error_is_raised_where_the_tensor_is_asked_for(source: Checkpoint) ->
     ahead.announce(["nothing"])
     with pytest.raises(CheckpointError, match="holds no tensor 'nothing'"):
         ahead.read("nothing")
+
+
+def test_a_run_that_stops_reads_no_further(
+    source: Checkpoint, readers: list[tuple[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    streamed, going_on, real = StreamedModel(source, CPU, torch.float32), threading.Event(), Checkpoint.read
+
+    def slow(self: Checkpoint, name: str) -> Tensor:
+        if threading.current_thread() is not threading.main_thread():
+            assert going_on.wait(60)
+        return real(self, name)
+
+    monkeypatch.setattr(Checkpoint, "read", slow)
+
+    def run() -> None:
+        with streamed.loaded(0):
+            streamed._ahead.announce(streamed.stored_names(streamed.blocks[1][1]))
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run()
+    going_on.set()
+    assert streamed._ahead._pool is not None
+    streamed._ahead._pool.shutdown()
+    assert len([name for thread, name in readers if thread == "fmcompress-read"]) <= THREADS  # of 9
 
 
 def test_the_next_block_is_read_ahead_for_a_gpu(source: Checkpoint, readers: list[tuple[str, str]]) -> None:

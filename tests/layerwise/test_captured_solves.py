@@ -65,10 +65,12 @@ def test_each_kind_has_its_graph(cuda, layer):
     kinds = [(layer(0), RECIPES[0]), (layer(0, rows=8), RECIPES[0]), (layer(0, cols=128), RECIPES[0])]
     kinds += [(layer(0), RECIPES[2]), ((layer(0)[0].bfloat16(), layer(0)[1]), RECIPES[0])]
     kinds.append(((torch.stack([layer(0)[0]] * 2), torch.stack([layer(0)[1]] * 2)), RECIPES[0]))
+    kinds += [((layer(0)[0].double(), layer(0)[1]), RECIPES[0])]
+    kinds += [((layer(0)[0].double(), layer(0)[1].double()), RECIPES[0])]
     for _ in range(3):
-        for given, recipe in kinds[:5]:
+        for given, recipe in kinds:
             assert_equal(cache.run(*given, recipe), solve_core(*given, recipe))
-    assert len(cuda.captures) == len(cache) == 5
+    assert len(cuda.captures) == len(cache) == len(kinds) == 8
     assert len(set(cuda.captures)) == 1  # they share their pool
 
 
