@@ -20,7 +20,7 @@ from typing import Any, NoReturn
 import gpu_table
 from gpu_plan import FAILED, NOT_RUN, ROOT, Check, Plan
 from gpu_process import Clock, Processes
-from gpu_stages import STAGES, machine
+from gpu_stages import STAGES, benches_in, machine
 
 BUDGET_S = 540.0
 TO_PRINT = 11_000  # characters: who called may see no more than the end
@@ -116,9 +116,25 @@ def options() -> argparse.Namespace:
     parser.add_argument("--only", nargs="+", default=[], help="of the benches: solve, prune, …; after RESULTS")
     parser.add_argument("--tests", type=Path, action="append", default=[], help="another test file")
     given = parser.parse_args()
-    given.stages = [stage for stage in given.stages.split(",") if stage]
+    given.stages = [stage.strip() for stage in given.stages.split(",") if stage.strip()]
     if unknown := set(given.stages) - set(STAGES):
         parser.error(f"stages: expected some of {', '.join(STAGES)}, got {', '.join(sorted(unknown))}.")
+    known = [path.stem.removeprefix("gpu_") for path in benches_in(given.benches or ROOT / "bench")]
+    if unknown := set(given.only) - set(known):
+        parser.error(
+            f"only: expected some of {', '.join(known)}, got {', '.join(sorted(unknown))}. RESULTS goes first."
+        )
+    if given.budget <= 0:
+        parser.error(f"budget: expected seconds above 0, got {given.budget:g}.")
+    try:
+        given.results.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=given.results).close()
+    except OSError as error:
+        parser.error(f"results: {given.results} cannot be written ({error.strerror}). Give another folder.")
+    if given.rehearse and gpu_table.read(given.results / "gpu.json").get("rehearsal") is False:
+        parser.error(
+            f"results: {given.results} holds a run on a GPU, which a rehearsal would replace. Give another folder."
+        )
     return given
 
 
@@ -136,7 +152,6 @@ def environment(scratch: Path) -> dict[str, str]:
 def main() -> None:
     """Run the stages, print the table."""
     given = options()
-    given.results.mkdir(parents=True, exist_ok=True)
     scratch = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
     processes = Processes(environment(Path(scratch.name)))
     plan = Plan(given.results.resolve(), Clock(given.budget), processes, given.rehearse, Path(scratch.name))

@@ -19,11 +19,23 @@ Found = dict[str, Any]
 
 
 def read(path: Path) -> Found:
-    """What a run has written; nothing where there is nothing."""
+    """What a run has written; nothing where there is nothing, or something else."""
     try:
-        return json.loads(path.read_text())
+        found = json.loads(path.read_text())
+        return found if is_run(found) else {}
     except (OSError, ValueError):
         return {}
+
+
+def is_run(found: Any) -> bool:
+    """Whether it has the form of what gpu_check.py writes."""
+    try:
+        rows = [row for bench in found["benches"].values() for row in bench["rows"] if bench["ceilings"] is not None]
+        cells_of = [cells(row) for row in rows]
+        told = [(check["stage"], check["name"], check["status"], check["note"]) for check in found["checks"]]
+        return isinstance(found["rehearsal"], bool) and len(cells_of) == len(rows) and told is not None
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return False
 
 
 def merged(runs: Iterable[Found]) -> Found:
@@ -115,7 +127,8 @@ def markdown(found: Found, most: int | None = None) -> str:
 
 def readme(found: Found) -> str:
     """A row for each target: floors computed, the rest measured or not run; of several measurements the worst."""
-    rows = [] if found.get("rehearsal") else rows_of(found)
+    real = {name: bench for name, bench in found.get("benches", {}).items() if not bench.get("small")}
+    rows = [] if found.get("rehearsal") else rows_of({"benches": real})
     lines = table(
         ["target, on an H200", "floor (computed)", "measured", "baseline", "times as fast:", "share of floor:", "met"],
         [_target_cells(target, target.rows(rows)) for target in TARGETS],
@@ -144,9 +157,17 @@ def main() -> None:
     parser.add_argument("runs", nargs="*", type=Path, help="gpu.json of one or more runs, the latest last")
     parser.add_argument("--readme", action="store_true")
     options = parser.parse_args()
+    if not options.runs and not options.readme:
+        parser.error("runs: expected one gpu.json or more. Give what gpu_check.py has written.")
     for path in options.runs:
+        if not path.is_file():
+            parser.error(f"{path}: no such file. Give the gpu.json of a run.")
         if not read(path):
             parser.error(f"{path}: expected what gpu_check.py writes. Give it its gpu.json.")
+        if options.readme and read(path)["rehearsal"]:
+            parser.error(
+                f"{path}: a rehearsal, of which the README tells nothing. Give the gpu.json of a run on a GPU."
+            )
     found = merged(map(read, options.runs))
     print(readme(found) if options.readme else markdown(found), end="")
 

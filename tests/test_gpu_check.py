@@ -1,6 +1,10 @@
 """gpu_check.sh on a machine without a GPU: a rehearsal, and what it says of what fails, is skipped or is not run."""
 
+import json
+import os
 import re
+import subprocess
+import sys
 
 import pytest
 import triton_cases
@@ -151,3 +155,27 @@ def test_every_test_that_needs_a_gpu_is_among_those_that_run():
     every = {path for path in (ROOT / "tests").rglob("test_*.py") if "cuda" in path.read_text()}
     marked = {path for path in every if "pytest.mark.cuda" in path.read_text()}
     assert marked <= set(chosen)
+
+
+def refused(*arguments: object) -> str:
+    """The one line that gpu_check says before it does anything."""
+    command = ["bash", ROOT / "bench/gpu_check.sh", "--rehearse", *arguments]
+    environment = {**os.environ, "PYTHON": sys.executable}
+    run = subprocess.run(list(map(str, command)), check=False, capture_output=True, text=True, env=environment)
+    assert run.returncode == 2, run.stdout
+    assert "Traceback" not in run.stderr
+    return run.stderr.splitlines()[-1]
+
+
+def test_what_makes_no_sense_is_refused_at_once(tmp_path):
+    assert "only: expected some of solve" in refused(tmp_path, "--only", "nonsense")
+    assert "RESULTS goes first" in refused("--only", "solve", tmp_path)
+    assert "budget" in refused(tmp_path, "--budget", -3)
+    (tmp_path / "file").write_text("")
+    assert "cannot be written" in refused(tmp_path / "file")
+
+
+def test_a_rehearsal_replaces_no_real_run(tmp_path):
+    (tmp_path / "gpu.json").write_text(json.dumps({"rehearsal": False, "benches": {}, "checks": []}))
+    assert "holds a run on a GPU" in refused(tmp_path)
+    assert json.loads((tmp_path / "gpu.json").read_text())["rehearsal"] is False

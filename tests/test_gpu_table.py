@@ -134,3 +134,19 @@ def test_the_program_says_what_is_no_run(tmp_path):
     failed = subprocess.run([*program, path], check=False, capture_output=True, text=True)
     assert failed.returncode == 2
     assert "expected what gpu_check.py writes" in failed.stderr
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{}",
+        "[]",
+        '{"benches": []}',
+        '{"rehearsal": 1}',
+        '{"rehearsal": false, "benches": {"a": null}, "checks": []}',
+    ],
+)
+def test_a_file_of_something_else_is_no_run(tmp_path, text):
+    (tmp_path / "gpu.json").write_text(text)
+    assert gpu_table.read(tmp_path / "gpu.json") == {}
