@@ -1,5 +1,6 @@
 """Experts that are solved together, as on a GPU, become what they become one by one."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -160,6 +161,20 @@ def test_only_layers_of_one_rank_come_together(home: Path, monkeypatch: pytest.M
     found = layer_batches.batches(job, own, [None, *groups])
     assert {len(names) for names in found.values() if "expert" in names[0]} == {3}
     assert {name for names in found.values() for name in names} <= set(own)
+
+
+def test_experts_of_other_sparsities_do_not_come_together(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(layer_batches, "room_bytes", lambda device: ALL)
+    config = PruneConfig(sparsity=0.5, sequence_length=32, samples=4)
+    job = prepare(home / "gpt_oss", config, home / "text.txt", CPU)
+    shares = {layer.tensor: 0.25 if "[1]" in layer.tensor else 0.5 for layer in job.layers[0].values()}
+    job = replace(job, config=config.model_copy(update={"allocation": shares}))
+    found = layer_batches.batches(job, job.layers[0], [Group([name], torch.empty(0)) for name in job.layers[0]])
+    assert {len(names) for names in found.values() if "expert" in names[0]} == {3}
+    for name, layer in job.layers[0].items():
+        assert {job.config.target(job.layers[0][other].tensor) for other in found.get(name, [name])} == {
+            job.config.target(layer.tensor)
+        }
 
 
 @pytest.mark.cuda
