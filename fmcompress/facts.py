@@ -23,8 +23,8 @@ def fingerprint_of(job: Job) -> dict[str, Any]:
         "native": _backends.explain()["native"],
         "model": job.source.digest(),
         "device": job.device.type,
-        # of masks the content counts, below, wherever they lie
-        **{f"option {key}": value for key, value in job.config.model_dump(exclude={"masks"}).items()},
+        # of masks the content counts, below, wherever they lie; graphs change no bit
+        **{f"option {key}": value for key, value in job.config.model_dump(exclude={"masks", "cuda_graphs"}).items()},
         "calibration": hashlib.sha256(b"".join(inputs)).hexdigest(),
         "masks": "" if job.masks is None else job.masks.digest(),
         "threads": torch.get_num_threads(),

@@ -254,6 +254,13 @@ def test_other_options_are_refused(home: Path, stopped: Path, change: dict[str, 
     refused(stopped, field, lambda: run_prune(home / "model", stopped, home / "text.txt", resume=True, **options))
 
 
+def test_graphs_change_no_bit_and_may_change(home: Path, stopped: Path, uninterrupted: dict[str, bytes]) -> None:
+    run_prune(home / "model", stopped, home / "text.txt", sparsity=0.5, resume=True, cuda_graphs=True)
+    weights = {name: data for name, data in folder_bytes(stopped).items() if name.endswith(".safetensors")}
+    assert weights
+    assert weights.items() <= uninterrupted.items()
+
+
 def refused(out: Path, message: str, run: Callable[[], Any]) -> None:
     """The run is refused and what lies there stays as it is."""
     partial = out.with_name("out.partial")
