@@ -5,7 +5,7 @@ import torch
 
 from fmcompress import layer_solver
 from fmcompress.config import PruneConfig, QuantizeConfig
-from fmcompress.layerwise import CapturedSolves
+from fmcompress.layerwise import CapturedSolves, solver
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
@@ -26,6 +26,15 @@ def test_products_reach_the_solve(monkeypatch, make_weight, make_hessian):
     given = make_weight(4, 8), make_hessian(8), 1.0
     for config in (PruneConfig(sparsity=0.5, products="tf32x3"), QuantizeConfig(products="tf32x3"), QuantizeConfig()):
         layer_solver.solve_with_data(config, "layer", *given)
+    assert asked == ["tf32x3", "tf32x3", "fp32"]
+
+
+def test_products_reach_a_batch(monkeypatch, make_weight, make_hessian):
+    asked, real = [], solver.run_core
+    monkeypatch.setattr(solver, "run_core", lambda w, h, recipe: asked.append(recipe.products) or real(w, h, recipe))
+    given = torch.stack([make_weight(4, 8)] * 2), torch.stack([make_hessian(8)] * 2), [1.0, 1.0]
+    for config in (PruneConfig(sparsity=0.5, products="tf32x3"), QuantizeConfig(products="tf32x3"), QuantizeConfig()):
+        layer_solver.solve_batch_with_data(config, ["a", "b"], *given)
     assert asked == ["tf32x3", "tf32x3", "fp32"]
 
 
