@@ -1,4 +1,4 @@
-"""Real runs on tensors that say they lie on a GPU: nothing mixes devices, and every bit is as on the CPU."""
+"""Real runs on tensors that say they lie on a GPU: nothing mixes devices, and what comes out is the CPU's but for rounding."""
 
 import sys
 from pathlib import Path
