@@ -118,10 +118,10 @@ def check_packed_linear(packed_linear: Callable[..., Tensor], device: str = "cpu
             assert_close(packed_linear(*here).cpu(), x, weight, rest[6], case)
 
 
-def contradictions() -> Iterator[tuple[str, int, list, list[int]]]:
+def contradictions(group_size: int = 64) -> Iterator[tuple[str, int, list, list[int]]]:
     """What it is, columns, arguments after x, and the rows that contradict themselves."""
     for bits, cols in ((0, 69), (4, 69), (3, 2100), (0, 2100)):
-        form = Form("mask", bits, torch.bfloat16, 64)
+        form = Form("mask", bits, torch.bfloat16, group_size)
         rest = packed(form, 5, cols, False, torch.float32)
         entries, bitmask, starts = rest[:3]
         for row, start in ((0, -1), (2, 1 << 62), (3, -(1 << 63)), (4, int(starts[4]) + 8), (4, len(entries) * 8 + 1)):
@@ -152,13 +152,15 @@ def contradictions() -> Iterator[tuple[str, int, list, list[int]]]:
 
 def check_contradictions(packed_linear: Callable[..., Tensor], device: str = "cpu") -> None:
     """Rows that contradict themselves are NaN, the others as they should be."""
-    for name, cols, rest, bad in contradictions():
+    cases = [(torch.float32, case) for case in contradictions()]
+    cases += [(torch.bfloat16, case) for case in contradictions(group_size=128)]
+    for dtype, (name, cols, rest, bad) in cases:
         for count in (1, 5, 9):
-            x = torch.randn(count, cols, generator=torch.Generator().manual_seed(count))
+            x = torch.randn(count, cols, generator=torch.Generator().manual_seed(count)).to(dtype)
             x[:, ::2] = 0
             actual = packed_linear(*moved([x, *rest], lambda part: part.to(device))).cpu()
             good = [row for row in range(actual.shape[1]) if row not in bad]
-            case = (name, cols, count, rest[7:])
+            case = (name, cols, count, dtype, rest[7:])
             assert actual[:, bad].isnan().all(), case
             assert actual[:, good].isfinite().all(), case
 
