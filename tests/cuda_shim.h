@@ -193,43 +193,6 @@ inline uint32_t __byte_perm(uint32_t low, uint32_t high, uint32_t selector) {
     for (int j = 0; j < 4; ++j) result |= uint32_t(bytes >> 8 * (selector >> 4 * j & 7) & 0xff) << 8 * j;
     return result;
 }
-inline uint32_t permute(uint32_t low, uint32_t high, uint32_t selector) {
-    if (selector & 0x8888) shim::fail("a selector of no byte");
-    return __byte_perm(low, high, selector);
-}
-inline void copy_16_bytes(void* to, const void* from) {
-    expect_aligned(to, 16);
-    expect_aligned(from, 16);
-    shim::current->copies.emplace_back([=] { memcpy(to, from, 16); });
-}
-inline void arrive_copies() {
-    for (const auto& copy : std::exchange(shim::current->copies, {})) copy();
-}
-
-// As tensor_core.cuh says; Scalar is a half float.
-template <class Scalar> void mma(float (&sums)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], Scalar) {
-    const auto& lanes = shim::lanes[shim::current->thread / 32];
-    uint8_t* const own = shim::lanes[shim::current->thread / 32][shim::lane()];
-    const auto half = [&](int lane, int i) { // number i of what a lane shows
-        Scalar number;
-        memcpy(&number, lanes[lane] + 2 * i, 2);
-        return to_float(number);
-    };
-    const int g = shim::lane() / 4, t = shim::lane() % 4;
-    float rows[2][16], columns[2][16];
-    memcpy(own, a, 16);
-    __syncwarp();
-    for (int k = 0; k < 16; ++k)
-        for (int r = 0; r < 2; ++r) rows[r][k] = half(4 * g + k % 8 / 2, 4 * (k / 8) + 2 * r + k % 2);
-    __syncwarp();
-    memcpy(own, b, 8);
-    __syncwarp();
-    for (int k = 0; k < 16; ++k)
-        for (int c = 0; c < 2; ++c) columns[c][k] = half(4 * (2 * t + c) + k % 8 / 2, 2 * (k / 8) + k % 2);
-    __syncwarp();
-    for (int i = 0; i < 4; ++i)
-        for (int k = 0; k < 16; ++k) sums[i] += rows[i / 2][k] * columns[i % 2][k];
-}
 inline uint32_t shifted_right(uint32_t value, int bits) { return value >> bits; }
 inline uint32_t and_or(uint32_t value, uint32_t mask, uint32_t bits) { return (value & mask) | bits; }
 template <class Wide> void store_16_bytes(void* to, const Wide& wide) { memcpy(to, &wide, sizeof wide); }

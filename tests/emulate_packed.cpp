@@ -46,7 +46,12 @@ int takes_few(const Pointers& at, const Sizes& size) {
     return size.tokens <= MOST_TOKENS && Packed(packed(at, size)).regular;
 }
 int takes_mma(const Pointers& at, const Sizes& size) {
-    return takes_few(at, size) && Number(size.number) != Number::float32 && fits_mma(packed(at, size));
+    const Packed weight(packed(at, size));
+    bool takes = false;
+    with_number(Number(size.number), [&](auto number) {
+        takes = fits_mma(weight, Linear<decltype(number)>(weight, at.x, at.bias, at.out, size.tokens));
+    });
+    return takes && takes_few(at, size);
 }
 void few(const Pointers& at, const Sizes& size) {
     const Packed weight(packed(at, size));
@@ -54,7 +59,7 @@ void few(const Pointers& at, const Sizes& size) {
         using Scalar = decltype(number);
         const Linear<Scalar> linear(weight, at.x, at.bias, at.out, size.tokens);
         if constexpr (!std::is_same_v<Scalar, float>)
-            if (fits_mma(weight)) return few_tokens_mma(weight, linear, 0);
+            if (fits_mma(weight, linear)) return few_tokens_mma(weight, linear, 0);
         few_tokens(weight, linear, 0);
     });
 }

@@ -18,7 +18,7 @@ extern template void few_tokens_mma<Float16>(const Packed&, const Linear<Float16
 // Straight from the packed bytes.
 template <class Scalar> static void straight(const Packed& weight, const Linear<Scalar>& linear, cudaStream_t stream) {
     if constexpr (!std::is_same_v<Scalar, float>)
-        if (fits_mma(weight)) return few_tokens_mma(weight, linear, stream);
+        if (fits_mma(weight, linear)) return few_tokens_mma(weight, linear, stream);
     few_tokens(weight, linear, stream);
 }
 

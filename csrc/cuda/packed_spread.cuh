@@ -41,7 +41,7 @@ static __device__ constexpr Selectors SELECTORS = all_selectors();
 // Eight neighbouring codes, four bits each.
 template <int BITS> __device__ __forceinline__ uint32_t nibbles_of(uint32_t codes) {
     if constexpr (BITS == 2) {
-        codes = (codes | codes << 8) & 0x00ff00ffu;
+        codes = permute(codes, 0, 0x4140); // two bytes apart
         codes = (codes | codes << 4) & 0x0f0f0f0fu;
         codes = (codes | codes << 2) & 0x33333333u;
     } else if constexpr (BITS == 3) {

@@ -38,4 +38,6 @@ __device__ __forceinline__ void copy_16_bytes(void* to, const void* from) {
 }
 __device__ __forceinline__ void arrive_copies() { asm volatile("cp.async.wait_all;" ::: "memory"); }
 } // namespace gpu
+#else
+#include "tensor_core_shim.h"
 #endif
