@@ -6,6 +6,7 @@ inline uint32_t permute(uint32_t low, uint32_t high, uint32_t selector) {
     if (selector & 0x8888) shim::fail("a selector of no byte");
     return __byte_perm(low, high, selector);
 }
+inline uint32_t pinned(uint32_t value) { return value; }
 inline void copy_16_bytes(void* to, const void* from) {
     expect_aligned(to, 16);
     expect_aligned(from, 16);

@@ -47,12 +47,12 @@ template <class Scalar, int BITS> class MmaGrids {
     __device__ __forceinline__ void bring(int tile) {
         const uint32_t zero = weight.zero ? (low | high << 8) >> shift & ((1u << BITS) - 1) : 1u << (BITS - 1);
         const float units = number_of_raw(scale, weight.scales) * (1 / CodeFloat<Scalar>::UNIT);
-        grids[tile % 2][lane % 2][lane / 2] = {units, zero << 28, pair_of_zeros<Scalar>(zero)};
+        grids[uint32_t(tile) % 2][lane % 2][lane / 2] = {units, zero << 28, pair_of_zeros<Scalar>(zero)};
     }
 
     // Of the lane's rows g and g + 8.
     __device__ __forceinline__ MmaGrid of(int tile, int span, int i) const {
-        return grids[tile % 2][span][lane / 4 + 8 * i];
+        return grids[uint32_t(tile) % 2][span][lane / 4 + 8 * i];
     }
 
   private:

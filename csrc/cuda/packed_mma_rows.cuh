@@ -40,8 +40,15 @@ template <int BITS> class MaskedRows {
         const int64_t own = first + lane / 2, row = own < weight.rows ? own : weight.rows - 1;
         bytes = weight.bitmask + row * weight.mask_bytes() + lane % 2 * 16;
         const int64_t all = weight.entries_bytes * 8 / BITS, start = weight.starts[row];
-        left = 0 <= start && start <= all ? all - start : -1;
-        next = left < 0 ? 0 : start * BITS;
+        const bool inside = 0 <= start && start <= all;
+        left = inside ? int(all - start < MOST_LEFT ? all - start : MOST_LEFT) : -1;
+        from = weight.entries;
+        offset = 0;
+        skip(inside ? start * BITS : 0);
+        const auto& stage = shared.stages[warp][0];
+        own_placed = pinned(place_of(stage.placed[lane / 2] + lane % 2 * OWN));
+        own_entries = pinned(place_of(stage.entries[lane / 2]));
+        opened_first = pinned(place_of(stage.placed[lane / 4] + lane % 4));
         count_parts_before(begin, part);
         fetch(begin);
     }
@@ -49,33 +56,34 @@ template <int BITS> class MaskedRows {
     // The fetched tile's masks and entries, to the stage, where they are after arrive_copies and a barrier. Then the
     // next tile is fetched.
     __device__ __forceinline__ void bring(int tile) {
-        Stage& stage = shared.stages[warp][tile % 2];
-        const int row = lane / 2;
-        const uint32_t own = count_fetched(), other = __shfl_xor_sync(ALL_LANES, own, 1), count = own + other;
-        if (left < int64_t(count)) left = -1; // nothing of the row from here on; both lanes know
-        const bool damaged = left < 0;
-        const auto* from = weight.entries + (damaged ? 0 : next / 8);
-        const int inside = int(reinterpret_cast<uintptr_t>(from) % 16), within = int(next % 8);
-        const auto place = uint32_t(stage.entries[row] - reinterpret_cast<uint8_t*>(&shared));
-        uint32_t bit = (place + inside) * 8 + within + (lane % 2 ? other * BITS : 0);
+        const uint32_t own = count_fetched(), other = __shfl_xor_sync(ALL_LANES, own, 1);
+        uint32_t before = lane % 2 ? other : 0, count = own + other;
+        left -= int(count);
+        if (left < 0) { // nothing of the row from here on; both lanes know
+            left = -1;
+            fetched = {};
+            before = count = 0;
+        }
+        const uint32_t buffer = uint32_t(tile) % 2 * sizeof(Stage);
+        auto* placed = at<PlacedWord>(own_placed + buffer);
+        uint32_t bit = (own_entries + buffer) * 8 + offset + before * BITS;
 #pragma unroll
         for (int w = 0; w < OWN; ++w) {
-            const uint32_t mask = damaged ? 0 : fetched.part[w];
-            stage.placed[row][lane % 2 * OWN + w] = {mask, damaged ? place * 8 : bit};
-            bit += __popc(mask) * BITS;
+            placed[w] = {fetched.part[w], bit};
+            bit += __popc(fetched.part[w]) * BITS;
         }
-        if (!damaged) {
-            copy_entries(from - inside, inside + (within + int(count) * BITS + 7) / 8, stage.entries[row]);
-            next += count * BITS;
-            left -= count;
-        }
+        const uint32_t bits = offset + count * BITS;
+        copy_entries(int(bits + 7) / 8, at<uint8_t>(own_entries + buffer));
+        from += bits / 128 * 16;
+        offset = bits % 128;
         if (tile + 1 < end) fetch(tile + 1);
     }
 
-    __device__ __forceinline__ void open(int tile) { opened = &shared.stages[warp][tile % 2]; }
+    __device__ __forceinline__ void open(int tile) { opened = opened_first + uint32_t(tile) % 2 * sizeof(Stage); }
     __device__ __forceinline__ void open_span(int span) {
+        constexpr int ROWS_APART = 8 * (Stage::WORDS + 4);
 #pragma unroll
-        for (int i = 0; i < 2; ++i) placed[i] = opened->placed[lane / 4 + 8 * i][span * 4 + lane % 4];
+        for (int i = 0; i < 2; ++i) placed[i] = at<PlacedWord>(opened)[span * 4 + i * ROWS_APART];
     }
 
     // Units `unit` and unit + 1: pairs[which][row]. Units in turn.
@@ -86,7 +94,7 @@ template <int BITS> class MaskedRows {
             // four times the masks: where their selectors are
             const uint32_t mask = placed[i].mask, first = (unit == 0 ? mask << 2 : mask >> (8 * unit - 2)) & 0x3fc,
                            second = mask >> (8 * unit + 6) & 0x3fc, bit = placed[i].bit;
-            const auto* from = at<uint32_t>(bit >> 3 & ~3u);
+            const auto* from = at<const uint32_t>(bit >> 3 & ~3u);
             const uint32_t low = __funnelshift_r(from[0], from[1], bit),
                            high = BITS > 2 ? __funnelshift_r(from[1], from[2], bit) : 0;
             const uint32_t next = __funnelshift_rc(low, high, __popc(first) * BITS);
@@ -105,10 +113,21 @@ template <int BITS> class MaskedRows {
 
   private:
     static constexpr int OWN = Stage::WORDS / 2; // words of a tile of a lane: two lanes bring a row
+    static constexpr int MOST_LEFT = 1 << 30;    // more than a row has columns
 
-    // Shared memory; the selectors are first.
-    template <class Value> __device__ __forceinline__ const Value* at(uint32_t byte) const {
-        return reinterpret_cast<const Value*>(reinterpret_cast<const uint8_t*>(&shared) + byte);
+    // Shared memory by bytes; the selectors are first.
+    template <class Value> __device__ __forceinline__ Value* at(uint32_t byte) const {
+        return reinterpret_cast<Value*>(reinterpret_cast<uint8_t*>(&shared) + byte);
+    }
+    __device__ __forceinline__ uint32_t place_of(const void* part) const {
+        return uint32_t(static_cast<const uint8_t*>(part) - reinterpret_cast<uint8_t*>(&shared));
+    }
+
+    // Lets the next entry be so many bits later. `from` is at a boundary of 16 bytes, maybe before the first entry.
+    __device__ __forceinline__ void skip(int64_t bits) {
+        const auto bit = reinterpret_cast<uintptr_t>(from) % 16 * 8 + offset + uint64_t(bits);
+        from += int64_t(bit / 128) * 16 - int64_t(reinterpret_cast<uintptr_t>(from) % 16);
+        offset = uint32_t(bit % 128);
     }
 
     // Early, since it takes long until they are here.
@@ -137,34 +156,38 @@ template <int BITS> class MaskedRows {
         __syncthreads();                       // it shows the selectors, too
 #pragma unroll 1
         for (int before = warp - part; before < warp; ++before) {
-            left -= shared.counts[before][lane / 2];
-            next += int64_t(shared.counts[before][lane / 2]) * BITS;
+            const uint32_t skipped = shared.counts[before][lane / 2];
+            left = left < int(skipped) ? -1 : left - int(skipped);
+            if (left >= 0) skip(skipped * BITS);
         }
     }
 
-    // From a boundary of 16 bytes on; what lies outside of the entries is left out.
-    __device__ __forceinline__ void copy_entries(const uint8_t* from, int count, uint8_t* to) const {
-        const auto* begin = weight.entries;
-        const auto* limit = begin + weight.entries_bytes;
+    // `count` bytes, but what lies outside of the entries.
+    __device__ __forceinline__ void copy_entries(int count, uint8_t* to) const {
+        constexpr int ENOUGH = (Stage::ROW_BYTES + 16) * 8 / BITS; // behind them nothing is outside
         const int first = lane % 2 * 16;
-        if (begin <= from && from + Stage::ROW_BYTES <= limit) {
+        if (left >= ENOUGH && from >= weight.entries) {
+            const uint8_t* own = from + first;
 #pragma unroll
-            for (int at = 0; at < Stage::ROW_BYTES - 16; at += 32)
-                if (first + at < count) copy_16_bytes(to + first + at, from + first + at);
+            for (int k = 0; k < Stage::ROW_BYTES - 16; k += 32)
+                if (k < count - first) copy_16_bytes(to + first + k, own + k);
             return;
         }
+        const uint8_t* limit = weight.entries + weight.entries_bytes;
 #pragma unroll 1
-        for (int at = first; at < count; at += at % 16 == 15 ? 17 : 1)
-            if (begin <= from + at && from + at < limit) to[at] = from[at];
+        for (int k = first; k < count; k += k % 16 == 15 ? 17 : 1)
+            if (weight.entries <= from + k && from + k < limit) to[k] = from[k];
     }
 
     const Packed& weight;
     Shared& shared;
-    const Stage* opened = nullptr;
     int warp, lane, end;
     const uint8_t* bytes; // of the mask of the row that the lane brings, its half of the first tile
-    int64_t next, left;   // next: bit of its next entry; left: how many there are at most, -1: too few
+    const uint8_t* from;  // its next entry is `offset` bits later
+    uint32_t offset;
+    int left; // how many entries there are at most, or MOST_LEFT; -1: too few
     Vector<uint32_t, 4> fetched;
-    PlacedWord placed[2]; // of the lane's rows: the word, and where its next entry is
+    uint32_t own_placed, own_entries, opened_first, opened; // places in shared memory; of the first buffer, but opened
+    PlacedWord placed[2];                                   // of the lane's rows: the word, and where its next entry is
 };
 } // namespace gpu

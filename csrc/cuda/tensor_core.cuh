@@ -31,6 +31,12 @@ __device__ __forceinline__ uint32_t permute(uint32_t low, uint32_t high, uint32_
     return result;
 }
 
+// Stays in a register: nvcc would compute it again wherever it is needed.
+__device__ __forceinline__ uint32_t pinned(uint32_t value) {
+    asm volatile("" : "+r"(value));
+    return value;
+}
+
 // 16 bytes, to shared memory; there after arrive_copies, for the other lanes after a barrier as well.
 __device__ __forceinline__ void copy_16_bytes(void* to, const void* from) {
     asm volatile("cp.async.ca.shared.global [%0], [%1], 16;" ::"r"(uint32_t(__cvta_generic_to_shared(to))), "l"(from)
