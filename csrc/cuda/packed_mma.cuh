@@ -71,7 +71,7 @@ __device__ __forceinline__ void finish_mma(const Packed& weight, const Linear<Sc
 }
 
 // MMA_ROWS rows of one part of the columns to a warp.
-template <class Scalar, int BITS, class Rows> __global__ void __launch_bounds__(MMA_THREADS, 2)
+template <class Scalar, int BITS, class Rows> __global__ void __launch_bounds__(MMA_THREADS, 3)
     mma_kernel(Packed weight, Linear<Scalar> linear) {
     auto& shared = shared_memory<MmaShared<Scalar, BITS, Rows>>();
     const int warp = own_warp(), lane = threadIdx.x % 32, part = warp & (linear.parts - 1);

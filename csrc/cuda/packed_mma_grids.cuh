@@ -13,7 +13,7 @@ constexpr int MMA_THREADS = 256, MMA_WARPS = MMA_THREADS / 32;
 // Of a row and a span: its scale for UNITs, its zero as the last of eight nibbles, and as a pair of half floats.
 struct alignas(16) MmaGrid {
     float scale;
-    uint32_t last, zeros;
+    uint32_t last, zeros, unused;
 };
 
 template <class Scalar, int BITS> class MmaGrids {
@@ -26,8 +26,10 @@ template <class Scalar, int BITS> class MmaGrids {
     __device__ __forceinline__ MmaGrids(const Packed& weight, Shared& shared, int64_t first)
         : weight(weight), grids(shared.of[threadIdx.x / 32]), lane(threadIdx.x % 32) {
         const int64_t own = first + lane / 2, row = own < weight.rows ? own : weight.rows - 1;
-        first_scale = uint32_t(row * weight.groups);
-        first_zero = uint32_t(row * weight.zero_bytes);
+        first_scale = pinned(uint32_t(row * weight.groups));
+        first_zero = pinned(uint32_t(row * weight.zero_bytes));
+        first_own = pinned(uint32_t(&grids[0][lane % 2][lane / 2] - &grids[0][0][0]));
+        first_taken = pinned(uint32_t(&grids[0][0][lane / 4] - &grids[0][0][0]));
     }
 
     // Early, since it takes long until they are here.
@@ -47,18 +49,19 @@ template <class Scalar, int BITS> class MmaGrids {
     __device__ __forceinline__ void bring(int tile) {
         const uint32_t zero = weight.zero ? (low | high << 8) >> shift & ((1u << BITS) - 1) : 1u << (BITS - 1);
         const float units = number_of_raw(scale, weight.scales) * (1 / CodeFloat<Scalar>::UNIT);
-        grids[uint32_t(tile) % 2][lane % 2][lane / 2] = {units, zero << 28, pair_of_zeros<Scalar>(zero)};
+        (&grids[0][0][0])[uint32_t(tile) % 2 * (TILE_SPANS * MMA_ROWS) + first_own] = {units, zero << 28,
+                                                                                       pair_of_zeros<Scalar>(zero), 0};
     }
 
     // Of the lane's rows g and g + 8.
     __device__ __forceinline__ MmaGrid of(int tile, int span, int i) const {
-        return grids[uint32_t(tile) % 2][span][lane / 4 + 8 * i];
+        return (&grids[0][0][0])[uint32_t(tile) % 2 * (TILE_SPANS * MMA_ROWS) + span * MMA_ROWS + first_taken + 8 * i];
     }
 
   private:
     const Packed& weight;
     MmaGrid (&grids)[2][TILE_SPANS][MMA_ROWS];
     int lane;
-    uint32_t first_scale, first_zero, scale = 0, low = 0, high = 0, shift = 0;
+    uint32_t first_scale, first_zero, first_own, first_taken, scale = 0, low = 0, high = 0, shift = 0;
 };
 } // namespace gpu

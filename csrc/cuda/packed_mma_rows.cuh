@@ -38,18 +38,20 @@ template <int BITS> class MaskedRows {
         : weight(weight), shared(shared), warp(threadIdx.x / 32), lane(threadIdx.x % 32), end(end) {
         for (int i = threadIdx.x; i < 256; i += MMA_THREADS) shared.selectors.of_mask[i] = SELECTORS.of_mask[i];
         const int64_t own = first + lane / 2, row = own < weight.rows ? own : weight.rows - 1;
-        bytes = weight.bitmask + row * weight.mask_bytes() + lane % 2 * 16;
+        bytes = weight.bitmask + row * weight.mask_bytes() + lane % 2 * 16 + begin * (MMA_TILE / 8);
         const int64_t all = weight.entries_bytes * 8 / BITS, start = weight.starts[row];
         const bool inside = 0 <= start && start <= all;
         left = inside ? int(all - start < MOST_LEFT ? all - start : MOST_LEFT) : -1;
         from = weight.entries;
         offset = 0;
         skip(inside ? start * BITS : 0);
+        half = pinned(lane % 2 * 16);
         const auto& stage = shared.stages[warp][0];
         own_placed = pinned(place_of(stage.placed[lane / 2] + lane % 2 * OWN));
         own_entries = pinned(place_of(stage.entries[lane / 2]));
         opened_first = pinned(place_of(stage.placed[lane / 4] + lane % 4));
         count_parts_before(begin, part);
+        from += half;
         fetch(begin);
     }
 
@@ -57,7 +59,7 @@ template <int BITS> class MaskedRows {
     // next tile is fetched.
     __device__ __forceinline__ void bring(int tile) {
         const uint32_t own = count_fetched(), other = __shfl_xor_sync(ALL_LANES, own, 1);
-        uint32_t before = lane % 2 ? other : 0, count = own + other;
+        uint32_t before = half ? other : 0, count = own + other;
         left -= int(count);
         if (left < 0) { // nothing of the row from here on; both lanes know
             left = -1;
@@ -73,7 +75,7 @@ template <int BITS> class MaskedRows {
             bit += __popc(fetched.part[w]) * BITS;
         }
         const uint32_t bits = offset + count * BITS;
-        copy_entries(int(bits + 7) / 8, at<uint8_t>(own_entries + buffer));
+        copy_entries(int((bits + 7) / 8 - half), at<uint8_t>(own_entries + half + buffer));
         from += bits / 128 * 16;
         offset = bits % 128;
         if (tile + 1 < end) fetch(tile + 1);
@@ -130,11 +132,11 @@ template <int BITS> class MaskedRows {
         offset = uint32_t(bit % 128);
     }
 
-    // Early, since it takes long until they are here.
+    // Early, since it takes long until they are here. Tiles in turn.
     __device__ __forceinline__ void fetch(int tile) {
         fetched = {};
-        if (tile * MMA_TILE + lane % 2 * SPAN < weight.width)
-            fetched = load_wide<Vector<uint32_t, 4>>(bytes + tile * (MMA_TILE / 8));
+        if (tile * MMA_TILE + int(half) * (SPAN / 16) < weight.width) fetched = load_wide<Vector<uint32_t, 4>>(bytes);
+        bytes += MMA_TILE / 8;
     }
     __device__ __forceinline__ uint32_t count_fetched() const {
         uint32_t count = 0;
@@ -151,6 +153,7 @@ template <int BITS> class MaskedRows {
             fetch(tile);
             count += count_fetched();
         }
+        bytes -= (end - begin) * (MMA_TILE / 8);
         count += __shfl_xor_sync(ALL_LANES, count, 1);
         shared.counts[warp][lane / 2] = count; // either lane the same
         __syncthreads();                       // it shows the selectors, too
@@ -162,28 +165,27 @@ template <int BITS> class MaskedRows {
         }
     }
 
-    // `count` bytes, but what lies outside of the entries.
+    // The lane's of `count` bytes from its own first on, but what lies outside of the entries.
     __device__ __forceinline__ void copy_entries(int count, uint8_t* to) const {
         constexpr int ENOUGH = (Stage::ROW_BYTES + 16) * 8 / BITS; // behind them nothing is outside
-        const int first = lane % 2 * 16;
         if (left >= ENOUGH && from >= weight.entries) {
-            const uint8_t* own = from + first;
 #pragma unroll
             for (int k = 0; k < Stage::ROW_BYTES - 16; k += 32)
-                if (k < count - first) copy_16_bytes(to + first + k, own + k);
+                if (k < count) copy_16_bytes(to + k, from + k);
             return;
         }
         const uint8_t* limit = weight.entries + weight.entries_bytes;
 #pragma unroll 1
-        for (int k = first; k < count; k += k % 16 == 15 ? 17 : 1)
+        for (int k = 0; k < count; k += k % 16 == 15 ? 17 : 1)
             if (weight.entries <= from + k && from + k < limit) to[k] = from[k];
     }
 
     const Packed& weight;
     Shared& shared;
     int warp, lane, end;
-    const uint8_t* bytes; // of the mask of the row that the lane brings, its half of the first tile
-    const uint8_t* from;  // its next entry is `offset` bits later
+    uint32_t half;        // 16 for the second of two lanes: each has every other 16 bytes of a row
+    const uint8_t* bytes; // of the mask of the row that the lane brings, those that are fetched next
+    const uint8_t* from;  // what it copies next; the row's next entry is `offset` bits after the first lane's
     uint32_t offset;
     int left; // how many entries there are at most, or MOST_LEFT; -1: too few
     Vector<uint32_t, 4> fetched;
