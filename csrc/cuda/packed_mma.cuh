@@ -4,6 +4,7 @@
 #include <type_traits>
 
 #include "packed_linear.cuh"
+#include "packed_mma_all.cuh"
 #include "packed_mma_rows.cuh"
 
 namespace gpu {
@@ -15,7 +16,8 @@ template <class Scalar> bool fits_mma(const Packed& weight, const Linear<Scalar>
     using Wide = Vector<uint32_t, 4>;
     if (std::is_same_v<Scalar, float> || weight.cols % SPAN != 0 || !aligned_for<Wide>(linear.x)) return false;
     const bool one_group = weight.groups <= 1 || (weight.group_shift >= 0 && weight.group_size >= SPAN);
-    return one_group && weight.bitmask && aligned_for<Wide>(weight.bitmask) && weight.bits >= 2 && weight.bits <= 4;
+    const void* loaded = weight.bitmask ? weight.bitmask : weight.entries;
+    return one_group && !weight.indices && aligned_for<Wide>(loaded) && weight.bits >= 2 && weight.bits <= 4;
 }
 
 // Dynamic shared memory begins with it.
@@ -40,7 +42,11 @@ multiply_span(Rows& rows, const MmaGrid (&grids)[2], const Scalar* x, float (&su
 #pragma unroll
             for (int k = 0; k < 4; k += 2) {
                 const uint32_t a[4] = {pairs[u][0][k], pairs[u][1][k], pairs[u][0][k + 1], pairs[u][1][k + 1]};
-                const uint32_t b[2] = {inputs.part[k], inputs.part[k + 1]};
+                uint32_t b[2] = {inputs.part[k], inputs.part[k + 1]};
+                if (Rows::PAIRS_OF_FOUR) { // columns 0 and 4, 1 and 5 ...
+                    b[0] = permute(inputs.part[k / 2], inputs.part[k / 2 + 2], 0x5410);
+                    b[1] = permute(inputs.part[k / 2], inputs.part[k / 2 + 2], 0x7632);
+                }
                 mma(codes, a, b, Scalar());
                 mma(surplus, zeros, b, Scalar());
             }
@@ -88,13 +94,13 @@ template <class Scalar, int BITS, class Rows> __global__ void __launch_bounds__(
     for (int tile = begin - 1; tile < end; ++tile) {
         arrive_copies();
         __syncwarp(); // the next tile is brought to where the one before has been read
+        rows.open(tile);
         if (tile + 1 < end) {
             rows.bring(tile + 1);
             grids.bring(tile + 1);
             if (tile + 2 < end) grids.fetch(tile + 2);
         }
         if (tile < begin) continue;
-        rows.open(tile);
 #pragma unroll
         for (int s = 0; s < TILE_SPANS; ++s) {
             if (tile * TILE_SPANS + s >= spans) break;
@@ -121,6 +127,11 @@ void launch_mma(const Packed& weight, Linear<Scalar> linear, Stream stream) {
 
 // 1 to MMA_TOKENS tokens, rows and columns of at least one, of a form that fits.
 template <class Scalar> void few_tokens_mma(const Packed& weight, const Linear<Scalar>& linear, Stream stream) {
+    if (!weight.masked()) {
+        if (weight.bits == 2) return launch_mma<Scalar, 2, AllRows<2>>(weight, linear, stream);
+        if (weight.bits == 3) return launch_mma<Scalar, 3, AllRows<3>>(weight, linear, stream);
+        return launch_mma<Scalar, 4, AllRows<4>>(weight, linear, stream);
+    }
     if (weight.bits == 2) return launch_mma<Scalar, 2, MaskedRows<2>>(weight, linear, stream);
     if (weight.bits == 3) return launch_mma<Scalar, 3, MaskedRows<3>>(weight, linear, stream);
     launch_mma<Scalar, 4, MaskedRows<4>>(weight, linear, stream);
