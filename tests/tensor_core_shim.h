@@ -3,8 +3,13 @@
 
 namespace gpu {
 inline uint32_t permute(uint32_t low, uint32_t high, uint32_t selector) {
-    if (selector & 0x8888) shim::fail("a selector of no byte");
-    return __byte_perm(low, high, selector);
+    const uint32_t bytes = __byte_perm(low, high, selector);
+    uint32_t result = 0;
+    for (int j = 0; j < 4; ++j) {
+        const uint32_t byte = bytes >> 8 * j & 0xff;
+        result |= (selector >> (4 * j + 3) & 1 ? byte >> 7 ? 0xff : 0 : byte) << 8 * j;
+    }
+    return result;
 }
 inline uint32_t pinned(uint32_t value) { return value; }
 inline void copy_16_bytes(void* to, const void* from) {

@@ -5,6 +5,7 @@
 
 #include "packed_linear.cuh"
 #include "packed_mma_all.cuh"
+#include "packed_mma_pattern.cuh"
 #include "packed_mma_rows.cuh"
 
 namespace gpu {
@@ -17,7 +18,9 @@ template <class Scalar> bool fits_mma(const Packed& weight, const Linear<Scalar>
     if (std::is_same_v<Scalar, float> || weight.cols % SPAN != 0 || !aligned_for<Wide>(linear.x)) return false;
     const bool one_group = weight.groups <= 1 || (weight.group_shift >= 0 && weight.group_size >= SPAN);
     const void* loaded = weight.bitmask ? weight.bitmask : weight.entries;
-    return one_group && !weight.indices && aligned_for<Wide>(loaded) && weight.bits >= 2 && weight.bits <= 4;
+    const bool two_in_four = !weight.indices || (weight.keep == 2 && weight.group == 4);
+    return one_group && two_in_four && aligned_for<Wide>(loaded) && aligned_for<Wide>(weight.indices) &&
+           weight.bits >= 2 && weight.bits <= 4;
 }
 
 // Dynamic shared memory begins with it.
@@ -77,7 +80,7 @@ __device__ __forceinline__ void finish_mma(const Packed& weight, const Linear<Sc
 }
 
 // MMA_ROWS rows of one part of the columns to a warp.
-template <class Scalar, int BITS, class Rows> __global__ void __launch_bounds__(MMA_THREADS, 3)
+template <class Scalar, int BITS, class Rows> __global__ void __launch_bounds__(MMA_THREADS, Rows::BLOCKS)
     mma_kernel(Packed weight, Linear<Scalar> linear) {
     auto& shared = shared_memory<MmaShared<Scalar, BITS, Rows>>();
     const int warp = own_warp(), lane = threadIdx.x % 32, part = warp & (linear.parts - 1);
@@ -125,15 +128,16 @@ void launch_mma(const Packed& weight, Linear<Scalar> linear, Stream stream) {
            sizeof(MmaShared<Scalar, BITS, Rows>), stream, weight, linear);
 }
 
+template <class Scalar, int BITS> void launch_mma_of(const Packed& weight, Linear<Scalar> linear, Stream stream) {
+    if (weight.bitmask) return launch_mma<Scalar, BITS, MaskedRows<BITS>>(weight, linear, stream);
+    if (weight.indices) return launch_mma<Scalar, BITS, PatternRows<BITS>>(weight, linear, stream);
+    launch_mma<Scalar, BITS, AllRows<BITS>>(weight, linear, stream);
+}
+
 // 1 to MMA_TOKENS tokens, rows and columns of at least one, of a form that fits.
 template <class Scalar> void few_tokens_mma(const Packed& weight, const Linear<Scalar>& linear, Stream stream) {
-    if (!weight.masked()) {
-        if (weight.bits == 2) return launch_mma<Scalar, 2, AllRows<2>>(weight, linear, stream);
-        if (weight.bits == 3) return launch_mma<Scalar, 3, AllRows<3>>(weight, linear, stream);
-        return launch_mma<Scalar, 4, AllRows<4>>(weight, linear, stream);
-    }
-    if (weight.bits == 2) return launch_mma<Scalar, 2, MaskedRows<2>>(weight, linear, stream);
-    if (weight.bits == 3) return launch_mma<Scalar, 3, MaskedRows<3>>(weight, linear, stream);
-    launch_mma<Scalar, 4, MaskedRows<4>>(weight, linear, stream);
+    if (weight.bits == 2) return launch_mma_of<Scalar, 2>(weight, linear, stream);
+    if (weight.bits == 3) return launch_mma_of<Scalar, 3>(weight, linear, stream);
+    launch_mma_of<Scalar, 4>(weight, linear, stream);
 }
 } // namespace gpu

@@ -23,8 +23,8 @@ __device__ __forceinline__ void mma(float (&sums)[4], const uint32_t (&a)[4], co
 }
 #undef FMC_MMA
 
-// Byte j of the result is the one of the eight that bits 4j to 4j + 2 of the selector name; __byte_perm costs an
-// instruction more, since it clears the bits between them, which must be 0 here.
+// Byte j of the result is the one of the eight that bits 4j to 4j + 2 of the selector name; the sign of that one, eight
+// times, where bit 4j + 3 is set. __byte_perm clears these bits, which takes an instruction.
 __device__ __forceinline__ uint32_t permute(uint32_t low, uint32_t high, uint32_t selector) {
     uint32_t result;
     asm("prmt.b32 %0, %1, %2, %3;" : "=r"(result) : "r"(low), "r"(high), "r"(selector));
