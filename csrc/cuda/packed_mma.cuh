@@ -5,11 +5,15 @@
 
 #include "packed_linear.cuh"
 #include "packed_mma_all.cuh"
-#include "packed_mma_pattern.cuh"
 #include "packed_mma_rows.cuh"
+#include "packed_mma_values.cuh"
 
 namespace gpu {
 constexpr int64_t ENOUGH_MMA_WARPS = 2048; // to fill a large GPU: an estimate, not yet measured on one
+
+template <class Scalar> constexpr Number own_number() {
+    return std::is_same_v<Scalar, Bfloat16> ? Number::bfloat16 : Number::float16;
+}
 
 // Whether the kernel below takes the form: what a quad of lanes has at a time lies in one group, and what a lane has
 // of x and of a mask can be loaded at once.
@@ -17,10 +21,11 @@ template <class Scalar> bool fits_mma(const Packed& weight, const Linear<Scalar>
     using Wide = Vector<uint32_t, 4>;
     if (std::is_same_v<Scalar, float> || weight.cols % SPAN != 0 || !aligned_for<Wide>(linear.x)) return false;
     const bool one_group = weight.groups <= 1 || (weight.group_shift >= 0 && weight.group_size >= SPAN);
-    const void* loaded = weight.bitmask ? weight.bitmask : weight.entries;
-    const bool two_in_four = !weight.indices || (weight.keep == 2 && weight.group == 4);
-    return one_group && two_in_four && aligned_for<Wide>(loaded) && aligned_for<Wide>(weight.indices) &&
-           weight.bits >= 2 && weight.bits <= 4;
+    const bool two_in_four = weight.indices && weight.keep == 2 && weight.group == 4;
+    const bool values = weight.bits == 0 && two_in_four && weight.values == own_number<Scalar>();
+    const bool codes = 2 <= weight.bits && weight.bits <= 4 && (!weight.indices || two_in_four);
+    return one_group && (values || codes) && aligned_for<Wide>(weight.bitmask ? weight.bitmask : weight.entries) &&
+           aligned_for<Wide>(weight.indices);
 }
 
 // Dynamic shared memory begins with it.
@@ -51,7 +56,7 @@ multiply_span(Rows& rows, const MmaGrid (&grids)[2], const Scalar* x, float (&su
                     b[1] = permute(inputs.part[k / 2], inputs.part[k / 2 + 2], 0x7632);
                 }
                 mma(codes, a, b, Scalar());
-                mma(surplus, zeros, b, Scalar());
+                if (BITS > 0) mma(surplus, zeros, b, Scalar());
             }
         }
     }
@@ -136,6 +141,7 @@ template <class Scalar, int BITS> void launch_mma_of(const Packed& weight, Linea
 
 // 1 to MMA_TOKENS tokens, rows and columns of at least one, of a form that fits.
 template <class Scalar> void few_tokens_mma(const Packed& weight, const Linear<Scalar>& linear, Stream stream) {
+    if (weight.bits == 0) return launch_mma<Scalar, 0, PatternValues>(weight, linear, stream);
     if (weight.bits == 2) return launch_mma_of<Scalar, 2>(weight, linear, stream);
     if (weight.bits == 3) return launch_mma_of<Scalar, 3>(weight, linear, stream);
     launch_mma_of<Scalar, 4>(weight, linear, stream);

@@ -64,4 +64,14 @@ template <class Scalar, int BITS> class MmaGrids {
     int lane;
     uint32_t first_scale, first_zero, first_own, first_taken, scale = 0, low = 0, high = 0, shift = 0;
 };
+
+// Values have none.
+template <class Scalar> class MmaGrids<Scalar, 0> {
+  public:
+    struct Shared {};
+    __device__ __forceinline__ MmaGrids(const Packed&, Shared&, int64_t) {}
+    __device__ __forceinline__ void fetch(int) {}
+    __device__ __forceinline__ void bring(int) {}
+    __device__ __forceinline__ MmaGrid of(int, int, int) const { return {1.0f, 0, 0, 0}; }
+};
 } // namespace gpu

@@ -20,6 +20,12 @@ constexpr Selectors all_pattern_selectors() {
 }
 static __device__ constexpr Selectors PATTERN_SELECTORS = all_pattern_selectors();
 
+// Whether one of the four lanes of a row met them, of which `selectors` are all together.
+__device__ __forceinline__ bool no_places_in_quad(uint32_t selectors) {
+    const uint32_t lanes = __ballot_sync(ALL_LANES, (selectors & NO_PLACES) != 0);
+    return lanes >> threadIdx.x % 32 / 4 * 4 & 15;
+}
+
 template <int BITS> class PatternRows {
   public:
     static constexpr int BLOCKS = 2; // of a multiprocessor that must find room
@@ -91,10 +97,7 @@ template <int BITS> class PatternRows {
     }
 
     // Whether the lane's i-th row is. The whole warp.
-    __device__ __forceinline__ bool damaged(int i) const {
-        const uint32_t lanes = __ballot_sync(ALL_LANES, (all_selectors[i] & NO_PLACES) != 0);
-        return lanes >> threadIdx.x % 32 / 4 * 4 & 15;
-    }
+    __device__ __forceinline__ bool damaged(int i) const { return no_places_in_quad(all_selectors[i]); }
 
   private:
     static constexpr int CODE_BYTES = SPAN * BITS / 16, PLACE_BYTES = SPAN / 8; // of a span
