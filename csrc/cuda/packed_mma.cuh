@@ -9,7 +9,9 @@
 #include "packed_mma_values.cuh"
 
 namespace gpu {
-constexpr int64_t ENOUGH_MMA_WARPS = 2048; // to fill a large GPU: an estimate, not yet measured on one
+constexpr int MMA_BLOCKS = 2; // of a multiprocessor that must find room: with three, registers do not suffice
+// At once on a H200 of 132 multiprocessors: more parts of rows would wait for others. An estimate, not yet measured.
+constexpr int64_t MOST_MMA_WARPS = 132 * MMA_BLOCKS * MMA_WARPS;
 
 template <class Scalar> constexpr Number own_number() {
     return std::is_same_v<Scalar, Bfloat16> ? Number::bfloat16 : Number::float16;
@@ -85,7 +87,7 @@ __device__ __forceinline__ void finish_mma(const Packed& weight, const Linear<Sc
 }
 
 // MMA_ROWS rows of one part of the columns to a warp.
-template <class Scalar, int BITS, class Rows> __global__ void __launch_bounds__(MMA_THREADS, Rows::BLOCKS)
+template <class Scalar, int BITS, class Rows> __global__ void __launch_bounds__(MMA_THREADS, MMA_BLOCKS)
     mma_kernel(Packed weight, Linear<Scalar> linear) {
     auto& shared = shared_memory<MmaShared<Scalar, BITS, Rows>>();
     const int warp = own_warp(), lane = threadIdx.x % 32, part = warp & (linear.parts - 1);
@@ -127,7 +129,7 @@ template <class Scalar, int BITS, class Rows> __global__ void __launch_bounds__(
 template <class Scalar, int BITS, class Rows>
 void launch_mma(const Packed& weight, Linear<Scalar> linear, Stream stream) {
     const int64_t warps = ceil_div(weight.rows, MMA_ROWS), tiles = ceil_div(weight.cols, MMA_TILE);
-    while (2 * linear.parts <= MMA_WARPS && 2 * linear.parts <= tiles && warps * linear.parts < ENOUGH_MMA_WARPS)
+    while (2 * linear.parts <= MMA_WARPS && 2 * linear.parts <= tiles && 2 * linear.parts * warps <= MOST_MMA_WARPS)
         linear.parts = 1 << ++linear.parts_shift;
     launch(mma_kernel<Scalar, BITS, Rows>, dim3(unsigned(ceil_div(warps, MMA_WARPS / linear.parts))), MMA_THREADS,
            sizeof(MmaShared<Scalar, BITS, Rows>), stream, weight, linear);

@@ -6,7 +6,6 @@
 namespace gpu {
 template <int BITS> class AllRows {
   public:
-    static constexpr int BLOCKS = 3; // of a multiprocessor that must find room
     static constexpr bool PAIRS_OF_FOUR = true;
     struct Shared {};
 

@@ -28,7 +28,6 @@ __device__ __forceinline__ bool no_places_in_quad(uint32_t selectors) {
 
 template <int BITS> class PatternRows {
   public:
-    static constexpr int BLOCKS = 2; // of a multiprocessor that must find room
     static constexpr bool PAIRS_OF_FOUR = false;
     struct Shared {
         Selectors selectors;

@@ -24,7 +24,6 @@ template <int BITS> class MaskedRows {
     using Stage = RowsStage<BITS>;
 
   public:
-    static constexpr int BLOCKS = 3; // of a multiprocessor that must find room
     static constexpr bool PAIRS_OF_FOUR = false;
     struct Shared {
         Selectors selectors;

@@ -19,7 +19,6 @@ static __device__ constexpr Selectors VALUE_SELECTORS = all_value_selectors();
 
 class PatternValues {
   public:
-    static constexpr int BLOCKS = 2; // of a multiprocessor that must find room
     static constexpr bool PAIRS_OF_FOUR = false;
     struct Shared {
         Selectors selectors; // no more than 16 of them
