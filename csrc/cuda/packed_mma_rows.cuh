@@ -59,13 +59,8 @@ template <int BITS> class MaskedRows {
     // next tile is fetched.
     __device__ __forceinline__ void bring(int tile) {
         const uint32_t own = count_fetched(), other = __shfl_xor_sync(ALL_LANES, own, 1);
-        uint32_t before = half ? other : 0, count = own + other;
-        left -= int(count);
-        if (left < 0) { // nothing of the row from here on; both lanes know
-            left = -1;
-            fetched = {};
-            before = count = 0;
-        }
+        const uint32_t before = half ? other : 0, count = own + other;
+        left -= int(count); // below 0 it stays there, and copy_entries looks at every byte
         const uint32_t buffer = uint32_t(tile) % 2 * sizeof(Stage);
         auto* placed = at<PlacedWord>(own_placed + buffer);
         uint32_t bit = (own_entries + buffer) * 8 + offset + before * BITS;
@@ -160,8 +155,8 @@ template <int BITS> class MaskedRows {
 #pragma unroll 1
         for (int before = warp - part; before < warp; ++before) {
             const uint32_t skipped = shared.counts[before][lane / 2];
-            left = left < int(skipped) ? -1 : left - int(skipped);
-            if (left >= 0) skip(skipped * BITS);
+            left -= int(skipped);
+            skip(skipped * BITS);
         }
     }
 
@@ -187,7 +182,7 @@ template <int BITS> class MaskedRows {
     const uint8_t* bytes; // of the mask of the row that the lane brings, those that are fetched next
     const uint8_t* from;  // what it copies next; the row's next entry is `offset` bits after the first lane's
     uint32_t offset;
-    int left; // how many entries there are at most, or MOST_LEFT; -1: too few
+    int left; // how many entries there are at most, or MOST_LEFT; below 0: too few
     Vector<uint32_t, 4> fetched;
     uint32_t own_placed, own_entries, opened_first, opened; // places in shared memory; of the first buffer, but opened
     PlacedWord placed[2];                                   // of the lane's rows: the word, and where its next entry is
