@@ -5,6 +5,7 @@
 #include <csignal>
 #include <ucontext.h>
 
+#include <algorithm>
 #include <cstring>
 #include <functional>
 #include <memory>
@@ -45,7 +46,12 @@ struct Fiber {
     ucontext_t context;
     std::unique_ptr<char[]> stack;
     unsigned thread;
-    const Barrier* waits = nullptr; // until its round is no longer `round`
+    struct Copy {
+        void* to;
+        const void* from;
+    } copies[64]; // of 16 bytes each, begun, not waited for
+    int copying = 0;
+    const Barrier* waits = nullptr;            // until its round is no longer `round`
     uint64_t round = 0;
     bool done = false;
 };
@@ -170,6 +176,12 @@ struct TrapFaults {
 
 inline dim3 &threadIdx = shim::indices.thread, &blockIdx = shim::indices.block, &gridDim = shim::indices.grid;
 
+inline uint32_t __funnelshift_r(uint32_t low, uint32_t high, uint32_t shift) {
+    return uint32_t((low | uint64_t(high) << 32) >> shift % 32);
+}
+inline uint32_t __funnelshift_rc(uint32_t low, uint32_t high, uint32_t shift) {
+    return uint32_t((low | uint64_t(high) << 32) >> std::min(shift, 32u));
+}
 inline int __popc(uint32_t bits) { return __builtin_popcount(bits); }
 
 #include "cuda_shim_atomics.h"

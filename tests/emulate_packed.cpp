@@ -1,5 +1,6 @@
 // packed_linear of csrc/cuda behind plain C functions, as in emulate_kernels.cpp; tests/packed_emulation.py calls them.
 #include "packed_linear.cuh"
+#include "packed_mma.cuh"
 #include "emulated_calls.h"
 
 using namespace gpu;
@@ -41,16 +42,27 @@ extern "C" {
 int takes_few(const Pointers& at, const Sizes& size) {
     return size.tokens <= MOST_TOKENS && Packed(packed(at, size)).regular;
 }
+int takes_mma(const Pointers& at, const Sizes& size) {
+    const Packed weight(packed(at, size));
+    bool takes = false;
+    with_number(Number(size.number), [&](auto number) {
+        takes = fits_mma(weight, Linear<decltype(number)>(weight, at.x, at.bias, at.out, size.tokens));
+    });
+    return takes && takes_few(at, size);
+}
 void few(const Pointers& at, const Sizes& size) {
     const Packed weight(packed(at, size));
     with_number(Number(size.number), [&](auto number) {
-        few_tokens(weight, Linear<decltype(number)>(weight, at.x, at.bias, at.out, size.tokens), 0);
+        using Scalar = decltype(number);
+        const Linear<Scalar> linear(weight, at.x, at.bias, at.out, size.tokens);
+        if constexpr (!std::is_same_v<Scalar, float>)
+            if (fits_mma(weight, linear)) return few_tokens_mma(weight, linear, 0);
+        few_tokens(weight, linear, 0);
     });
 }
 void decode(const Pointers& at, const Sizes& size, void* to, int64_t first, int64_t rows) {
-    with_number(Number(size.number), [&](auto number) {
-        decode_rows<decltype(number)>(Packed(packed(at, size)), to, first, rows, 0);
-    });
+    with_number(Number(size.number),
+                [&](auto number) { decode_rows<decltype(number)>(Packed(packed(at, size)), to, first, rows, 0); });
 }
 void place(const Pointers& at, const Sizes& size, const void* sums, int64_t first, int64_t some) {
     const PackedWeight weight = packed(at, size);

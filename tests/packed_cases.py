@@ -15,6 +15,7 @@ FLOATS = (torch.float32, torch.bfloat16, torch.float16)
 TOLERANCE = {torch.float32: 5e-6, torch.bfloat16: 1.2e-2, torch.float16: 1e-3}
 SHAPES = [(3, 64), (2, 40), (3, 1000), (1, 1), (2, 129), (5, 31), (3, 2055), (0, 48), (4, 0), (9, 320), (1, 4200)]
 PLACED = [(3, 120), (2, 1080), (0, 480), (3, 0), (1, 3360)]
+SPANS = [(3, 128), (17, 1024), (33, 384), (5, 4224)]
 TOKENS = (1, 2, 3, 4, 5, 6, 7, 8, 9, 20)
 GROUP_SIZES = (0, 32, 64, 128, 5, 48, 1)
 PATTERNS = ((2, 4), (4, 8), (1, 2), (1, 1), (3, 5), (2, 6), (5, 12), (16, 24), (20, 60), (2, 120))
@@ -90,6 +91,19 @@ def every_case() -> Iterator[tuple[tuple, Tensor, list]]:
         yield (form, rows, cols, count, dtype, seed), x, packed(form, rows, cols, seed % 3 == 0, dtype, seed)
 
 
+def spans() -> Iterator[tuple[tuple, Tensor, list]]:
+    """As every_case, of shapes and groups that kernels for tensor cores take: whole spans of 128 columns, few tokens."""
+    numbers, sizes, shapes, tokens = cycle(FLOATS), cycle((128, 0, 256)), cycle(SPANS), cycle(TOKENS[:8])
+    places = (("all", 0, 0), ("mask", 0, 0), ("pattern", 2, 4))
+    forms = [(place, bits) for place in places for bits in (0, *ops.BITS) if bits or place[0] != "all"]
+    for seed, ((place, keep, group), bits) in enumerate(form for form in forms for _ in range(5)):
+        form = Form(place, bits, next(numbers), next(sizes), seed % 2 == 0, keep, group)
+        dtype = form.numbers if bits == 0 else FLOATS[1 + seed // 2 % 2]
+        rows, cols = next(shapes)
+        x = torch.randn(next(tokens), cols, generator=torch.Generator().manual_seed(seed)).to(dtype)
+        yield (form, rows, cols, len(x), dtype, seed), x, packed(form, rows, cols, seed % 3 == 0, dtype, seed)
+
+
 def moved(rest: list, change: Callable[[Tensor], Tensor]) -> list:
     """The arguments, their tensors changed."""
     return [change(part) if isinstance(part, Tensor) else part for part in rest]
@@ -116,15 +130,20 @@ def check_packed_linear(packed_linear: Callable[..., Tensor], device: str = "cpu
         for change in (lambda tensor: tensor, shifted) if case[-1] % 2 else (shifted,):
             here = moved([x, *rest], lambda part, change=change: change(part.to(device)))
             assert_close(packed_linear(*here).cpu(), x, weight, rest[6], case)
+    for case, x, rest in spans():
+        here = moved([x, *rest], lambda part: part.to(device))
+        assert_close(packed_linear(*here).cpu(), x, weight_of(x.shape[1], rest), rest[6], case)
 
 
-def contradictions() -> Iterator[tuple[str, int, list, list[int]]]:
+def contradictions(
+    group_size: int = 64, some: int = 69, many: int = 2100
+) -> Iterator[tuple[str, int, list, list[int]]]:
     """What it is, columns, arguments after x, and the rows that contradict themselves."""
-    for bits, cols in ((0, 69), (4, 69), (3, 2100), (0, 2100)):
-        form = Form("mask", bits, torch.bfloat16, 64)
+    for bits, cols in ((0, some), (4, some), (3, many), (0, many), (4, many)):
+        form = Form("mask", bits, torch.bfloat16, group_size)
         rest = packed(form, 5, cols, False, torch.float32)
         entries, bitmask, starts = rest[:3]
-        for row, start in ((0, -1), (2, 1 << 62), (3, -(1 << 63)), (4, int(starts[4]) + 8), (4, len(entries) * 8 + 1)):
+        for row, start in ((0, -1), (2, 1 << 62), (3, -(1 << 63)), (4, int(starts[4]) + 16), (4, len(entries) * 8 + 1)):
             wrong = starts.clone()
             wrong[row] = start
             yield f"start {start}", cols, [entries, bitmask, wrong, *rest[3:]], [row]
@@ -133,32 +152,37 @@ def contradictions() -> Iterator[tuple[str, int, list, list[int]]]:
         full = bitmask.clone()
         full[4, : cols // 8] = 255
         yield "too many bits", cols, [entries, full, *rest[2:]], [4]
+        if cols % 8 == 0:
+            continue
         stray = bitmask.clone()
         stray[3, -1] |= 128
         yield "bit after the last column", cols, [torch.cat([entries, entries]), stray, *rest[2:]], [3]
     for bits in (0, 2):
         for keep, group in ((2, 4), (3, 6), (20, 60)):
-            rest = packed(Form("pattern", bits, torch.float16, 60, False, keep, group), 4, 1260, False, torch.float32)
+            cols, size = (1260, 60) if group_size == 64 or group != 4 else (1280, group_size)
+            rest = packed(Form("pattern", bits, torch.float16, size, False, keep, group), 4, cols, False, torch.float32)
             for column in (0, 629):
-                places = reference.unpack_codes(rest[3], ops.index_bits(group), 1260 // group * keep)
+                places = reference.unpack_codes(rest[3], ops.index_bits(group), cols // group * keep)
                 first = column // group * keep
                 wrong = places[1, first : first + 2].flip(0)  # of one group, the wrong way around, or twice the same
                 places[1, first : first + 2] = wrong if column == 0 else wrong[1]
                 if group != 4:
                     places[3, first + keep - 1] = group  # outside
                 indices = reference.pack_codes(places, ops.index_bits(group))
-                yield f"places of {keep}:{group}", 1260, [*rest[:3], indices, *rest[4:]], [1, 3][: 2 - (group == 4)]
+                yield f"places of {keep}:{group}", cols, [*rest[:3], indices, *rest[4:]], [1, 3][: 2 - (group == 4)]
 
 
 def check_contradictions(packed_linear: Callable[..., Tensor], device: str = "cpu") -> None:
     """Rows that contradict themselves are NaN, the others as they should be."""
-    for name, cols, rest, bad in contradictions():
-        for count in (1, 5, 9):
-            x = torch.randn(count, cols, generator=torch.Generator().manual_seed(count))
+    cases = [(torch.float32, (1, 5, 9), case) for case in contradictions()]
+    cases += [(torch.bfloat16, (5,), case) for case in contradictions(128, 128, 2176)]
+    for dtype, counts, (name, cols, rest, bad) in cases:
+        for count in counts:
+            x = torch.randn(count, cols, generator=torch.Generator().manual_seed(count)).to(dtype)
             x[:, ::2] = 0
             actual = packed_linear(*moved([x, *rest], lambda part: part.to(device))).cpu()
             good = [row for row in range(actual.shape[1]) if row not in bad]
-            case = (name, cols, count, rest[7:])
+            case = (name, cols, count, dtype, rest[7:])
             assert actual[:, bad].isnan().all(), case
             assert actual[:, good].isfinite().all(), case
 

@@ -16,10 +16,10 @@ def build(root: Path, folder: Path, watched: bool = False) -> ctypes.CDLL:
 
 
 class PackedLinear:
-    """The op; `step` rows are decoded at a time."""
+    """The op; `step` rows are decoded at a time. Afterwards `kernel` says what made the last product."""
 
     def __init__(self, library: ctypes.CDLL, backwards: bool, step: int = 2) -> None:
-        self.library, self.backwards, self.step = library, backwards, step
+        self.library, self.backwards, self.step, self.kernel = library, backwards, step, ""
 
     def _call(self, name: str, *arguments: object) -> int:
         self.library.turn_around(self.backwards)
@@ -55,8 +55,10 @@ class PackedLinear:
         numbers += [0 if scale is None else NUMBERS[scale.dtype], group_size, -(-cols // group_size) if bits else 0]
         size = (ctypes.c_int64 * 13)(*numbers, keep, group)
         if rows and cols and self._call("takes_few", at, size):
+            self.kernel = "tensor cores" if self._call("takes_mma", at, size) else "few tokens"
             self._call("few", at, size)
             return out.released()
+        self.kernel = "many tokens"
         for first in range(0, rows, self.step):
             some = min(self.step, rows - first)
             sums = None

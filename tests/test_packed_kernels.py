@@ -9,7 +9,7 @@ import pytest
 import torch
 import triton_cases
 from op_support import needs_native
-from packing_cases import refuses
+from packing_cases import refuses, shifted
 
 from fmcompress import ops, reference
 
@@ -40,6 +40,48 @@ class TestEmulatedCuda:
 
     def test_contradictions(self, library, backwards):
         packed_cases.check_contradictions(packed_emulation.PackedLinear(library, backwards))
+
+
+@pytest.mark.parametrize(
+    ("kernel", "form", "tokens", "cols", "dtype"),
+    [
+        ("tensor cores", packed_cases.Form("mask", 4, torch.float16, 128, True), 1, 256, torch.bfloat16),
+        ("tensor cores", packed_cases.Form("mask", 2, torch.float32, 0), 8, 128, torch.float16),
+        ("tensor cores", packed_cases.Form("all", 4, torch.bfloat16, 128), 1, 256, torch.bfloat16),
+        ("tensor cores", packed_cases.Form("all", 3, torch.bfloat16, 256, True), 5, 512, torch.float16),
+        ("tensor cores", packed_cases.Form("pattern", 4, torch.float16, 128, True, 2, 4), 2, 384, torch.bfloat16),
+        ("tensor cores", packed_cases.Form("pattern", 0, torch.float16, 0, False, 2, 4), 8, 128, torch.float16),
+        ("few tokens", packed_cases.Form("pattern", 0, torch.float16, 0, False, 2, 4), 8, 128, torch.bfloat16),
+        ("few tokens", packed_cases.Form("mask", 0, torch.bfloat16), 1, 256, torch.bfloat16),
+        ("few tokens", packed_cases.Form("mask", 4, torch.bfloat16, 128), 1, 256, torch.float32),
+        ("few tokens", packed_cases.Form("mask", 4, torch.bfloat16, 64), 1, 256, torch.bfloat16),
+        ("few tokens", packed_cases.Form("mask", 4, torch.bfloat16, 128), 1, 320, torch.bfloat16),
+        ("few tokens", packed_cases.Form("mask", 8, torch.bfloat16, 128), 1, 256, torch.bfloat16),
+        ("few tokens", packed_cases.Form("pattern", 4, torch.bfloat16, 128, False, 4, 8), 1, 256, torch.bfloat16),
+        ("many tokens", packed_cases.Form("all", 4, torch.bfloat16, 128), 9, 256, torch.bfloat16),
+        ("many tokens", packed_cases.Form("all", 4, torch.bfloat16, 5), 1, 256, torch.bfloat16),
+    ],
+)
+def test_the_form_decides_which_kernel_multiplies(library, kernel, form, tokens, cols, dtype):
+    op = packed_emulation.PackedLinear(library, backwards=False)
+    op(torch.ones(tokens, cols, dtype=dtype), *packed_cases.packed(form, 3, cols, False, dtype))
+    assert op.kernel == kernel
+
+
+def test_what_lies_at_no_boundary_is_not_for_tensor_cores(library):
+    form, x = packed_cases.Form("mask", 4, torch.bfloat16, 128), torch.ones(1, 256, dtype=torch.bfloat16)
+    op = packed_emulation.PackedLinear(library, backwards=False)
+    op(shifted(x), *packed_cases.packed(form, 3, 256, False, torch.bfloat16))
+    assert op.kernel == "few tokens"
+
+
+def test_a_row_without_entries_is_exactly_zero_by_tensor_cores(library):
+    form = packed_cases.Form("mask", 4, torch.bfloat16, 128, True)
+    op = packed_emulation.PackedLinear(library, backwards=False)
+    x = torch.randn(2, 384, generator=torch.Generator().manual_seed(0)).bfloat16()
+    out = op(x, *packed_cases.packed(form, 3, 384, False, torch.bfloat16))
+    assert op.kernel == "tensor cores"
+    assert not out[:, 1].any()
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 // found by the kernels, and makes a row NaN.
 #include "launch.h"
 #include "packed_checks.h"
-#include "packed_linear.cuh"
+#include "packed_mma.cuh"
 
 namespace gpu {
 static constexpr int64_t SCRATCH_BYTES = 64 << 20; // of rows that are decoded at a time
@@ -11,6 +11,16 @@ static constexpr int64_t SCRATCH_BYTES = 64 << 20; // of rows that are decoded a
 extern template void few_tokens<float>(const Packed&, const Linear<float>&, Stream);
 extern template void few_tokens<Bfloat16>(const Packed&, const Linear<Bfloat16>&, Stream);
 extern template void few_tokens<Float16>(const Packed&, const Linear<Float16>&, Stream);
+// In packed_mma_*.cu.
+extern template void few_tokens_mma<Bfloat16>(const Packed&, const Linear<Bfloat16>&, Stream);
+extern template void few_tokens_mma<Float16>(const Packed&, const Linear<Float16>&, Stream);
+
+// Straight from the packed bytes.
+template <class Scalar> static void straight(const Packed& weight, const Linear<Scalar>& linear, cudaStream_t stream) {
+    if constexpr (!std::is_same_v<Scalar, float>)
+        if (fits_mma(weight, linear)) return few_tokens_mma(weight, linear, stream);
+    few_tokens(weight, linear, stream);
+}
 
 // Decoded to x's dtype and multiplied, some rows at a time.
 template <class Scalar> static void many_tokens(const PackedWeight& weight, const Linear<Scalar>& linear,
@@ -51,7 +61,7 @@ static Tensor packed_linear(const Tensor& x, const Tensor& entries, const std::o
         using Scalar = decltype(scalar);
         const Linear<Scalar> linear(weight, x.data_ptr(), bias ? bias->data_ptr() : nullptr, out.data_ptr(), tokens);
         const bool few = tokens <= MOST_TOKENS && cols > 0 && Packed(weight).regular;
-        few ? few_tokens(Packed(weight), linear, stream) : many_tokens(weight, linear, x, stream);
+        few ? straight(Packed(weight), linear, stream) : many_tokens(weight, linear, x, stream);
     });
     check_launch("packed_linear");
     return out;

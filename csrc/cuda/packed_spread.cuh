@@ -1,0 +1,74 @@
+// Codes of eight columns become pairs of half floats, the operand of a tensor core's product. Free of torch.
+#pragma once
+#include "packed_chunks.cuh"
+#include "tensor_core.cuh"
+
+namespace gpu {
+// A code is the low bits of a half float whose upper byte is HIGH: a number of UNITs, exactly. The zero of its grid as
+// such a float is subtracted after the product with the inputs, where no weight takes an instruction more for it. The
+// difference of a code and the zero is exact, and so is 0 where all of a row's codes are the zero: both products round
+// alike.
+template <class Scalar> struct CodeFloat;
+template <> struct CodeFloat<Bfloat16> { // 128 + code: its unit is 1
+    static constexpr uint32_t HIGH = 0x43434343;
+    static constexpr float UNIT = 1.0f;
+};
+template <> struct CodeFloat<Float16> { // subnormal numbers, which tensor cores multiply as exactly as others
+    static constexpr uint32_t HIGH = 0;
+    static constexpr float UNIT = 0x1p-24f;
+};
+template <class Scalar> __device__ __forceinline__ uint32_t pair_of_zeros(uint32_t zero) {
+    return (CodeFloat<Scalar>::HIGH & 0xff00ff00u) | zero * 0x00010001u;
+}
+
+// By mask of eight columns: four bits for each, which byte of {codes 0, 2, 4, 6; codes 1, 3, 5, 7} it gets, the last
+// one where it has no entry.
+struct Selectors {
+    uint32_t of_mask[256];
+};
+constexpr Selectors all_selectors() {
+    Selectors all{};
+    for (uint32_t mask = 0; mask < 256; ++mask)
+        for (uint32_t column = 0, rank = 0; column < 8; ++column) {
+            const bool has = mask >> column & 1;
+            all.of_mask[mask] |= (has ? rank / 2 + rank % 2 * 4 : 7) << 4 * column;
+            rank += has;
+        }
+    return all;
+}
+static __device__ constexpr Selectors SELECTORS = all_selectors();
+
+// Eight neighbouring codes, four bits each.
+template <int BITS> __device__ __forceinline__ uint32_t nibbles_of(uint32_t codes) {
+    if constexpr (BITS == 2) {
+        codes = permute(codes, 0, 0x4140); // two bytes apart
+        codes = (codes | codes << 4) & 0x0f0f0f0fu;
+        codes = (codes | codes << 2) & 0x33333333u;
+    } else if constexpr (BITS == 3) {
+        codes = (codes & 0x000fffu) | (codes & 0xfff000u) << 4;
+        codes = (codes & 0x003f003fu) | (codes & 0x0fc00fc0u) << 2;
+        codes = (codes & 0x07070707u) | (codes & 0x38383838u) << 1;
+    }
+    return codes;
+}
+
+// Columns 0 and 1, 2 and 3, 4 and 5, 6 and 7: their codes, or the zero of the row where the mask has no bit. `last`
+// is the zero in the place of the eighth code, which is needed where the eighth code is not.
+template <class Scalar> __device__ __forceinline__ void spread_nibbles(uint32_t codes, bool all, uint32_t selectors,
+                                                                       uint32_t last, uint32_t (&pairs)[4]) {
+    constexpr uint32_t HIGH = CodeFloat<Scalar>::HIGH;
+    if (!all) codes = and_or(codes, 0x0fffffffu, last);
+    const uint32_t even = codes & 0x0f0f0f0fu, odd = codes >> 4 & 0x0f0f0f0fu;
+    const uint32_t low = permute(even, odd, selectors), high = permute(even, odd, selectors >> 16);
+    pairs[0] = permute(low, HIGH, 0x4140);
+    pairs[1] = permute(low, HIGH, 0x4342);
+    pairs[2] = permute(high, HIGH, 0x4140);
+    pairs[3] = permute(high, HIGH, 0x4342);
+}
+
+// Where every column has a code: columns 0 and 4, 1 and 5, 2 and 6, 3 and 7.
+template <class Scalar> __device__ __forceinline__ void pairs_of_four(uint32_t codes, uint32_t (&pairs)[4]) {
+#pragma unroll
+    for (int j = 0; j < 4; ++j) pairs[j] = and_or(codes >> 4 * j, 0x000f000fu, pair_of_zeros<Scalar>(0));
+}
+} // namespace gpu

@@ -1,0 +1,49 @@
+// What products by tensor cores stand on: the product of a warp (sm_80 and later), copies to shared memory that nobody
+// waits for yet, moves of bytes and bits inside registers. Free of torch: tests/cuda_shim.h has the same for a CPU.
+#pragma once
+#include "input_numbers.cuh"
+
+#ifdef __CUDACC__
+namespace gpu {
+#define FMC_MMA(TYPE)                                                                                                  \
+    asm("mma.sync.aligned.m16n8k16.row.col.f32." TYPE "." TYPE ".f32 "                                                 \
+        "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"                                              \
+        : "+f"(sums[0]), "+f"(sums[1]), "+f"(sums[2]), "+f"(sums[3])                                                   \
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]))
+
+// sums [16, 8] += a [16, 16] b [16, 8], of a whole warp. Lane l, with g = l / 4 and t = l % 4, has of a the pairs
+// 2t, 2t + 1 of row g (a[0]) and of row g + 8 (a[1]) and the pairs 8 columns later (a[2], a[3]); of b the same pairs of
+// column g; of the sums columns 2t and 2t + 1 of row g, then of row g + 8. (PTX ISA, "Matrix Fragments for mma.m16n8k16
+// with floating point type")
+__device__ __forceinline__ void mma(float (&sums)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], Bfloat16) {
+    FMC_MMA("bf16");
+}
+__device__ __forceinline__ void mma(float (&sums)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], Float16) {
+    FMC_MMA("f16");
+}
+#undef FMC_MMA
+
+// Byte j of the result is the one of the eight that bits 4j to 4j + 2 of the selector name; the sign of that one, eight
+// times, where bit 4j + 3 is set. __byte_perm clears these bits, which takes an instruction.
+__device__ __forceinline__ uint32_t permute(uint32_t low, uint32_t high, uint32_t selector) {
+    uint32_t result;
+    asm("prmt.b32 %0, %1, %2, %3;" : "=r"(result) : "r"(low), "r"(high), "r"(selector));
+    return result;
+}
+
+// Stays in a register: nvcc would compute it again wherever it is needed.
+__device__ __forceinline__ uint32_t pinned(uint32_t value) {
+    asm volatile("" : "+r"(value));
+    return value;
+}
+
+// 16 bytes, to shared memory; there after arrive_copies, for the other lanes after a barrier as well.
+__device__ __forceinline__ void copy_16_bytes(void* to, const void* from) {
+    asm volatile("cp.async.ca.shared.global [%0], [%1], 16;" ::"r"(uint32_t(__cvta_generic_to_shared(to))), "l"(from)
+                 : "memory");
+}
+__device__ __forceinline__ void arrive_copies() { asm volatile("cp.async.wait_all;" ::: "memory"); }
+} // namespace gpu
+#else
+#include "tensor_core_shim.h"
+#endif

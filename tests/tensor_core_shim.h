@@ -1,0 +1,52 @@
+// What csrc/cuda/tensor_core.cuh has on a GPU, for the fibers of cuda_shim.h. A copy lands when it is waited for.
+#pragma once
+
+namespace gpu {
+inline uint32_t permute(uint32_t low, uint32_t high, uint32_t selector) {
+    const uint32_t bytes = __byte_perm(low, high, selector);
+    uint32_t result = 0;
+    for (int j = 0; j < 4; ++j) {
+        const uint32_t byte = bytes >> 8 * j & 0xff;
+        result |= (selector >> (4 * j + 3) & 1 ? byte >> 7 ? 0xff : 0 : byte) << 8 * j;
+    }
+    return result;
+}
+inline uint32_t pinned(uint32_t value) { return value; }
+SHIM_OWN inline void copy_16_bytes(void* to, const void* from) {
+    expect_aligned(to, 16);
+    expect_aligned(from, 16);
+    if (shim::current->copying == 64) return shim::fail("more copies at once than are emulated");
+    shim::current->copies[shim::current->copying++] = {to, from};
+}
+__attribute__((noinline)) inline void land(void* to, const void* from) { memcpy(to, from, 16); }
+SHIM_OWN inline void arrive_copies() {
+    for (int i = 0; i < shim::current->copying; ++i) land(shim::current->copies[i].to, shim::current->copies[i].from);
+    shim::current->copying = 0;
+}
+
+// As tensor_core.cuh says; Scalar is a half float. No barrier for memory, as a shuffle is none.
+template <class Scalar> SHIM_OWN void mma(float (&sums)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], Scalar,
+                                          shim::Site site = shim::Site::current()) {
+    const unsigned warp = shim::current->thread / 32;
+    const auto meet = [&]() SHIM_OWN { shim::wait_at(shim::warp_barriers[warp], 32, site); };
+    const auto half = [&](int lane, int i) SHIM_OWN { // number i of what a lane shows
+        Scalar number;
+        __builtin_memcpy(&number, shim::lanes[warp][lane] + 2 * i, 2);
+        return to_float(number);
+    };
+    const int g = shim::lane() / 4, t = shim::lane() % 4;
+    float rows[2][16], columns[2][16];
+    __builtin_memcpy(shim::lanes[warp][shim::lane()], a, 16);
+    meet();
+    for (int k = 0; k < 16; ++k)
+        for (int r = 0; r < 2; ++r) rows[r][k] = half(4 * g + k % 8 / 2, 4 * (k / 8) + 2 * r + k % 2);
+    meet();
+    __builtin_memcpy(shim::lanes[warp][shim::lane()], b, 8);
+    meet();
+    for (int k = 0; k < 16; ++k)
+        for (int c = 0; c < 2; ++c) columns[c][k] = half(4 * (2 * t + c) + k % 8 / 2, 2 * (k / 8) + k % 2);
+    meet();
+    for (int i = 0; i < 4; ++i)
+        for (int k = 0; k < 16; ++k) sums[i] += rows[i / 2][k] * columns[i % 2][k];
+}
+} // namespace gpu
