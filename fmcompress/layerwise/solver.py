@@ -67,6 +67,8 @@ def solve_batch(
 
     weights          [batch, rows, cols] any float dtype; left as they are
     hessians         [batch, cols, cols], each weight's own; left as they are
+    damping          share of the mean diagonal that is added to it, as 0.01
+    block_size       columns whose mask is chosen together, as 128
     output_energies  tr(W H W^T) of each, where the caller knows them
     names            of the layers, for what is raised
     returns          what solve() gives for each, to rounding, in order; their weights and codes are slices of one
@@ -81,6 +83,8 @@ def solve_batch(
             f"weights: expected [batch, rows, cols], a Hessian and a name for each, got {list(weights.shape)}, "
             f"{list(hessians.shape)} and {len(names)} names."
         )
+    if output_energies is not None and len(output_energies) != len(names):
+        raise ConfigError(f"output_energies: expected one for each of {len(names)} layers, got {len(output_energies)}.")
     if not len(weights):
         return []
     check_solve(weights[0], hessians[0], pattern, grid, damping, products)

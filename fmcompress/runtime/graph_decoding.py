@@ -25,6 +25,8 @@ NEUTRAL = {"repetition_penalty", "encoder_repetition_penalty", "length_penalty",
 def why_not_static(model: Any, longest: int) -> str | None:
     """What keeps a model from decoding into a static cache of so many tokens, in one line; None where nothing does."""
     name = type(model).__name__
+    if longest < 2:
+        return f"length: expected at least 2 tokens, one of a prompt and one more, got {longest}. Ask for more."
     config = model.config.get_text_config()
     if model.config.is_encoder_decoder or not model.can_generate():
         return f"{name}: continues no text by itself. Give a decoder-only language model."
@@ -117,8 +119,10 @@ class StaticDecoder:
     def prefill(self, input_ids: Tensor) -> None:
         """Begin anew with a prompt, [1, length] int64, by the model's own forward, and find the first token after it.
 
-        Raises ConfigError for a prompt that is empty or leaves no room.
+        Raises ConfigError for a prompt that is empty or leaves no room, or for several.
         """
+        if input_ids.dim() != 2 or len(input_ids) != 1:
+            raise ConfigError(f"prompt: expected one sequence [1, length], got {list(input_ids.shape)}. Give one.")
         length = input_ids.shape[1]
         if not 0 < length < self.longest:
             raise ConfigError(
@@ -134,8 +138,12 @@ class StaticDecoder:
 
     def run(self, steps: int) -> None:
         """Decode so many more tokens; returns before the device has. Raises ConfigError where there is no room."""
-        if self.length == 0 or self.length + steps > self.longest:
-            raise ConfigError(f"steps: expected at most {self.longest - self.length}, after a prompt, got {steps}.")
+        if self.length == 0:
+            raise ConfigError("steps: there is no prompt yet. Call prefill() first.")
+        if not 0 <= steps <= self.longest - self.length:
+            raise ConfigError(
+                f"steps: expected 0 to {self.longest - self.length}, for which there is room, got {steps}."
+            )
         with torch.no_grad():
             for _ in range(steps):
                 self._step() if self._replay is None else self._replay()

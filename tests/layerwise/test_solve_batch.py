@@ -155,5 +155,7 @@ def test_what_does_not_fit_is_refused(layers):
         batch(weights[0], hessians[0], Unstructured(0.5), None)
     with pytest.raises(ConfigError, match="weights: expected"):
         batch(weights, hessians[:2], Unstructured(0.5), None)
+    with pytest.raises(ConfigError, match="output_energies: expected one for each of 3 layers, got 2"):
+        batch(weights, hessians, Unstructured(0.5), None, energies=[1.0, 2.0])
     with pytest.raises(ConfigError, match="products: expected one of fp32, tf32x3, got 'bf16'"):
         batch(weights, hessians, Unstructured(0.5), None, products="bf16")

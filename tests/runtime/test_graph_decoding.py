@@ -115,8 +115,15 @@ def test_the_last_token_of_a_context():
     decoder = StaticDecoder(model, LONGEST)
     ids = prompt(LONGEST - 5)
     assert list(decoder.stream(ids, 5, set())) == generated(model, ids, 5)
-    with pytest.raises(ConfigError, match="steps: expected at most 0"):
-        decoder.run(1)
+    for steps in (1, -3):
+        with pytest.raises(ConfigError, match="steps: expected 0 to 0"):
+            decoder.run(steps)
+    with pytest.raises(ConfigError, match=r"one sequence \[1, length\], got \[2, 5\]"):
+        decoder.prefill(torch.zeros(2, 5, dtype=torch.int64))
+    with pytest.raises(ConfigError, match="no prompt yet"):
+        StaticDecoder(model, 9).run(1)
+    with pytest.raises(ConfigError, match="length: expected at least 2 tokens"):
+        StaticDecoder(model, 0)
     for length in (0, LONGEST):
         with pytest.raises(ConfigError, match="prompt: expected 1 to 127 tokens"):
             decoder.prefill(torch.zeros(1, length, dtype=torch.int64))
