@@ -14,10 +14,10 @@ constexpr int MOST_SUMS = 16;          // of a warp: rows times tokens
 constexpr int64_t ENOUGH_WARPS = 4096; // to fill a large GPU: an estimate, not yet measured on one
 
 // Rows of a warp: they share the inputs that it has loaded. Of one token what costs is instructions: with codes of 4
-// bits in all columns 7 a weight in pairs of rows, 5.3 in fours.
-template <bool MASKED, int TOKENS> HOST_DEVICE constexpr int rows_of_warp() {
+// bits in all columns 7 a weight in pairs of rows, 5.3 in fours; for fours of 3 bits registers do not suffice.
+template <int BITS, bool MASKED, int TOKENS> HOST_DEVICE constexpr int rows_of_warp() {
     if (MASKED) return TOKENS <= 2 ? 1 : 2;
-    return TOKENS == 1 ? 4 : 2;
+    return TOKENS == 1 && BITS != 3 ? 4 : 2;
 }
 
 template <class Scalar> struct Linear {
@@ -86,7 +86,7 @@ template <class Item, int COUNT> struct Several {
 template <class Scalar, int BITS, bool MASKED, int TOKENS>
 __global__ void __launch_bounds__(LINEAR_THREADS, least_blocks<MASKED, TOKENS>())
     few_tokens_kernel(Packed weight, Linear<Scalar> linear) {
-    constexpr int ROWS = rows_of_warp<MASKED, TOKENS>();
+    constexpr int ROWS = rows_of_warp<BITS, MASKED, TOKENS>();
     static_assert(ROWS * TOKENS <= MOST_SUMS);
     const int warp = own_warp(), lane = threadIdx.x % 32, part = warp & (linear.parts - 1);
     const int64_t first = ((int64_t(blockIdx.x) * LINEAR_WARPS + warp) >> linear.parts_shift) * ROWS;
@@ -183,7 +183,7 @@ template <class Body> void with_form(const PackedWeight& weight, const Body& bod
 
 template <class Scalar, int TOKENS> void few_tokens_of(const Packed& weight, Linear<Scalar> linear, Stream stream) {
     with_form(weight, [&](auto bits, auto masked) {
-        constexpr int ROWS = rows_of_warp<masked, TOKENS>();
+        constexpr int ROWS = rows_of_warp<bits, masked, TOKENS>();
         const int64_t warps = ceil_div(weight.rows, ROWS);
         while (2 * linear.parts <= LINEAR_WARPS && 2 * linear.parts <= weight.tiles &&
                warps * linear.parts < ENOUGH_WARPS)
