@@ -14,7 +14,8 @@ from torch import Tensor
 
 from fmcompress import ops
 from fmcompress.layerwise import factor_hessian
-from fmcompress.layerwise.factor import factor_hessians
+from fmcompress.layerwise.cholesky import factor_blocks
+from fmcompress.layerwise.damping import damped_diagonal
 
 COLS, EXPERTS = (4096, 14336), (64, 2048)  # of one Hessian; a batch of Hessians and their columns
 SMALL_COLS, SMALL_EXPERTS = (200, 700), (3, 150)
@@ -75,12 +76,15 @@ def measure_hessian(rows: Rows, cols: int) -> None:
 def measure_batch(rows: Rows, batch: int, cols: int) -> None:
     """Hessians of as many experts together."""
     hessians = hessian_of(cols, rows.device).expand(batch, cols, cols).contiguous()
-    names = [f"expert {index}" for index in range(batch)]
-    factors = factor_hessians(hessians, DAMPING, names)
-    matrices = torch.stack([damped(hessian, added) for hessian, added in zip(hessians, factors.added, strict=True)])
-    off = max(check(name, one, m) for name, one, m in zip(names, factors.upper, matrices, strict=True))
-    del factors
-    ours = seconds(lambda: factor_hessians(hessians, DAMPING, names), rows.device, 5)
+
+    def factored() -> tuple[Tensor, Tensor, Tensor]:
+        return factor_blocks(hessians, damped_diagonal(hessians, DAMPING)[0])
+
+    added = damped_diagonal(hessians, DAMPING)[2].tolist()
+    matrices = torch.stack([damped(hessian, amount) for hessian, amount in zip(hessians, added, strict=True)])
+    pairs = zip(factored()[0], matrices, strict=True)
+    off = max(check(f"expert {index}", *pair) for index, pair in enumerate(pairs))
+    ours = seconds(factored, rows.device, 5)
     theirs = seconds(lambda: torch.linalg.cholesky(matrices), rows.device, 5)
     case, floor = f"{batch} of {cols} columns", batch * cols**3 / 3
     facts = {"residual": off}

@@ -1,7 +1,6 @@
-"""The triangular factor of a damped Hessian, or of a batch of them: one Cholesky, no inverse."""
+"""The triangular factor of a damped Hessian: one Cholesky, no inverse."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -16,37 +15,17 @@ from .damping import MAX_DAMPING, damped_diagonal, raised
 class Factor:
     """H + damping = R R^T with R upper triangular.
 
-    upper     [cols, cols], R, zero below the diagonal; the inverse Hessian's factor U of the paper (inverse = U^T U)
-              is R^-1
-    dead      [cols] bool, inputs that never fired
-    damping   share of the mean live diagonal that was added
-    added     the amount that was added to each live diagonal entry
-    inverses  [blocks, 128, 128] as factor_blocks leaves them, or None where R was not made of such blocks
+    upper    [cols, cols], R, zero below the diagonal; the inverse Hessian's factor U of the paper (inverse = U^T U)
+             is R^-1
+    dead     [cols] bool, inputs that never fired
+    damping  share of the mean live diagonal that was added
+    added    the amount that was added to each live diagonal entry
     """
 
     upper: Tensor
     dead: Tensor
     damping: float
     added: float
-    inverses: Tensor | None = None
-
-
-@dataclass(frozen=True)
-class Factors:
-    """A batch of factors: R, dead inputs and inverses with the batch in front, damping and amounts one a matrix."""
-
-    upper: Tensor
-    dead: Tensor
-    damping: list[float]
-    added: list[float]
-    inverses: Tensor
-
-    def __len__(self) -> int:
-        return len(self.upper)
-
-    def __getitem__(self, index: int) -> Factor:
-        """One of them, as views."""
-        return Factor(self.upper[index], self.dead[index], self.damping[index], self.added[index], self.inverses[index])
 
 
 def all_finite(tensor: Tensor, at_once: int = 1 << 22) -> bool:
@@ -87,44 +66,12 @@ def factor_hessian(hessian: Tensor, damping: float, name: str = "layer") -> Fact
             if upper is not None:
                 return Factor(upper, dead, damping, float(added))
         else:
-            upper, inverses, failed = factor_blocks(hessian, diagonal)
-            amount = _amounts(added, failed)[0]
-            if amount is not None:
-                return Factor(upper, dead, damping, amount, inverses)
+            upper, _, failed = factor_blocks(hessian, diagonal)
+            amount, failure = torch.stack([added.double(), failed.double()]).tolist()  # the one look at a GPU
+            if not failure:
+                return Factor(upper, dead, damping, amount)
             check_finite_hessian(hessian, name)
         damping = next_damping(damping, name)
-
-
-def factor_hessians(hessians: Tensor, damping: float, names: Sequence[str]) -> Factors:
-    """The same for a batch, all together; those for which the damping does not suffice are tried again alone.
-
-    hessians  [batch, cols, cols] float32 or float64, each symmetric; left as they are
-    names     of the layers, one a matrix, for messages
-
-    Raises CalibrationError as factor_hessian does, for the first matrix that cannot be factored.
-    """
-    diagonal, dead, added = damped_diagonal(hessians, damping)
-    upper, inverses, failed = factor_blocks(hessians, diagonal)
-    amounts = _amounts(added, failed)
-    dampings = [damping] * len(amounts)
-    again = [index for index, amount in enumerate(amounts) if amount is None]
-    for index in again:
-        check_finite_hessian(hessians[index], names[index])
-    while again:
-        damping = next_damping(damping, names[again[0]])
-        some = hessians[again]
-        diagonal, _, added = damped_diagonal(some, damping)
-        upper[again], inverses[again], failed = factor_blocks(some, diagonal)
-        for index, amount in zip(again, _amounts(added, failed), strict=True):
-            amounts[index], dampings[index] = amount, damping
-        again = [index for index in again if amounts[index] is None]
-    return Factors(upper, dead, dampings, [amount for amount in amounts if amount is not None], inverses)
-
-
-def _amounts(added: Tensor, failed: Tensor) -> list[float | None]:
-    """What was added to each matrix, None where it failed: the one look at a GPU."""
-    both = torch.stack([added.double(), failed.double()], -1).view(-1, 2).tolist()
-    return [None if failure else amount for amount, failure in both]
 
 
 def next_damping(damping: float, name: str) -> float:

@@ -10,7 +10,6 @@ from fmcompress.errors import CalibrationError
 from fmcompress.layerwise import factor_hessian
 from fmcompress.layerwise.cholesky import BLOCK_COLS, SUPER_COLS, factor_blocks, upper_cholesky
 from fmcompress.layerwise.damping import damped_diagonal
-from fmcompress.layerwise.factor import factor_hessians
 
 # |R R^T - H| of |H|, in the norm of Frobenius
 RESIDUAL = {torch.float32: 2e-6, torch.float64: 1e-14}
@@ -109,15 +108,16 @@ def test_blocked_and_whole_prune_alike(kind, dtype):
 @with_dtypes
 def test_a_batch_is_its_matrices(dtype):
     hessians = torch.stack([make(650) for make in HESSIANS.values()]).to(dtype)
-    factors = factor_hessians(hessians, 0.01, list(HESSIANS))
-    assert len(factors) == 3
+    diagonals, dead, added = damped_diagonal(hessians, 0.01)
+    uppers, inverses, failed = factor_blocks(hessians, diagonals)
+    assert not failed.any()
     for index, hessian in enumerate(hessians):
-        one, alone = factors[index], factor_hessian(hessian, 0.01)
-        assert (one.damping, one.added) == (alone.damping, pytest.approx(alone.added, rel=1e-5))
-        assert torch.equal(one.dead, alone.dead)
+        alone = factor_hessian(hessian, 0.01)
+        assert (alone.damping, float(added[index])) == (0.01, pytest.approx(alone.added, rel=1e-5))
+        assert torch.equal(dead[index], alone.dead)
         diagonal, *_ = damped_diagonal(hessian, 0.01)
-        assert residual(one.upper, hessian, diagonal) < RESIDUAL[dtype]
-        torch.testing.assert_close(one.inverses, factor_blocks(hessian, diagonal)[1], rtol=1e-3, atol=1e-3)
+        assert residual(uppers[index], hessian, diagonal) < RESIDUAL[dtype]
+        torch.testing.assert_close(inverses[index], factor_blocks(hessian, diagonal)[1], rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("place", [0, 127, 128, 600, 649])
@@ -143,32 +143,30 @@ def indefinite_hessian(cols, least):
     return (hessian + hessian.mT) / 2
 
 
-def test_each_matrix_of_a_batch_gets_the_damping_that_it_needs():
-    hessians = torch.stack([random_hessian(300), indefinite_hessian(300, 0.05), indefinite_hessian(300, 0.5)])
-    hessians[0, 7], hessians[0, :, 7] = 0.0, 0.0
-    before = hessians.clone()
-    factors = factor_hessians(hessians, 0.01, ["a", "b", "c"])
-    assert torch.equal(hessians, before)
-    assert factors.damping == [0.01, 0.1, 1.0]
-    assert factors.dead.nonzero().tolist() == [[0, 7]]
-    for index, hessian in enumerate(hessians):
-        alone, one = factor_hessian(hessian, 0.01), factors[index]
-        assert one.damping == alone.damping
-        assert one.added == pytest.approx(alone.added, rel=1e-12)
-        torch.testing.assert_close(one.upper, alone.upper, rtol=1e-9, atol=1e-12)
-        triangle = one.upper[:128, :128]
-        torch.testing.assert_close(one.inverses[0] @ triangle, torch.eye(128).double(), rtol=0, atol=1e-9)
+def test_a_matrix_gets_the_damping_that_it_needs():
+    hessians = [random_hessian(300), indefinite_hessian(300, 0.05), indefinite_hessian(300, 0.5)]
+    hessians[0][7], hessians[0][:, 7] = 0.0, 0.0
+    for hessian, damping in zip(hessians, (0.01, 0.1, 1.0), strict=True):
+        before = hessian.clone()
+        factor = factor_hessian(hessian, 0.01)
+        assert torch.equal(hessian, before)
+        assert factor.damping == damping
+        diagonal, dead, added = damped_diagonal(hessian, damping)
+        assert factor.added == pytest.approx(float(added), rel=1e-12)
+        assert torch.equal(factor.dead, dead)
+        upper, inverses, _ = factor_blocks(hessian, diagonal)
+        torch.testing.assert_close(upper, factor.upper, rtol=1e-9, atol=1e-12)
+        torch.testing.assert_close(inverses[0] @ upper[:128, :128], torch.eye(128).double(), rtol=0, atol=1e-9)
 
 
 def test_what_cannot_be_factored_is_named():
-    hessians = torch.stack([random_hessian(200)] * 3)
-    hessians[1] -= 9.0 * torch.eye(200)
+    hessian = random_hessian(200) - 9.0 * torch.eye(200)
     with pytest.raises(CalibrationError, match="b: Hessian not positive definite at damping 1"):
-        factor_hessians(hessians, 0.01, ["a", "b", "c"])
+        factor_hessian(hessian, 0.01, "b")
     for value in ("nan", "inf"):
-        hessians[2, 3, 150] = hessians[2, 150, 3] = float(value)
+        hessian[3, 150] = hessian[150, 3] = float(value)
         with pytest.raises(CalibrationError, match="c: the Hessian is not finite"):
-            factor_hessians(hessians[[0, 2]], 0.01, ["a", "c"])
+            factor_hessian(hessian, 0.01, "c")
 
 
 @pytest.mark.parametrize("device", FAKE_DEVICES)
@@ -196,9 +194,10 @@ def test_a_gpu_factors_as_a_cpu_does(kind):
         assert there.damping == here.damping
         diagonal, *_ = damped_diagonal(hessian, 0.01)
         assert residual(there.upper.cpu(), hessian, diagonal) < RESIDUAL[dtype]
-        assert there.inverses is not None
-        batch = factor_hessians(torch.stack([hessian, hessian]).cuda(), 0.01, ["a", "b"])
-        assert residual(batch[1].upper.cpu(), hessian, diagonal) < RESIDUAL[dtype]
+        both = torch.stack([hessian, hessian]).cuda()
+        uppers, _, failed = factor_blocks(both, damped_diagonal(both, 0.01)[0])
+        assert not failed.any()
+        assert residual(uppers[1].cpu(), hessian, diagonal) < RESIDUAL[dtype]
 
 
 @pytest.mark.parametrize("batch", [pytest.param((), marks=gpu), pytest.param((3,), marks=gpu)])
