@@ -32,6 +32,8 @@ struct Packed : PackedWeight {
         regular = even && (masked() || aligned_for<uint32_t>(entries));
         stage_bytes = int(TILE * entry_bits() / 8) + STAGE_SLACK;
     }
+    // What threads past the last row look at, so that whole warps run along.
+    HOST_DEVICE int64_t row_or_last(int64_t row) const { return row < rows ? row : rows - 1; }
     HOST_DEVICE int columns_of(int chunk) const { // those that the weight has, CHUNK but in the last
         const int left = width - chunk * CHUNK;
         return left < CHUNK ? left : CHUNK;

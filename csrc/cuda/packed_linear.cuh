@@ -90,7 +90,7 @@ __global__ void __launch_bounds__(LINEAR_THREADS, least_blocks<MASKED, TOKENS>()
     static_assert(ROWS * TOKENS <= MOST_SUMS);
     const int warp = own_warp(), lane = threadIdx.x % 32, part = warp & (linear.parts - 1);
     const int64_t first = ((int64_t(blockIdx.x) * LINEAR_WARPS + warp) >> linear.parts_shift) * ROWS;
-    const auto row = [&](int r) { return first + r < weight.rows ? first + r : weight.rows - 1; }; // some again
+    const auto row = [&](int r) { return weight.row_or_last(first + r); };
     const int begin = weight.tiles * part >> linear.parts_shift;
     const int end = weight.tiles * (part + 1) >> linear.parts_shift;
 

@@ -15,7 +15,7 @@ template <int BITS> class AllRows {
         const int lane = threadIdx.x % 32;
 #pragma unroll
         for (int i = 0; i < 2; ++i) {
-            const int64_t own = first + lane / 4 + 8 * i, row = own < weight.rows ? own : weight.rows - 1;
+            const int64_t row = weight.row_or_last(first + lane / 4 + 8 * i);
             from[i] = weight.entries + row * weight.row_bytes + begin * TILE_SPANS * SPAN_BYTES + lane % 4 * 4 * BITS;
         }
     }

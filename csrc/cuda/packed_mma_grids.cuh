@@ -25,7 +25,7 @@ template <class Scalar, int BITS> class MmaGrids {
     // Of rows `first` and on.
     __device__ __forceinline__ MmaGrids(const Packed& weight, Shared& shared, int64_t first)
         : weight(weight), grids(shared.of[threadIdx.x / 32]), lane(threadIdx.x % 32) {
-        const int64_t own = first + lane / 2, row = own < weight.rows ? own : weight.rows - 1;
+        const int64_t row = weight.row_or_last(first + lane / 2);
         first_scale = pinned(uint32_t(row * weight.groups));
         first_zero = pinned(uint32_t(row * weight.zero_bytes));
         first_own = pinned(uint32_t(&grids[0][lane % 2][lane / 2] - &grids[0][0][0]));

@@ -41,7 +41,7 @@ template <int BITS> class PatternRows {
         const int lane = threadIdx.x % 32;
 #pragma unroll
         for (int i = 0; i < 2; ++i) {
-            const int64_t own = first + lane / 4 + 8 * i, row = own < weight.rows ? own : weight.rows - 1;
+            const int64_t row = weight.row_or_last(first + lane / 4 + 8 * i);
             codes[i] = weight.entries + row * weight.row_bytes + begin * TILE_SPANS * CODE_BYTES + lane % 4 * 2 * BITS;
             places[i] = weight.indices + row * weight.index_bytes + begin * TILE_SPANS * PLACE_BYTES + lane % 4 * 4;
         }

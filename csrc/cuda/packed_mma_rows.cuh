@@ -37,7 +37,7 @@ template <int BITS> class MaskedRows {
                                           int part)
         : weight(weight), shared(shared), warp(threadIdx.x / 32), lane(threadIdx.x % 32), end(end) {
         for (int i = threadIdx.x; i < 256; i += MMA_THREADS) shared.selectors.of_mask[i] = SELECTORS.of_mask[i];
-        const int64_t own = first + lane / 2, row = own < weight.rows ? own : weight.rows - 1;
+        const int64_t row = weight.row_or_last(first + lane / 2);
         bytes = weight.bitmask + row * weight.mask_bytes() + lane % 2 * 16 + begin * (MMA_TILE / 8);
         const int64_t all = weight.entries_bytes * 8 / BITS, start = weight.starts[row];
         const bool inside = 0 <= start && start <= all;

@@ -34,7 +34,7 @@ class PatternValues {
         left = (own_end < all ? own_end : all) - begin * TILE_SPANS;
 #pragma unroll
         for (int i = 0; i < 2; ++i) {
-            const int64_t own = first + lane / 4 + 8 * i, row = own < weight.rows ? own : weight.rows - 1;
+            const int64_t row = weight.row_or_last(first + lane / 4 + 8 * i);
             values[i] = weight.entries + row * weight.row_bytes + begin * MMA_TILE + lane % 4 * 32;
             places[i] = weight.indices + row * weight.index_bytes + begin * (MMA_TILE / 8) + lane % 4 * 4;
         }
