@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..errors import ConfigError
-from .one_token import OneToken, why_not_one_token
+from .one_token import OneToken, TorchKernels, why_not_one_token
 
 ROOM = 64  # the cache holds a multiple of it: attention pads a mask of odd width anew in every layer
 BLOCK = 16  # tokens that are decoded between two looks at them
@@ -192,6 +192,10 @@ class StaticDecoder:
         if fused and why_not_one_token(self.model) is None:
             try:
                 self._logits = OneToken(self.model, self.cache)
+                if self.device.type == "cuda" and isinstance(self._logits.kernels, TorchKernels):
+                    self.notes.append(
+                        "no Triton, so the fused step is of PyTorch's ops, which is slower. Install triton"
+                    )
             except (ImportError, AttributeError, OSError) as error:  # of Triton, or of the twins, where one is broken
                 self.notes.append(f"no fused step, so that of the model runs, which is slower: {error}")
 

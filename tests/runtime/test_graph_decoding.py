@@ -6,6 +6,7 @@ import pytest
 import torch
 from graph_decoding_cases import LONGEST, WINDOW, generated, prompt, tiny, tokens_of
 from helpers import DEMO, invoke, make_checkpoint
+from pretend_cuda import pretend_cuda
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from fmcompress import Grid
@@ -34,6 +35,17 @@ def test_tokens_are_those_of_transformers(kind, attention):
 def test_a_fused_step_gives_the_same_tokens(kind):
     model = tiny(kind)
     assert tokens_of(model, new_tokens=40, fused=True) == generated(model, prompt(), 40)
+
+
+def test_a_gpu_without_triton_is_told(monkeypatch):
+    model = tiny("llama")
+    expected = generated(model, prompt(), 20)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pretend_cuda():
+        decoder = StaticDecoder(model.to("cuda"), 64, graph=False)
+        assert list(decoder.stream(prompt().to("cuda"), 20, set())) == expected
+    assert len(decoder.notes) == 1
+    assert decoder.notes[0].startswith("no Triton, so the fused step is of PyTorch's ops, which is slower.")
 
 
 @pytest.mark.parametrize("fused", [False, True])
