@@ -2,6 +2,7 @@
 // switch at barriers and shuffles only, a warp as late as it can, in an order that the test turns around, so that a
 // missing barrier shows; built with the race checker (racecheck.h) it shows in any order.
 #pragma once
+#include <csetjmp>
 #include <csignal>
 #include <ucontext.h>
 
@@ -42,9 +43,11 @@ struct Barrier {
     Site site; // where the first thread of this round arrived
 };
 
+// Runs a kernel in every block: a stack is made once, and switched to without a call of the system.
 struct Fiber {
-    ucontext_t context;
+    jmp_buf place;
     std::unique_ptr<char[]> stack;
+    bool started = false;
     unsigned thread;
     struct Copy {
         void* to;
@@ -66,7 +69,7 @@ inline std::vector<Fiber> fibers;
 inline Barrier block_barrier, warp_barriers[32];
 inline Fiber* current = nullptr;
 inline int rounds = 0;
-inline ucontext_t scheduler;
+inline jmp_buf scheduler;
 inline std::function<void()> body;
 alignas(16) inline unsigned char lanes[32][32][16]; // what each lane of each warp shows the others
 
@@ -75,6 +78,10 @@ inline unsigned skipped_line = 0;
 
 inline const char* failure = nullptr; // the first thing that went wrong
 SHIM_OWN inline void fail(const char* what) { failure = failure ? failure : what; }
+
+SHIM_OWN inline void leave_fiber() {
+    if (!_setjmp(current->place)) _longjmp(scheduler, 1);
+}
 
 // Whether the thread is the last to arrive; the others have waited for it when they return. All must come by one line:
 // of threads that come by two a GPU may make what it likes.
@@ -89,7 +96,7 @@ SHIM_OWN inline bool wait_at(Barrier& barrier, int expected, const Site& site) {
     }
     current->waits = &barrier;
     current->round = barrier.round;
-    swapcontext(&current->context, &scheduler);
+    leave_fiber();
     return false;
 }
 
@@ -100,9 +107,23 @@ SHIM_OWN inline bool skips(const Site& site) {
 }
 
 SHIM_OWN inline void run_fiber() {
-    body();
-    current->done = true;
-    swapcontext(&current->context, &scheduler);
+    for (;;) {
+        body();
+        current->done = true;
+        leave_fiber();
+    }
+}
+
+SHIM_OWN inline void enter_fiber(Fiber& fiber) {
+    if (_setjmp(scheduler)) return;
+    if (fiber.started) _longjmp(fiber.place, 1);
+    fiber.started = true;
+    ucontext_t context;
+    getcontext(&context);
+    context.uc_stack.ss_sp = fiber.stack.get();
+    context.uc_stack.ss_size = STACK_BYTES;
+    makecontext(&context, run_fiber, 0);
+    setcontext(&context);
 }
 
 inline bool resume(Fiber& fiber) {
@@ -110,7 +131,7 @@ inline bool resume(Fiber& fiber) {
     current = &fiber;
     indices.thread = dim3(fiber.thread);
     racecheck::run(fiber.thread, fiber.stack.get(), STACK_BYTES);
-    swapcontext(&scheduler, &fiber.context);
+    enter_fiber(fiber);
     racecheck::pause();
     if (racecheck::found()) fail(racecheck::found());
     return true;
@@ -128,22 +149,26 @@ inline bool run_warp(int warp) {
     return moved;
 }
 
-inline void run_block(unsigned block, int threads) {
-    racecheck::begin_block(block, shared_bytes, shared_size, SHARED_BYTES);
-    memset(shared_bytes, BEYOND, SHARED_BYTES);
-    memset(shared_bytes, 0xff, shared_size); // NaN, so that reading before writing shows
-    fibers = std::vector<Fiber>(threads);
-    block_barrier = {};
-    for (Barrier& barrier : warp_barriers) barrier = {};
+// Fibers as many as a block has threads, at the kernel's beginning.
+inline void begin_fibers(int threads) {
+    fibers.resize(threads);
     for (int t = 0; t < threads; ++t) {
         Fiber& fiber = fibers[t];
+        if (!fiber.stack) fiber.stack.reset(new char[STACK_BYTES]);
+        fiber.started = fiber.started && fiber.done; // else it stands amid a kernel that failed
         fiber.thread = t;
-        fiber.stack.reset(new char[STACK_BYTES]);
-        getcontext(&fiber.context);
-        fiber.context.uc_stack.ss_sp = fiber.stack.get();
-        fiber.context.uc_stack.ss_size = STACK_BYTES;
-        makecontext(&fiber.context, run_fiber, 0);
+        fiber.copying = 0;
+        fiber.waits = nullptr;
+        fiber.done = false;
     }
+}
+
+inline void run_block(unsigned block, int threads) {
+    racecheck::begin_block(block, shared_bytes, shared_size, SHARED_BYTES);
+    memset(shared_bytes, 0xff, shared_size); // NaN, so that reading before writing shows
+    begin_fibers(threads);
+    block_barrier = {};
+    for (Barrier& barrier : warp_barriers) barrier = {};
     rounds = 0;
     for (bool moved = true; moved;) {
         moved = false;
@@ -151,8 +176,10 @@ inline void run_block(unsigned block, int threads) {
     }
     for (const Fiber& fiber : fibers)
         if (!fiber.done) fail("a barrier that not every thread reaches");
-    for (size_t i = shared_size; i < SHARED_BYTES; ++i)
-        if (shared_bytes[i] != BEYOND) fail("shared memory written beyond its size");
+    const unsigned char* beyond = shared_bytes + shared_size;
+    const size_t size = SHARED_BYTES - shared_size;
+    if (size && (*beyond != BEYOND || memcmp(beyond, beyond + 1, size - 1)))
+        fail("shared memory written beyond its size");
 }
 
 SHIM_OWN inline int lane() { return int(current->thread % 32); }
@@ -161,13 +188,15 @@ SHIM_OWN inline int lane() { return int(current->thread % 32); }
 inline void end_at_fault(int) {
     fail("memory touched out of bounds");
     current->done = true;
-    setcontext(&scheduler);
+    current->started = false;
+    _longjmp(scheduler, 1);
 }
 struct TrapFaults {
     struct sigaction before;
     TrapFaults() {
         struct sigaction action = {};
         action.sa_handler = end_at_fault;
+        action.sa_flags = SA_NODEFER; // no return from it ends the blocking of further ones
         sigaction(SIGSEGV, &action, &before);
     }
     ~TrapFaults() { sigaction(SIGSEGV, &before, nullptr); }
@@ -221,6 +250,7 @@ template <class... Parameters, class... Arguments> void launch(void (*kernel)(Pa
     const shim::TrapFaults trap;
     ++shim::launches;
     shim::shared_size = shared_bytes;
+    memset(shim::shared_bytes, shim::BEYOND, shim::SHARED_BYTES);
     shim::body = [=] { kernel(arguments...); };
     shim::indices.grid = grid;
     racecheck::begin_launch(reinterpret_cast<const void*>(kernel));

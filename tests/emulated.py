@@ -13,7 +13,16 @@ WRAPPED = ["-Wl,-Bsymbolic", *(f"-Wl,--wrap={name}" for name in MOVES)]
 def build(root: Path, folder: Path, source: Path, *flags: str, watched: bool = False) -> ctypes.CDLL:
     """The kernels of `source` as a library; headers that lie in `folder` win over those of the checkout."""
     library = folder / f"{source.stem}{'-watched' if watched else ''}.so"
-    common = ["-std=c++20", "-fPIC", "-fno-gnu-unique", "-Wall", "-Werror", "-Wno-unknown-pragmas", f"-I{folder}"]
+    common = [
+        "-std=c++20",
+        "-U_FORTIFY_SOURCE",
+        "-fPIC",
+        "-fno-gnu-unique",
+        "-Wall",
+        "-Werror",
+        "-Wno-unknown-pragmas",
+        f"-I{folder}",
+    ]
     common += [f"-I{root / part}" for part in ("csrc/cuda", "csrc", "tests")]
     if watched:
         kernels, checker = library.with_suffix(".o"), folder / "racecheck.o"
