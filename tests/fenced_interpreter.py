@@ -10,14 +10,25 @@ _init_arguments = interpreter.GridExecutor._init_args_hst
 _load = interpreter.InterpreterBuilder.create_masked_load
 _store = interpreter.InterpreterBuilder.create_masked_store
 _atomic = interpreter.InterpreterBuilder.create_atomic_rmw
+_patch_lang = interpreter._patch_lang
+_patched = set()  # functions of this launch
 _bounds: list[tuple[int, int]] = []
 
 
 def _init_and_remember(self, args, kwargs):
+    _patched.clear()
     given = _init_arguments(self, args, kwargs)
     tensors = [arg for arg in (*given[0], *given[1].values()) if isinstance(arg, torch.Tensor)]
     _bounds[:] = [(t.data_ptr(), t.data_ptr() + t.numel() * t.itemsize) for t in tensors]
     return given
+
+
+def _patch_once(function):
+    """Triton does it anew at every call inside of a kernel, for nearly half of the time that a kernel takes."""
+    if function in _patched:
+        return None
+    _patched.add(function)
+    return _patch_lang(function)
 
 
 def _check(pointers, mask) -> None:
@@ -44,6 +55,7 @@ def _atomic_inside(self, operation, pointers, value, mask, *rest):
     return _atomic(self, operation, pointers, value, mask, *rest)
 
 
+interpreter._patch_lang = _patch_once
 interpreter.GridExecutor._init_args_hst = _init_and_remember
 interpreter.InterpreterBuilder.create_masked_load = _load_inside
 interpreter.InterpreterBuilder.create_masked_store = _store_inside
