@@ -10,6 +10,7 @@ _init_arguments = interpreter.GridExecutor._init_args_hst
 _load = interpreter.InterpreterBuilder.create_masked_load
 _store = interpreter.InterpreterBuilder.create_masked_store
 _atomic = interpreter.InterpreterBuilder.create_atomic_rmw
+_place = interpreter.InterpreterBuilder.set_grid_idx
 _bounds: list[tuple[int, int]] = []
 
 
@@ -42,6 +43,15 @@ def _store_inside(self, pointers, value, mask, *rest):
 def _atomic_inside(self, operation, pointers, value, mask, *rest):
     _check(pointers, mask)
     return _atomic(self, operation, pointers, value, mask, *rest)
+
+
+def backwards() -> None:
+    """From here on the last program of a launch runs first: nothing may follow from their order."""
+
+    def place(self, *number) -> None:
+        _place(self, *(count - 1 - one for one, count in zip(number, self.grid_dim, strict=True)))
+
+    interpreter.InterpreterBuilder.set_grid_idx = place
 
 
 interpreter.GridExecutor._init_args_hst = _init_and_remember

@@ -1,6 +1,7 @@
 """Every Triton kernel as it is launched, how to compile one without a GPU, and how to interpret one on the CPU."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -207,8 +208,8 @@ def _of_factor(factor) -> dict:
     return {"factor": (factor.factor_kernel, base), "factor 1": (factor.factor_kernel, {**base, "n": 1, "SIZE": 16})}
 
 
-def compile_kernel(kernel, arguments: dict, scalar: str, sm: int):
-    """Compile one kernel to a cubin, as a launch on that GPU would."""
+def compile_kernel(kernel, arguments: dict, scalar: str, sm: int, aligned: tuple[str, ...] = ()):
+    """Compile one kernel to a cubin, as a launch on that GPU would; `aligned` are multiples of 16 there."""
     import triton
     import triton.language as tl
     from triton.backends.compiler import GPUTarget
@@ -218,9 +219,21 @@ def compile_kernel(kernel, arguments: dict, scalar: str, sm: int):
     given = {name: arguments[name] for name in kernel.arg_names}
     constants = {n: dtype.get(n, a) for n, a in given.items() if not isinstance(a, str)}
     types = {n: a.replace("SCALAR", scalar) if n not in constants else "constexpr" for n, a in given.items()}
-    source = triton.compiler.ASTSource(kernel, types, constants)
+    places = [place for place, name in enumerate(given) if name in {*aligned} - {*constants}]
+    attrs = {(place,): [["tt.divisibility", 16]] for place in places}
+    source = triton.compiler.ASTSource(kernel, types, constants, attrs)
     options = {"num_warps": 8, **arguments.get("options", {})}
     return triton.compile(source, target=GPUTarget("cuda", sm, 32), options=options)
+
+
+def stack_bytes(compiled, folder: Path) -> int:
+    """That a thread of a compiled kernel has, most of all for what its registers do not hold."""
+    import triton
+
+    cubin, dump = folder / "kernel.cubin", Path(triton.__file__).parent / "backends/nvidia/bin/cuobjdump"
+    cubin.write_bytes(compiled.asm["cubin"])
+    said = subprocess.run([dump, "--dump-resource-usage", cubin], check=True, capture_output=True, text=True).stdout
+    return int(re.findall(r"STACK:(\d+)", said)[0])
 
 
 def in_a_process(code: str, **environment: str) -> None:

@@ -1,6 +1,7 @@
 """The fused step of a Llama-like decoder: its definition in torch, and its Triton kernels interpreted and compiled."""
 
 import os
+import re
 
 import one_token_cases
 import pytest
@@ -12,15 +13,17 @@ from fmcompress.runtime.one_token import TorchKernels, kernels_for, why_not_one_
 
 SM = (80, 90)
 POINTERS = ("added", "residual", "weight", "sum", "out", "gate", "up", "q", "k", "v", "cos", "sin", "keys", "values")
+compiles = pytest.mark.skipif(
+    os.environ.get("TRITON_INTERPRET") == "1", reason="an interpreted kernel is no JITFunction"
+)
 
 
 def kernels() -> dict:
     """Every kernel with the arguments that a launch gives it, as triton_cases has them; FLOAT is the tensors' dtype."""
     from fmcompress_triton import one_token
 
-    base = {f"{name}_ptr": "*FLOAT" for name in POINTERS} | {"position_ptr": "*i64", "eps": "fp32", "scaling": "fp32"}
-    base |= dict.fromkeys(("cols", "count", "width", "sharing", "half"), "i32")
-    base |= {"COLS": 4096, "BLOCK": one_token.BLOCK, "HALF": 64, "POSITIONS": one_token.POSITIONS}
+    base = {f"{name}_ptr": "*FLOAT" for name in POINTERS} | {"eps": "fp32"}
+    base |= dict.fromkeys(("cols", "count"), "i32") | {"COLS": 4096, "BLOCK": one_token.BLOCK}
     wide = {"options": {"num_warps": 16}}
     return {
         "add and norm": (one_token.add_norm_kernel, {**base, **wide}),
@@ -28,26 +31,71 @@ def kernels() -> dict:
         "norm 1": (one_token.add_norm_kernel, {**base, "added_ptr": None, "cols": 1, "COLS": 1}),
         "gated": (one_token.gated_kernel, {**base, "options": {"num_warps": 4}}),
         "gated 1": (one_token.gated_kernel, {**base, "count": 1}),
-        "attend": (one_token.attend_kernel, base),
-        "attend, a key to a head": (one_token.attend_kernel, {**base, "sharing": 1, "HALF": 32}),
-        "attend 1": (one_token.attend_kernel, {**base, "sharing": 1, "half": 1, "HALF": 1}),
+        "attend": (one_token.attend_kernel, {**base, **attending(4, 128)}),
+        "attend, a key to 7 heads": (one_token.attend_kernel, {**base, **attending(7, 96)}),
+        "attend, a key to a head": (one_token.attend_kernel, {**base, **attending(1, 64), "sharing": 1}),
     }
 
 
-@pytest.mark.skipif(os.environ.get("TRITON_INTERPRET") == "1", reason="an interpreted kernel cannot be compiled")
+def attending(sharing: int, head_dim: int) -> dict:
+    from fmcompress_triton import attend
+
+    pointers = dict.fromkeys(("peaks_ptr", "totals_ptr", "sums_ptr"), "*fp32") | {"done_ptr": "*i32"}
+    numbers = {"position_ptr": "*i64", "width": "i32", "sharing": "i32", "scaling": "fp32"}
+    powers = {"HEADS": 1 << (sharing - 1).bit_length(), "DIM": 1 << (head_dim - 1).bit_length()}
+    positions = attend.positions_at_a_time(sharing, head_dim)
+    rest = {"HEAD_DIM": head_dim, "PARTS": 32, "POSITIONS": positions, "STAGES": attend.STAGES}
+    return {**pointers, **numbers, **powers, **rest, "options": {"num_warps": attend.WARPS}}
+
+
+def compiled(name: str, dtype: str, sm: int):
+    kernel, arguments = kernels()[name]
+    given = {
+        key: value.replace("FLOAT", dtype) if isinstance(value, str) else value for key, value in arguments.items()
+    }
+    aligned = (*(key for key, value in given.items() if str(value).startswith("*")), "width", "cols", "count")
+    return triton_cases.compile_kernel(kernel, given, "fp32", sm, aligned)
+
+
+@compiles
 @pytest.mark.parametrize("sm", SM)
 @pytest.mark.parametrize("dtype", ["fp32", "bf16", "fp16"])
-def test_triton_compiles(dtype, sm):
+def test_triton_compiles_without_spills(dtype, sm, tmp_path):
     pytest.importorskip("triton", reason="triton is not installed")
-    for name, (kernel, arguments) in kernels().items():
-        given = {
-            key: value.replace("FLOAT", dtype) if isinstance(value, str) else value for key, value in arguments.items()
-        }
-        compiled = triton_cases.compile_kernel(kernel, given, "fp32", sm)
-        assert compiled.asm["cubin"], name
+    for name in kernels():
+        assert triton_cases.stack_bytes(compiled(name, dtype, sm), tmp_path) == 0, name
 
 
-@pytest.mark.skipif(os.environ.get("TRITON_INTERPRET") == "1", reason="an interpreted kernel is no JITFunction")
+@compiles
+def test_what_a_part_stored_is_seen_by_whoever_joins():
+    """All threads have stored before one of them counts, and none reads before that one knows the count."""
+    pytest.importorskip("triton", reason="triton is not installed")
+    ptx = compiled("attend", "bf16", 90).asm["ptx"]
+    orders = re.findall(r"\b(st\.global|ld\.global|bar\.sync|atom\S+)", ptx)
+    counts = [place for place, order in enumerate(orders) if order.startswith("atom")]
+    assert [orders[place] for place in counts] == ["atom.global.gpu.acq_rel.add.u32"]
+    before, after = orders[: counts[0]][::-1], orders[counts[0] + 1 :]
+    assert before.index("bar.sync") < before.index("st.global")
+    assert after.index("bar.sync") < after.index("ld.global")
+
+
+def test_a_cache_is_cut_into_parts_for_all_of_a_gpu():
+    attend = pytest.importorskip("fmcompress_triton.attend", reason="triton is not installed")
+    for key_heads in range(1, attend.PROGRAMS + 1):
+        assert attend.PROGRAMS / 2 < key_heads * attend.parts_of(1 << 20, key_heads, 16) <= attend.PROGRAMS
+    assert attend.parts_of(1 << 20, attend.PROGRAMS + 1, 16) == 1
+    assert [attend.parts_of(width, 8, 16) for width in (64, 320, 512, 513)] == [4, 32, 32, 32]
+    assert [attend.parts_of(width, 8, 128) for width in (64, 320)] == [1, 4]
+
+
+def test_tiles_are_smaller_where_more_is_summed():
+    attend = pytest.importorskip("fmcompress_triton.attend", reason="triton is not installed")
+    found = {(sharing, dim): attend.positions_at_a_time(sharing, dim) for sharing in (1, 4, 7, 64) for dim in (64, 96)}
+    assert list(found.values()) == [32, 16, 32, 16, 16, 8, 2, 1]
+    assert attend.positions_at_a_time(128, 256) == 1
+
+
+@compiles
 def test_every_kernel_is_compiled():
     one_token = pytest.importorskip("fmcompress_triton.one_token", reason="triton is not installed")
     listed = {kernel.__name__ for kernel, _ in kernels().values()}
@@ -55,19 +103,19 @@ def test_every_kernel_is_compiled():
 
 
 def test_triton_in_the_interpreter():
+    """The kernels one by one; attention again with more tiles than parts, and last programs first; then all of a pass,
+    as a GPU runs it, with more parts than one."""
     triton_cases.interpret(
-        "import one_token_cases\n"
-        "from fmcompress_triton.one_token import TritonKernels\n"
-        "one_token_cases.check_kernels(TritonKernels())\n"
-    )
-
-
-def test_the_step_in_the_interpreter_gives_the_same_tokens():
-    """All of the pass with Triton's kernels, as a GPU runs it."""
-    triton_cases.interpret(
-        "from graph_decoding_cases import tiny, tokens_of\n"
         "from fmcompress.runtime import one_token\n"
+        "from fmcompress_triton import attend\n"
         "from fmcompress_triton.one_token import TritonKernels\n"
+        "from graph_decoding_cases import tiny, tokens_of\n"
+        "from one_token_cases import LONG, check_attention, check_kernels\n"
+        "check_kernels(TritonKernels())\n"
+        "fenced_interpreter.backwards()\n"
+        "attend.PROGRAMS = 2\n"
+        "check_attention(TritonKernels(), 'cpu', (torch.float32,), LONG)\n"
+        "attend.PROGRAMS, attend.NUMBERS = 8, 64\n"
         "model = tiny('qwen2')\n"
         "expected = tokens_of(model, fused=False, new_tokens=6)\n"
         "one_token.kernels_for = lambda device: TritonKernels()\n"
