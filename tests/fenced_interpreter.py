@@ -46,10 +46,12 @@ def _atomic_inside(self, operation, pointers, value, mask, *rest):
 
 
 def backwards() -> None:
-    """From here on the last program of a launch runs first: nothing may follow from their order."""
+    """From here on the last program of a launch runs first, and those of the first axis take turns: nothing may follow
+    from their order."""
 
     def place(self, *number) -> None:
-        _place(self, *(count - 1 - one for one, count in zip(number, self.grid_dim, strict=True)))
+        before = np.ravel_multi_index(number, self.grid_dim)
+        _place(self, *np.unravel_index(np.prod(self.grid_dim) - 1 - before, self.grid_dim, order="F"))
 
     interpreter.InterpreterBuilder.set_grid_idx = place
 

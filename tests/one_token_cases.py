@@ -24,7 +24,7 @@ def attention_arguments(case: tuple[int, int, int, int, int], dtype: torch.dtype
     q, k, v = drawn(1, key_heads * sharing * head_dim), drawn(1, key_heads * head_dim), drawn(1, key_heads * head_dim)
     angles = torch.rand(1, 1, head_dim // 2, generator=generator).repeat(1, 1, 2) * 6
     cache = [drawn(1, key_heads, width, head_dim) for _ in range(2)]
-    return [q, k, v, angles.cos().to(dtype), angles.sin().to(dtype), *cache, torch.tensor([[position]]), head_dim**-0.5]
+    return [q, k, v, angles.cos().to(dtype), angles.sin().to(dtype), *cache, torch.tensor([[position]]), 0.3]
 
 
 def there(arguments, device: str) -> list:
@@ -51,7 +51,7 @@ def rest_beside(kernels, device: str, dtype: torch.dtype) -> Iterator[tuple[str,
     """What, expected and actual."""
     torch_kernels = TorchKernels()
     generator = torch.Generator().manual_seed(0)
-    for cols in (1, 100, 2048):
+    for cols in (1, 100, 1500):
         x, residual, weight = (torch.randn(1, cols, generator=generator).to(dtype) for _ in range(3))
         for added in (None, x):
             arguments = [added, residual, weight[0], 1e-5]
@@ -77,5 +77,7 @@ def check(results: Iterator[tuple[str, Tensor, Tensor]], dtype: torch.dtype) -> 
     for what, expected, actual in results:
         assert actual.dtype == dtype, what
         assert actual.shape == expected.shape, what
+        if dtype != torch.float32 and not what.startswith("attention"):
+            assert (actual == expected).double().mean() > 0.97, f"{what}, {dtype}: rounded elsewhere"
         off = (actual.double() - expected.double()).abs().max() / expected.double().abs().max()
         assert off <= TOLERANCE[dtype], f"{what}, {dtype}: {off:.2g}"  # NaN, too

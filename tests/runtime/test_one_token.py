@@ -7,7 +7,9 @@ import one_token_cases
 import pytest
 import torch
 import triton_cases
+from one_token_cases import attention_arguments
 from transformers import LlamaConfig, LlamaForCausalLM
+from transformers.models.llama.modeling_llama import LlamaRMSNorm, apply_rotary_pos_emb
 
 from fmcompress.runtime.one_token import TorchKernels, kernels_for, why_not_one_token
 
@@ -103,8 +105,8 @@ def test_every_kernel_is_compiled():
 
 
 def test_triton_in_the_interpreter():
-    """The kernels one by one; attention again with more tiles than parts, and last programs first; then all of a pass,
-    as a GPU runs it, with more parts than one."""
+    """The kernels one by one; attention again with more tiles than parts, and last programs first, of which one joins
+    the parts of a key head; then all of a pass, as a GPU runs it, with more parts than one."""
     triton_cases.interpret(
         "from fmcompress.runtime import one_token\n"
         "from fmcompress_triton import attend\n"
@@ -113,14 +115,31 @@ def test_triton_in_the_interpreter():
         "from one_token_cases import LONG, check_attention, check_kernels\n"
         "check_kernels(TritonKernels())\n"
         "fenced_interpreter.backwards()\n"
-        "attend.PROGRAMS = 2\n"
+        "attend.PROGRAMS, own, joins = 4, attend.of_parts, []\n"
+        "attend.of_parts = lambda *given: joins.append(int(given[3].handle.data[0])) or own(*given)\n"
         "check_attention(TritonKernels(), 'cpu', (torch.float32,), LONG)\n"
+        "assert joins == [2, 2, 3], joins\n"
         "attend.PROGRAMS, attend.NUMBERS = 8, 64\n"
         "model = tiny('qwen2')\n"
         "expected = tokens_of(model, fused=False, new_tokens=6)\n"
         "one_token.kernels_for = lambda device: TritonKernels()\n"
         "assert tokens_of(model, fused=True, new_tokens=6) == expected\n"
     )
+
+
+def test_torch_rounds_where_transformers_does():
+    generator = torch.Generator().manual_seed(0)
+    x, added = torch.randn(2, 1, 512, generator=generator).bfloat16()
+    norm = LlamaRMSNorm(512, eps=0.1).bfloat16().requires_grad_(False)
+    norm.weight.normal_(generator=generator)
+    total, normed = TorchKernels().add_norm(added, x, norm.weight, norm.variance_epsilon)
+    assert torch.equal(total, x + added)
+    assert torch.equal(normed, norm(total))
+    q, k, v, cos, sin, keys, values, position, scaling = attention_arguments((2, 4, 64, 64, 9), torch.bfloat16)
+    TorchKernels().attend(q, k, v, cos, sin, keys, values, position, scaling)
+    _, turned = apply_rotary_pos_emb(q.view(1, 8, 1, 64), k.view(1, 2, 1, 64), cos, sin)
+    assert torch.equal(keys[:, :, 9:10], turned)
+    assert torch.equal(values[:, :, 9:10], v.view(1, 2, 1, 64))
 
 
 def test_a_cpu_has_torch_alone():
