@@ -47,7 +47,7 @@ def test_a_fused_step_gives_the_same_logits(kind):
             parameter.normal_(1.0, 0.3, generator=generator)
     for number, module in enumerate(model.modules()):
         if hasattr(module, "variance_epsilon"):
-            module.variance_epsilon = 0.1 / number
+            module.variance_epsilon = 0.3 * number
         if hasattr(module, "scaling"):
             module.scaling *= 1.5
     decoder = StaticDecoder(model, 20, fused=True)
