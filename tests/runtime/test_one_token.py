@@ -69,11 +69,14 @@ def test_triton_compiles_without_spills(dtype, sm, tmp_path):
 
 
 @compiles
-def test_what_a_part_stored_is_seen_by_whoever_joins():
-    """All threads have stored before one of them counts, and none reads before that one knows the count."""
+def test_what_is_stored_is_seen_by_whoever_reads_it():
+    """A token's key and value before a tile is loaded. And a part's sums: all threads have stored before one of them
+    counts, and none reads before that one knows the count."""
     pytest.importorskip("triton", reason="triton is not installed")
     ptx = compiled("attend", "bf16", 90).asm["ptx"]
-    orders = re.findall(r"\b(st\.global|ld\.global|bar\.sync|atom\S+)", ptx)
+    orders = re.findall(r"\b(st\.global|ld\.global|bar\.sync|cp\.async\.cg|atom\S+)", ptx)
+    before = orders[: orders.index("cp.async.cg")][::-1]
+    assert before.index("bar.sync") < before.index("st.global")
     counts = [place for place, order in enumerate(orders) if order.startswith("atom")]
     assert [orders[place] for place in counts] == ["atom.global.gpu.acq_rel.add.u32"]
     before, after = orders[: counts[0]][::-1], orders[counts[0] + 1 :]
