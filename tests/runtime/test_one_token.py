@@ -163,7 +163,10 @@ def test_what_it_does_not_know_is_said():
 def test_triton_on_the_gpu():
     from fmcompress_triton.one_token import TritonKernels
 
-    one_token_cases.check_kernels(TritonKernels(), "cuda")
+    kernels = TritonKernels()
+    one_token_cases.check_kernels(kernels, "cuda")
+    for _ in range(20):  # whoever is last to end is another every time
+        one_token_cases.check_attention(kernels, "cuda", (torch.bfloat16,), [(8, 4, 128, 1024, 900)])
 
 
 @pytest.mark.cuda
