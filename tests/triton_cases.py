@@ -1,7 +1,6 @@
 """Every Triton kernel as it is launched, how to compile one without a GPU, and how to interpret one on the CPU."""
 
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -224,16 +223,6 @@ def compile_kernel(kernel, arguments: dict, scalar: str, sm: int, aligned: tuple
     source = triton.compiler.ASTSource(kernel, types, constants, attrs)
     options = {"num_warps": 8, **arguments.get("options", {})}
     return triton.compile(source, target=GPUTarget("cuda", sm, 32), options=options)
-
-
-def stack_bytes(compiled, folder: Path) -> int:
-    """That a thread of a compiled kernel has, most of all for what its registers do not hold."""
-    import triton
-
-    cubin, dump = folder / "kernel.cubin", Path(triton.__file__).parent / "backends/nvidia/bin/cuobjdump"
-    cubin.write_bytes(compiled.asm["cubin"])
-    said = subprocess.run([dump, "--dump-resource-usage", cubin], check=True, capture_output=True, text=True).stdout
-    return int(re.findall(r"STACK:(\d+)", said)[0])
 
 
 def in_a_process(code: str, **environment: str) -> None:
