@@ -9,10 +9,12 @@ import one_token_cases
 import pytest
 import torch
 import triton_cases
+from graph_decoding_cases import prompt, tiny
 from one_token_cases import attention_arguments
 from transformers import LlamaConfig, LlamaForCausalLM
 from transformers.models.llama.modeling_llama import LlamaRMSNorm, apply_rotary_pos_emb
 
+from fmcompress.runtime.graph_decoding import StaticDecoder
 from fmcompress.runtime.one_token import TorchKernels, kernels_for, why_not_one_token
 
 SM = (80, 90)
@@ -140,6 +142,28 @@ def test_triton_in_the_interpreter():
         "one_token.kernels_for = lambda device: TritonKernels()\n"
         "assert tokens_of(model, fused=True, new_tokens=6) == expected\n"
     )
+
+
+@pytest.mark.parametrize("kind", ["llama", "mistral", "qwen2"])
+def test_a_fused_step_gives_the_same_logits(kind):
+    """Of a model in which no two norms are alike, no bias is zero, and the scaling is its own."""
+    model = tiny(kind)
+    generator = torch.Generator().manual_seed(2)
+    for parameter in model.parameters():
+        if parameter.dim() == 1:
+            parameter.normal_(1.0, 0.3, generator=generator)
+    for number, module in enumerate(model.modules()):
+        if hasattr(module, "variance_epsilon"):
+            module.variance_epsilon = 0.3 * number
+        if hasattr(module, "scaling"):
+            module.scaling *= 1.5
+    decoder = StaticDecoder(model, 20, fused=True)
+    decoder.prefill(prompt())
+    fused = decoder._logits(decoder.token, decoder.position)
+    held = [layer.keys.clone() for layer in decoder.cache.layers]
+    torch.testing.assert_close(fused, decoder._own_logits(decoder.token, decoder.position), rtol=1e-4, atol=1e-4)
+    for keys, layer in zip(held, decoder.cache.layers, strict=True):
+        torch.testing.assert_close(keys, layer.keys, rtol=1e-4, atol=1e-4)
 
 
 def test_torch_rounds_where_transformers_does():
