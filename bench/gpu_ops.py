@@ -1,8 +1,9 @@
 """Every kernel of pruning, quantization, packing and merging alone on a GPU, against eager PyTorch that does the same.
 
 CocktailSGD, products with packed weights, factors, Hessians, whole solves and decoding have benches of their own:
-gpu_cocktail.py, gpu_linear.py, gpu_factor.py, gpu_hessian.py, gpu_solve.py, gpu_decode.py. Each result is checked
-against the baseline's before it is timed. What the cache could hold takes several copies of its inputs in turn.
+gpu_cocktail.py, gpu_linear.py, gpu_factor.py, gpu_hessian.py, gpu_solve.py, gpu_attend.py, gpu_decode.py. Each result
+is checked against the baseline's before it is timed. What the cache could hold takes several copies of its inputs in
+turn.
 """
 
 import sys

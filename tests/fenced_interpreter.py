@@ -12,6 +12,7 @@ _store = interpreter.InterpreterBuilder.create_masked_store
 _atomic = interpreter.InterpreterBuilder.create_atomic_rmw
 _patch_lang = interpreter._patch_lang
 _patched = set()  # functions of this launch
+_place = interpreter.InterpreterBuilder.set_grid_idx
 _bounds: list[tuple[int, int]] = []
 
 
@@ -53,6 +54,17 @@ def _store_inside(self, pointers, value, mask, *rest):
 def _atomic_inside(self, operation, pointers, value, mask, *rest):
     _check(pointers, mask)
     return _atomic(self, operation, pointers, value, mask, *rest)
+
+
+def backwards() -> None:
+    """From here on the last program of a launch runs first, and those of the first axis take turns: nothing may follow
+    from their order."""
+
+    def place(self, *number) -> None:
+        before = np.ravel_multi_index(number, self.grid_dim)
+        _place(self, *np.unravel_index(np.prod(self.grid_dim) - 1 - before, self.grid_dim, order="F"))
+
+    interpreter.InterpreterBuilder.set_grid_idx = place
 
 
 interpreter._patch_lang = _patch_once

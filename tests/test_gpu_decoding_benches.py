@@ -42,6 +42,13 @@ def test_decoding(tmp_path):
     assert all(row["facts"]["notes"] == [] for row in rows)
 
 
+def test_attention(tmp_path):
+    rows = rehearsed("gpu_attend.py", tmp_path)
+    assert [row["case"].split(",")[0] for row in rows] == ["a token over 40 positions", "a token over 64 positions"]
+    assert [row["bytes"] for row in rows] == [2 * 2 * 8 * length * 128 for length in (40, 64)]
+    assert all(row["group"] == "attention" and row["speedup"] > 0 for row in rows)
+
+
 def test_packed_products(tmp_path):
     rows = rehearsed("gpu_linear.py", tmp_path)
     assert {row["group"] for row in rows} == {"packed matvec"}
@@ -53,6 +60,7 @@ def test_packed_products(tmp_path):
 
 
 def test_a_wrong_product_or_token_ends_a_bench():
+    import gpu_attend
     import gpu_decode
     import gpu_forms
     import gpu_linear
@@ -64,6 +72,13 @@ def test_a_wrong_product_or_token_ends_a_bench():
     dense.neg_()
     with pytest.raises(SystemExit, match=r"50 % . 4 bits, 24 x 256, 1 tokens, bfloat16: wrong by"):
         gpu_linear.checked("50 % + 4 bits", x, dense, parts)
+
+    class Wrong(gpu_attend.TorchKernels):
+        def attend(self, *given):
+            return super().attend(*given[:-1], 0.1)
+
+    with pytest.raises(SystemExit, match="attention: wrong by"):
+        gpu_attend.checked(Wrong(), gpu_attend.cases(40, 1, torch.device("cpu"))[0])
 
     model = gpu_decode.synthetic(gpu_decode.TINY, torch.device("cpu"))
     decoder = gpu_decode.StaticDecoder(model, 24)

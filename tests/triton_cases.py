@@ -207,8 +207,8 @@ def _of_factor(factor) -> dict:
     return {"factor": (factor.factor_kernel, base), "factor 1": (factor.factor_kernel, {**base, "n": 1, "SIZE": 16})}
 
 
-def compile_kernel(kernel, arguments: dict, scalar: str, sm: int):
-    """Compile one kernel to a cubin, as a launch on that GPU would."""
+def compile_kernel(kernel, arguments: dict, scalar: str, sm: int, aligned: tuple[str, ...] = ()):
+    """Compile one kernel to a cubin, as a launch on that GPU would; `aligned` are multiples of 16 there."""
     import triton
     import triton.language as tl
     from triton.backends.compiler import GPUTarget
@@ -218,7 +218,9 @@ def compile_kernel(kernel, arguments: dict, scalar: str, sm: int):
     given = {name: arguments[name] for name in kernel.arg_names}
     constants = {n: dtype.get(n, a) for n, a in given.items() if not isinstance(a, str)}
     types = {n: a.replace("SCALAR", scalar) if n not in constants else "constexpr" for n, a in given.items()}
-    source = triton.compiler.ASTSource(kernel, types, constants)
+    places = [place for place, name in enumerate(given) if name in {*aligned} - {*constants}]
+    attrs = {(place,): [["tt.divisibility", 16]] for place in places}
+    source = triton.compiler.ASTSource(kernel, types, constants, attrs)
     options = {"num_warps": 8, **arguments.get("options", {})}
     return triton.compile(source, target=GPUTarget("cuda", sm, 32), options=options)
 

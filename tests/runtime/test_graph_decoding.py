@@ -13,7 +13,7 @@ from fmcompress import Grid
 from fmcompress.calibration import encode_prompt, load_tokenizer
 from fmcompress.errors import ConfigError
 from fmcompress.runtime import decode_speed, generation, graph_decoding, load, replace_linears
-from fmcompress.runtime.graph_decoding import BLOCK, StaticDecoder, why_not_greedy, why_not_static
+from fmcompress.runtime.graph_decoding import BLOCK, ROOM, StaticDecoder, why_not_greedy, why_not_static
 from fmcompress.runtime.one_token import OneToken
 
 KINDS = ["llama", "mistral", "qwen2", "qwen3", "gpt2", "opt"]
@@ -70,6 +70,15 @@ def test_a_decoder_takes_one_prompt_after_another():
     decoder = StaticDecoder(model, 40)
     for ids, new_tokens in ((prompt(9), 31), (prompt(3), 5), (prompt(20), 20), (prompt(39), 1)):
         assert list(decoder.stream(ids, new_tokens, set())) == generated(model, ids, new_tokens)
+
+
+def test_a_prompt_takes_one_row_of_logits_and_a_cache_of_even_width():
+    model, rows = tiny("llama"), []
+    decoder = StaticDecoder(model, 49)
+    model.lm_head.register_forward_hook(lambda module, given, logits: rows.append(logits.shape[1]))
+    decoder.prefill(prompt())
+    assert rows == [1]
+    assert decoder.width == ROOM
 
 
 @pytest.mark.parametrize("at", [0, 3, BLOCK + 1])
