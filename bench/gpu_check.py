@@ -3,7 +3,8 @@
 Tests and sanitizers run beside each other, benches alone. The files are written anew after every check, so that
 whatever ends the run leaves what was found until then. Stages that are not asked for keep what RESULTS/gpu.json says.
 With --rehearse it is run on a machine without a GPU: nothing is built, benches are tiny, and the tables say so.
-The status is 0 if all passed, 1 if something failed, 3 if nothing failed but something was not run.
+The status is 0 if all passed, 1 if something failed, 3 if nothing failed but something was not run, 4 if all passed
+but a measurement missed its target.
 """
 
 import argparse
@@ -79,9 +80,12 @@ class Record:
         gpu_table.write(found, self.plan.results)
 
     def status(self) -> int:
-        """Of the process; what a rehearsal leaves out is no fault of it."""
-        seen = {check["status"] for check in self.found()["checks"] if check["note"] != "a rehearsal"}
-        return 1 if FAILED in seen else 3 if NOT_RUN in seen else 0
+        """Of the process; what a rehearsal leaves out is no fault of it, nor what it measures."""
+        found = self.found()
+        seen = {check["status"] for check in found["checks"] if check["note"] != "a rehearsal"}
+        if seen & {FAILED, NOT_RUN}:
+            return 1 if FAILED in seen else 3
+        return 4 if gpu_table.missed(found) else 0
 
 
 def run(record: Record) -> None:

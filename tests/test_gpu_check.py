@@ -8,7 +8,24 @@ import sys
 
 import pytest
 import triton_cases
-from gpu_check_runs import GOOD, ROOT, Ended, Plan, folder_of, gpu_sanitize, gpu_stages, plan_of, rehearse, status_of
+from gpu_check_runs import (
+    GOOD,
+    ROOT,
+    Check,
+    Ended,
+    Plan,
+    folder_of,
+    gpu_check,
+    gpu_sanitize,
+    gpu_stages,
+    gpu_table,
+    plan_of,
+    rehearse,
+    status_of,
+)
+
+NO_FLOORS = dict.fromkeys(["baseline", "baseline_s", "speedup", "most_s", "least_speedup", "least_of_floor"])
+NO_FLOORS |= {"bytes_floor_s": 0.0, "flops_floor_s": 0.0}
 
 
 @pytest.mark.slow
@@ -95,6 +112,27 @@ def test_a_second_run_keeps_the_other_stages(tmp_path):
     status, found, _ = rehearse(tmp_path / "results", "--benches", benches, STAGES="bench")
     assert status == 1  # of the first
     assert status_of(found).items() >= {"tests without a GPU": "failed", "gpu_solve": "passed"}.items()
+
+
+@pytest.mark.parametrize(
+    ("statuses", "met", "status"),
+    [
+        (["passed"], True, 0),
+        (["passed"], None, 0),
+        (["passed"], False, 4),  # all was proven, and is slower than asked for
+        (["passed", "not run"], False, 3),
+        (["passed", "not run", "failed"], False, 1),
+    ],
+)
+@pytest.mark.parametrize("rehearsal", [False, True])
+def test_the_status_tells_what_failed_before_what_was_missed(tmp_path, statuses, met, status, rehearsal):
+    plan = plan_of(tmp_path, rehearsal=rehearsal)
+    row = {"group": "layer solve", "case": "4 x 4", "seconds": 0.5, "met": met, **NO_FLOORS}
+    plan.rows["gpu_solve"] = {"ceilings": {}, "rows": [row]}
+    record = gpu_check.Record(plan, [])
+    record.checks = [Check("bench", f"gpu_{number}", kind) for number, kind in enumerate(statuses)]
+    assert record.status() == (0 if rehearsal and status == 4 else status)
+    assert ("1 of 1 targets were missed" in gpu_table.markdown(record.found())) == (met is False and not rehearsal)
 
 
 @pytest.mark.parametrize(
