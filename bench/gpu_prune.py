@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from eager import eager_sparsegpt
 from gpu import Row, Rows, arguments, seconds
-from safetensors.torch import save_file
+from shards import write_shards
 from torch import Tensor
 
 from fmcompress.calibration import BATCH_TOKENS, accumulate_hessian_
@@ -88,21 +88,13 @@ def make_checkpoint(folder: Path, shape: Shape, blocks: int, device: torch.devic
         scales = dict.fromkeys(("self_attn.o_proj", "mlp.down_proj"), (2 * blocks) ** -0.5)
         return norms | {f"{prefix}{n}.weight": matrix(*size, scales.get(n, 1)) for n, size in shape.layers.items()}
 
-    weight_map, total = dict[str, str](), 0
-    for number in range(blocks + 1):
-        if number < blocks:
-            tensors = block(number)
-        else:
-            tensors = {"model.embed_tokens.weight": matrix(shape.vocabulary, shape.hidden, shape.hidden**0.5)}
-            tensors["lm_head.weight"] = matrix(shape.vocabulary, shape.hidden)
-            tensors["model.norm.weight"] = torch.ones(shape.hidden, dtype=torch.bfloat16)
-        file = f"model-{number + 1:05d}-of-{blocks + 1:05d}.safetensors"
-        save_file(tensors, folder / file, metadata={"format": "pt"})
-        weight_map |= dict.fromkeys(tensors, file)
-        total += sum(tensor.nbytes for tensor in tensors.values())
-    index = {"metadata": {"total_size": total}, "weight_map": weight_map}
-    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
-    return total
+    def outside() -> dict[str, Tensor]:
+        tensors = {"model.embed_tokens.weight": matrix(shape.vocabulary, shape.hidden, shape.hidden**0.5)}
+        tensors["lm_head.weight"] = matrix(shape.vocabulary, shape.hidden)
+        return {**tensors, "model.norm.weight": torch.ones(shape.hidden, dtype=torch.bfloat16)}
+
+    made = (block(number) if number < blocks else outside() for number in range(blocks + 1))
+    return write_shards(folder, made, blocks + 1)
 
 
 def make_text(path: Path, tokens: int) -> None:
