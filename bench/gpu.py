@@ -14,13 +14,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
 from fmcompress.measured import machine
 
 ROUNDS = 20
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -113,6 +114,20 @@ def synchronize(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
+def once(run: Callable[[], Result], device: torch.device) -> tuple[float, Result]:
+    """Seconds of one run, and what it returned."""
+    if device.type != "cuda":
+        start = time.perf_counter()
+        found = run()
+        return time.perf_counter() - start, found
+    begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+    begin.record()
+    found = run()
+    end.record()
+    torch.cuda.synchronize(device)
+    return begin.elapsed_time(end) / 1e3, found
+
+
 def seconds(
     runs: Callable[[], object] | Sequence[Callable[[], object]], device: torch.device, rounds: int = 0
 ) -> float:
@@ -121,21 +136,7 @@ def seconds(
     for run in given[:2]:
         run()  # what is compiled, loaded or allocated once
     synchronize(device)
-    times = []
-    for number in range(rounds or ROUNDS):
-        run = given[number % len(given)]
-        if device.type == "cuda":
-            begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
-            begin.record()
-            run()
-            end.record()
-            torch.cuda.synchronize(device)
-            times.append(begin.elapsed_time(end) / 1e3)
-        else:
-            start = time.perf_counter()
-            run()
-            times.append(time.perf_counter() - start)
-    return statistics.median(times)
+    return statistics.median(once(given[number % len(given)], device)[0] for number in range(rounds or ROUNDS))
 
 
 def graphed(runs: Callable[[], object] | Sequence[Callable[[], object]], device: torch.device) -> Callable[[], object]:

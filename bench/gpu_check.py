@@ -19,11 +19,10 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import gpu_table
-from gpu_plan import FAILED, NOT_RUN, ROOT, Check, Plan
+from gpu_plan import BUDGET_S, FAILED, NOT_RUN, ROOT, Check, Plan
 from gpu_process import Clock, Processes
 from gpu_stages import STAGES, benches_in, machine
 
-BUDGET_S = 540.0
 TO_PRINT = 11_000  # characters: who called may see no more than the end
 
 

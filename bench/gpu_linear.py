@@ -3,7 +3,7 @@
 Every form multiplies by several copies of its weight, more than the cache holds, in one CUDA graph: neither a warm
 cache nor Python counts. Each product is checked against the dense one first.
 
-python bench/gpu_linear.py [--all] [--dtype float16] [--backend triton] [--json FILE]
+python bench/gpu_linear.py [--all | --few] [--dtype float16] [--backend triton] [--json FILE]
 """
 
 import argparse
@@ -35,6 +35,8 @@ def cases(options: argparse.Namespace) -> list[tuple[int, int, int]]:
     """Rows, columns and tokens, the most telling first."""
     if options.small:
         return [(*shape, tokens) for shape in TINY for tokens in (1, SEVERAL, 32)]
+    if options.few:
+        return [(*SHAPES[0], 1)]
     if options.all:
         return [(*shape, tokens) for shape in MORE_SHAPES for tokens in MORE_TOKENS]
     return [*((*shape, tokens) for shape in SHAPES for tokens in TOKENS), (*MANY, SEVERAL)]
@@ -89,6 +91,7 @@ def main() -> None:
     """Measure every form at every shape, the large ones first."""
     parser = arguments(__doc__)
     parser.add_argument("--all", action="store_true", help="every shape and number of tokens: some minutes")
+    parser.add_argument("--few", action="store_true", help="one token at the first shape alone")
     parser.add_argument("--dtype", choices=list(NAMES.values()), default="bfloat16")
     parser.add_argument("--backend", choices=["native", "triton"], default="native")
     options = parser.parse_args()

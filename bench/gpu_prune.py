@@ -185,6 +185,7 @@ def main() -> None:
     parser.add_argument("--blocks", type=int, default=WHOLE, help="of the model; fewer are faster")
     parser.add_argument("--middle", action="store_true", help="hidden size 2048, 2048 tokens: what a CPU can do")
     parser.add_argument("--no-eager", action="store_true", help="do not time the eager loop for an estimate of its run")
+    parser.add_argument("--cases", nargs="+", choices=list(CASES), default=list(CASES))
     given = parser.parse_args()
     device, shape = torch.device(given.device), EIGHT_BILLION
     blocks = min(given.blocks, 2) if given.small else given.blocks
@@ -195,7 +196,8 @@ def main() -> None:
         size = make_checkpoint(work / "model", shape, blocks, device)
         make_text(work / "text.txt", shape.samples * shape.length)
         hessian_s = hessian_alone_s(shape, device, blocks)
-        for name, (options, pattern) in CASES.items():
+        for name in given.cases:
+            options, pattern = CASES[name]
             found = prune(work, shape, device, options)
             facts = facts_of(found, shape, blocks, size) | {"hessian_alone_s": hessian_s}
             case = f"Llama, hidden {shape.hidden}, {blocks} blocks, {size / 1e9:.3g} GB, {name}"

@@ -68,7 +68,7 @@ def test_the_triton_twins_are_measured_where_a_bench_can_choose(tmp_path):
     assert [name for name, _ in runs] == [
         *("gpu_cocktail", "gpu_linear", "gpu_other", "gpu_prune", "gpu_cocktail triton", "gpu_linear triton")
     ]
-    assert runs[-1][1][1:] == ["--device", "cuda", "--backend", "triton"]
+    assert runs[-1][1][1:] == ["--device", "cuda", "--backend", "triton", "--few"]
     assert [name for name, _ in gpu_stages.runs_of(plan_of(tmp_path, benches=benches))][-1] == "gpu_prune"
     only = plan_of(tmp_path, benches=benches, only=frozenset(["linear"]))
     assert [name for name, _ in gpu_stages.runs_of(only)] == ["gpu_linear"]
