@@ -1,16 +1,18 @@
 """What the benches of a GPU share: the clock, the ceilings of the machine, and the row that a measurement becomes.
 
-Every bench that gpu_check.sh runs ends in `Rows.write`, and is ended at its limit of time: with a path, Rows writes
-after each row what there is. gpu_table.py puts all of them into one JSON and one Markdown
-table. With --small they run in seconds on any machine, so that the tests can rehearse them; what they measure then says
-nothing of a GPU, and the rows say so.
+Every bench that gpu_check.sh runs ends in `Rows.write` or `Rows.end`, and is ended at its limit of time: with a path,
+Rows writes after each row what there is. gpu_table.py puts all of them into one JSON and one Markdown table. With
+--small they run in seconds on any machine, so that the tests can rehearse them; what they measure then says nothing of
+a GPU, and the rows say so.
 """
 
 import argparse
+import contextlib
 import json
 import statistics
+import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
@@ -75,6 +77,22 @@ class Rows:
     def __init__(self, device: torch.device, *, small: bool, path: Path | None = None) -> None:
         self.device, self.small, self.path = device, small, path
         self.rows: list[Row] = []
+        self.failed: list[str] = []
+
+    @contextlib.contextmanager
+    def case(self) -> Iterator[None]:
+        """A case that hides no other: where it ends the bench or raises, that is said at the end."""
+        try:
+            yield
+        except (Exception, SystemExit) as error:
+            self.failed.append(str(error) if isinstance(error, SystemExit) else f"{type(error).__name__}: {error}")
+            print(self.failed[-1], flush=True)
+
+    def end(self) -> None:
+        """Write for the last time; a case that failed makes the bench end with 1."""
+        self.write(self.path)
+        if self.failed:
+            sys.exit("; ".join(self.failed))
 
     def add(self, row: Row) -> None:
         """Note a measurement, and say so; where a path is known it is on disk before the next one is begun."""

@@ -53,7 +53,7 @@ def several(size: int, device: torch.device, small: bool) -> int:
 
 
 def checked(form: str, x: Tensor, dense: Tensor, parts: Parts) -> None:
-    """Ends the bench where a product is not that of the dense weight."""
+    """Ends the case where a product is not that of the dense weight."""
     actual = ops.packed_linear(x, **parts).double()
     off = (actual - linear(x.double(), dense.double())).abs() / linear(x.double().abs(), dense.double().abs())
     if not off.max() <= TOLERANCE[x.dtype]:  # NaN, too
@@ -75,16 +75,17 @@ def measure(rows: Rows, case: tuple[int, int, int], dtype: torch.dtype, rounds: 
     dense_s = timed([partial(linear, x, copy) for copy in copies], device, rounds)
     del copies
     rows.add(Row(**{**common, "case": f"dense, {shape}", "seconds": dense_s, "bytes": weight.nbytes + rest}))
-    for form, (sparsity, bits) in FORMS.items():
-        dense, parts = packed(weight, sparsity, bits)
-        checked(form, x, dense, parts)
-        size = size_of(parts)
-        many = [copied(parts) for _ in range(several(size, device, rows.small))]
-        found = timed([partial(ops.packed_linear, x, **copy) for copy in many], device, rounds)
-        least = LEAST if tokens == 1 and height * width >= LARGE else None
-        facts = {"weight_bytes": size, "weight_bytes_per_s": size / found, "dense_weight_bytes": weight.nbytes}
-        about = {"case": f"{form}, {shape}", "seconds": found, "baseline": "cuBLAS", "baseline_s": dense_s}
-        rows.add(Row(**{**common, **about, "bytes": size + rest, "least_of_floor": least, "facts": facts}))
+    for form, kind in FORMS.items():
+        with rows.case():
+            dense, parts = packed(weight, *kind)
+            checked(form, x, dense, parts)
+            size = size_of(parts)
+            many = [copied(parts) for _ in range(several(size, device, rows.small))]
+            found = timed([partial(ops.packed_linear, x, **copy) for copy in many], device, rounds)
+            least = LEAST if tokens == 1 and height * width >= LARGE else None
+            facts = {"weight_bytes": size, "weight_bytes_per_s": size / found, "dense_weight_bytes": weight.nbytes}
+            about = {"case": f"{form}, {shape}", "seconds": found, "baseline": "cuBLAS", "baseline_s": dense_s}
+            rows.add(Row(**{**common, **about, "bytes": size + rest, "least_of_floor": least, "facts": facts}))
 
 
 def main() -> None:
@@ -103,7 +104,7 @@ def main() -> None:
     with fmcompress.use(options.backend), torch.no_grad():
         for case in cases(options):
             measure(rows, case, getattr(torch, options.dtype), 3 if options.small else 20)
-    rows.write(options.json)
+    rows.end()
 
 
 if __name__ == "__main__":

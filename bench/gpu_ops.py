@@ -11,7 +11,7 @@ hand: the time of the baseline's plain launches is among the facts, and is no pa
 """
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -193,8 +193,9 @@ def by(name: str, case: Case) -> Callable[..., Any]:
     return call
 
 
-def measure(case: Case, backends: list[str], device: torch.device, rounds: int) -> Iterator[Row | str]:
-    """One op by each back-end, and its baseline once; a name where a result is another than the baseline's."""
+def measure(rows: Rows, case: Case, backends: list[str], rounds: int) -> None:
+    """One op by each back-end, and its baseline once."""
+    device = rows.device
     eager, size = case.eager or by("reference", case), sum(tensor.nbytes for tensor in case.tensors)
     copies = [
         [tensor.clone() for tensor in case.tensors]
@@ -205,11 +206,11 @@ def measure(case: Case, backends: list[str], device: torch.device, rounds: int) 
     facts = {"in a graph": not case.waits, "copies": len(copies), "baseline_plain_launches_s": plain}
     for backend in backends:
         name, ours = f"{case.name}, {backend}", by(backend, case)
-        if differs(case, results(case, ours), wanted):
-            yield name
-            continue
-        took = timed(case, [partial(ours, *given) for given in copies], device, rounds)
-        yield Row(GROUP, name, took, case.baseline, base, case.bytes, case.flops, facts=facts)
+        with rows.case():
+            if differs(case, results(case, ours), wanted):
+                sys.exit(f"{name}: the result is not the baseline's, nor near it")
+            took = timed(case, [partial(ours, *given) for given in copies], device, rounds)
+            rows.add(Row(GROUP, name, took, case.baseline, base, case.bytes, case.flops, facts=facts))
 
 
 def main() -> None:
@@ -222,17 +223,11 @@ def main() -> None:
     rows = Rows(device, small=options.small, path=options.json)
     shape = (64, 256) if options.small else (4096, 4096)
     backends = [name for name in options.backends.split(",") if name != "triton" or device.type == "cuda"]
-    wrong = []
     with torch.no_grad():
         for case in make_cases(device, *shape):
-            for found in measure(case, backends, device, 2 if options.small else options.rounds):
-                if isinstance(found, str):
-                    wrong.append(f"{found}: the result is not the baseline's, nor near it")
-                else:
-                    rows.add(found)
-    rows.write(options.json)
-    if wrong:
-        sys.exit("; ".join(wrong))
+            with rows.case():
+                measure(rows, case, backends, 2 if options.small else options.rounds)
+    rows.end()
 
 
 if __name__ == "__main__":

@@ -68,3 +68,15 @@ def test_a_wrong_result_is_said_and_hides_no_other(tmp_path, monkeypatch):
     rows = json.loads((tmp_path / "rows.json").read_text())["rows"]
     assert len(rows) == len(cases) - 1
     assert all(row["facts"]["baseline_plain_launches_s"] > 0 for row in rows)
+
+
+def test_a_case_that_breaks_hides_no_other(tmp_path):
+    rows = gpu.Rows(torch.device("cpu"), small=True)
+    for broken in (ValueError("no"), SystemExit("wrong by 3"), None):
+        with rows.case():
+            if broken:
+                raise broken
+            rows.add(gpu.Row("solve", "the last", 1.0))
+    assert [row.case for row in rows.rows] == ["the last"]
+    with pytest.raises(SystemExit, match="ValueError: no; wrong by 3"):
+        rows.end()
