@@ -21,6 +21,7 @@ from typing import Any, NoReturn
 import gpu_table
 from gpu_plan import BUDGET_S, FAILED, NOT_RUN, ROOT, Check, Plan
 from gpu_process import Clock, Processes
+from gpu_sanitize import begin
 from gpu_stages import STAGES, benches_in, machine
 
 TO_PRINT = 11_000  # characters: who called may see no more than the end
@@ -93,6 +94,8 @@ def run(record: Record) -> None:
     record.add_all("machine", machine(plan))
     if any(check.status == FAILED for check in record.checks if check.name != "packages"):
         return
+    if {"build", "sanitize"} <= set(chosen):
+        begin(plan)
     if "build" in chosen:
         record.add_all("build", STAGES["build"](plan))
     beside = [

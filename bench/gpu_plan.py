@@ -7,6 +7,7 @@ of it, and a whole prune is begun only where that much is left.
 """
 
 import sys
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,7 @@ class Plan:
     facts    of the machine
     rows     what each bench has written, by its name
     loads    whether the kernels that were built here have been seen to load
+    begun    what runs beside the build: the small cases of a back-end, by its name
     """
 
     results: Path
@@ -65,6 +67,7 @@ class Plan:
     facts: dict[str, Any] = field(default_factory=dict)
     rows: dict[str, Any] = field(default_factory=dict)
     loads: bool = False
+    begun: dict[str, Future[Ended]] = field(default_factory=dict)
 
     def run(
         self, command: list[object], log: str, share: float = 1.0, most_s: float = 1e9, **environment: str

@@ -18,7 +18,7 @@ from gpu_process import Ended
 
 TOOLS = ("memcheck", "racecheck", "synccheck", "initcheck")
 BACKENDS = ("native", "triton")
-LOG = "sanitize.log"
+LOG, SMALL = "sanitize.log", ROOT / "tests/gpu_small.py"
 FOUND = 86  # what compute-sanitizer returns when it has found something
 # what Triton starts to compile with would be watched, too; and torch may take longer to load than a tool waits for the
 # first call of CUDA, which is ten seconds
@@ -126,20 +126,30 @@ def one(plan: Plan, program: str, fault: Path | None, tool: str, backend: str) -
     command, why = proven(plan, program, tool, faulty)
     if why:
         return Check("sanitize", name, NOT_RUN, 0.0, why)
-    whole = [*command, sys.executable, ROOT / "tests/gpu_small.py", backend]
+    whole = [*command, sys.executable, SMALL, backend]
     return judged(name, plan.processes.run(whole, 0.5 * plan.clock.left_s(), plan.results / LOG, **BARE))
+
+
+def begin(plan: Plan) -> None:
+    """Launch Triton's kernels while nvcc compiles the others: tests and tools find most of them compiled then."""
+    if not plan.rehearsal:
+        plan.begun["triton"] = ThreadPoolExecutor(1).submit(launches, plan, "triton")
+
+
+def launches(plan: Plan, backend: str) -> Ended:
+    """Which kernels the small cases launch."""
+    return plan.run([SMALL, backend, "--kernels"], LOG, 0.5)
 
 
 def sanitize(plan: Plan) -> Iterator[Check]:
     """Which kernels the small cases launch; then each tool on each back-end, all at once."""
-    small = ROOT / "tests/gpu_small.py"
     if plan.rehearsal:
-        ended = plan.run([small, "native", "--device", "cpu"], LOG)
+        ended = plan.run([SMALL, "native", "--device", "cpu"], LOG)
         yield checked("sanitize", "small cases, on the CPU", ended)
         yield Check("sanitize", "compute-sanitizer", NOT_RUN, 0.0, "a rehearsal")
         return
     with ThreadPoolExecutor(len(BACKENDS) * (len(TOOLS) + 1)) as pool:
-        launched = {backend: pool.submit(plan.run, [small, backend, "--kernels"], LOG, 0.5) for backend in BACKENDS}
+        launched = {name: plan.begun.get(name) or pool.submit(launches, plan, name) for name in BACKENDS}
         program = sanitizer(plan.facts.get("toolkit"))
         if program is None:
             for tool in TOOLS:

@@ -221,6 +221,27 @@ def test_without_a_sanitizer_nothing_is_green(tmp_path, monkeypatch):
     assert all(checks[tool] == "not run" for tool in gpu_sanitize.TOOLS)
 
 
+def test_triton_compiles_beside_nvcc_where_both_are_wanted(tmp_path, monkeypatch):
+    told = []
+
+    def run(plan, command, *given, **more):
+        told.append(" ".join(map(str, command[1:])))
+        return Ended(0, 0.1, "all kernels were launched")
+
+    monkeypatch.setattr(Plan, "run", run)
+    monkeypatch.setattr(gpu_sanitize, "sanitizer", lambda toolkit: None)
+    monkeypatch.setattr(gpu_check, "machine", lambda plan: [])
+    for chosen, begun in ((["build"], False), (["build", "sanitize"], True), (["sanitize"], False)):
+        told.clear()
+        plan = plan_of(tmp_path, rehearsal=False)
+        record = gpu_check.Record(plan, chosen)
+        gpu_check.run(record)
+        assert bool(plan.begun) == begun
+        assert told.count("triton --kernels") == ("sanitize" in chosen)  # once
+        said = [check.name for check in record.checks]
+        assert ("kernels that the small cases launch, triton" in said) == ("sanitize" in chosen)
+
+
 def test_no_kernel_is_overlooked_by_the_small_cases():
     code = "import gpu_small; assert len(gpu_small.native_kernels()) > 20; assert len(gpu_small.triton_kernels()) > 20"
     triton_cases.in_a_process(code)
