@@ -200,20 +200,21 @@ def topk_rows(numel: int, layout: Layout, device: torch.device) -> Iterator[Row]
         )
 
 
-def measure(options: argparse.Namespace) -> tuple[Rows, list[str]]:
-    """All rows, and what was wrong with the bytes of which op."""
-    device, wrong = torch.device(options.device), []
+def measure(options: argparse.Namespace) -> Rows:
+    """All rows; what was wrong with the bytes of which op is among what failed."""
+    device = torch.device(options.device)
     rows = Rows(device, small=options.small, path=options.json)
     forms = {"default layout": CocktailConfig().layout(options.numel), "symmetric in groups": symmetric(options.numel)}
     for form, layout in list(forms.items())[: 1 if options.few else None]:
         for op in ops_of(options.numel, layout, device):
-            found = differing(op, layout, options.backend, device)
-            if found:
-                wrong.append(f"{op.name}, {form}: {found}")
-            rows.add(row_of(op, form, layout, options, device))
+            with rows.case():
+                found = differing(op, layout, options.backend, device)
+                if found:
+                    rows.failed.append(f"{op.name}, {form}: {found}")
+                rows.add(row_of(op, form, layout, options, device))
     for row in () if options.few else topk_rows(options.numel, forms["default layout"], device):
         rows.add(row)
-    return rows, wrong
+    return rows
 
 
 def main() -> None:
@@ -227,10 +228,7 @@ def main() -> None:
     if options.device != "cpu" and options.backend == "native" and fmcompress.explain()["cuda"] != "built in":
         sys.exit(f"gpu_cocktail: no CUDA kernels: {fmcompress.explain()['cuda']}")
     with torch.no_grad():
-        rows, wrong = measure(options)
-    rows.write(options.json)
-    if wrong:
-        sys.exit("gpu_cocktail: " + "; ".join(wrong))
+        measure(options).end()
 
 
 if __name__ == "__main__":

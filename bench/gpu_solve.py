@@ -5,7 +5,6 @@ float32. Floors: a Cholesky and the left-looking products, and weight, Hessian a
 Ends with 1 if a solve is not bit-stable, or finds another error than the eager loop or the CPU.
 """
 
-import sys
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -207,17 +206,16 @@ def against_cpu(device: torch.device) -> list[str]:
 def main() -> None:
     options = arguments(__doc__).parse_args()
     device = torch.device(options.device)
-    rows, wrong = Rows(device, small=options.small, path=options.json), []
+    rows = Rows(device, small=options.small, path=options.json)
     with torch.no_grad():
-        wrong += against_cpu(device)
+        rows.failed += against_cpu(device)
         for shape in SMALL if options.small else SHAPES:
             given = layer(shape.rows, shape.cols, device)
             rounds = 2 if options.small else 5 if shape.cols > 4096 else 10
             for method in shape.methods:
-                wrong += measure(shape, method, given, rows, rounds)
-    rows.write(options.json)
-    if wrong:
-        sys.exit("\n".join(wrong))
+                with rows.case():
+                    rows.failed += measure(shape, method, given, rows, rounds)
+    rows.end()
 
 
 if __name__ == "__main__":
