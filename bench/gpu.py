@@ -1,26 +1,29 @@
 """What the benches of a GPU share: the clock, the ceilings of the machine, and the row that a measurement becomes.
 
-Every bench that gpu_check.sh runs ends in `Rows.write`, and is ended at its limit of time: with a path, Rows writes
-after each row what there is. gpu_table.py puts all of them into one JSON and one Markdown
-table. With --small they run in seconds on any machine, so that the tests can rehearse them; what they measure then says
-nothing of a GPU, and the rows say so.
+Every bench that gpu_check.sh runs ends in `Rows.write` or `Rows.end`, and is ended at its limit of time: with a path,
+Rows writes after each row what there is. gpu_table.py puts all of them into one JSON and one Markdown table. With
+--small they run in seconds on any machine, so that the tests can rehearse them; what they measure then says nothing of
+a GPU, and the rows say so.
 """
 
 import argparse
+import contextlib
 import json
 import statistics
+import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
 from fmcompress.measured import machine
 
 ROUNDS = 20
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,22 @@ class Rows:
     def __init__(self, device: torch.device, *, small: bool, path: Path | None = None) -> None:
         self.device, self.small, self.path = device, small, path
         self.rows: list[Row] = []
+        self.failed: list[str] = []
+
+    @contextlib.contextmanager
+    def case(self) -> Iterator[None]:
+        """A case that hides no other: where it ends the bench or raises, that is said at the end."""
+        try:
+            yield
+        except (Exception, SystemExit) as error:
+            self.failed.append(str(error) if isinstance(error, SystemExit) else f"{type(error).__name__}: {error}")
+            print(self.failed[-1], flush=True)
+
+    def end(self) -> None:
+        """Write for the last time; a case that failed makes the bench end with 1."""
+        self.write(self.path)
+        if self.failed:
+            sys.exit("; ".join(self.failed))
 
     def add(self, row: Row) -> None:
         """Note a measurement, and say so; where a path is known it is on disk before the next one is begun."""
@@ -113,6 +132,20 @@ def synchronize(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
+def once(run: Callable[[], Result], device: torch.device) -> tuple[float, Result]:
+    """Seconds of one run, and what it returned."""
+    if device.type != "cuda":
+        start = time.perf_counter()
+        found = run()
+        return time.perf_counter() - start, found
+    begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+    begin.record()
+    found = run()
+    end.record()
+    torch.cuda.synchronize(device)
+    return begin.elapsed_time(end) / 1e3, found
+
+
 def seconds(
     runs: Callable[[], object] | Sequence[Callable[[], object]], device: torch.device, rounds: int = 0
 ) -> float:
@@ -121,21 +154,7 @@ def seconds(
     for run in given[:2]:
         run()  # what is compiled, loaded or allocated once
     synchronize(device)
-    times = []
-    for number in range(rounds or ROUNDS):
-        run = given[number % len(given)]
-        if device.type == "cuda":
-            begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
-            begin.record()
-            run()
-            end.record()
-            torch.cuda.synchronize(device)
-            times.append(begin.elapsed_time(end) / 1e3)
-        else:
-            start = time.perf_counter()
-            run()
-            times.append(time.perf_counter() - start)
-    return statistics.median(times)
+    return statistics.median(once(given[number % len(given)], device)[0] for number in range(rounds or ROUNDS))
 
 
 def graphed(runs: Callable[[], object] | Sequence[Callable[[], object]], device: torch.device) -> Callable[[], object]:

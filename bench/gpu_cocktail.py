@@ -200,36 +200,35 @@ def topk_rows(numel: int, layout: Layout, device: torch.device) -> Iterator[Row]
         )
 
 
-def measure(options: argparse.Namespace) -> tuple[Rows, list[str]]:
-    """All rows, and what was wrong with the bytes of which op."""
-    device, wrong = torch.device(options.device), []
+def measure(options: argparse.Namespace) -> Rows:
+    """All rows; what was wrong with the bytes of which op is among what failed."""
+    device = torch.device(options.device)
     rows = Rows(device, small=options.small, path=options.json)
     forms = {"default layout": CocktailConfig().layout(options.numel), "symmetric in groups": symmetric(options.numel)}
-    for form, layout in forms.items():
+    for form, layout in list(forms.items())[: 1 if options.few else None]:
         for op in ops_of(options.numel, layout, device):
-            found = differing(op, layout, options.backend, device)
-            if found:
-                wrong.append(f"{op.name}, {form}: {found}")
-            rows.add(row_of(op, form, layout, options, device))
-    for row in topk_rows(options.numel, forms["default layout"], device):
+            with rows.case():
+                found = differing(op, layout, options.backend, device)
+                if found:
+                    rows.failed.append(f"{op.name}, {form}: {found}")
+                rows.add(row_of(op, form, layout, options, device))
+    for row in () if options.few else topk_rows(options.numel, forms["default layout"], device):
         rows.add(row)
-    return rows, wrong
+    return rows
 
 
 def main() -> None:
     """Measure, write, and fail where bytes differ."""
     parser = arguments(__doc__)
     parser.add_argument("--backend", choices=["native", "triton"], default="native")
+    parser.add_argument("--few", action="store_true", help="the default layout alone, without torch.topk")
     parser.add_argument("--numel", type=int, help=f"rounded up to whole blocks; {NUMEL}, or {SMALL} with --small")
     options = parser.parse_args()
     options.numel = whole_blocks(options.numel or (SMALL if options.small else NUMEL))
     if options.device != "cpu" and options.backend == "native" and fmcompress.explain()["cuda"] != "built in":
         sys.exit(f"gpu_cocktail: no CUDA kernels: {fmcompress.explain()['cuda']}")
     with torch.no_grad():
-        rows, wrong = measure(options)
-    rows.write(options.json)
-    if wrong:
-        sys.exit("gpu_cocktail: " + "; ".join(wrong))
+        measure(options).end()
 
 
 if __name__ == "__main__":

@@ -73,7 +73,7 @@ def packed_twin(model: LlamaForCausalLM, sparsity: float, bits: int) -> LlamaFor
 
 
 def checked(name: str, decoder: StaticDecoder, ids: torch.Tensor) -> None:
-    """Ends the bench where a decoded token is not the likeliest, or near it, by the model's own forward."""
+    """Ends the case where a decoded token is not the likeliest, or near it, by the model's own forward."""
     decoder.prefill(ids)
     decoder.run(min(8, decoder.longest - decoder.length))
     tokens = torch.tensor([decoder.tokens(0)], device=decoder.device)
@@ -121,13 +121,12 @@ def main() -> None:
     about = {"case": f"a token, dense bfloat16, {size}", "bytes": facts["bytes_per_token"]}
     rows.add(Row(**common, **about, seconds=dense_s, facts=facts))
     for name in options.forms.split(","):
-        model = packed_twin(dense, *FORMS[name])
-        facts = measure(name, model, ids, options)
-        about = {"case": f"a token, {name}, {size}", "bytes": facts["bytes_per_token"]}
-        beside = {"baseline": "dense bfloat16", "baseline_s": dense_s, "least_speedup": TARGET.get(name)}
-        rows.add(Row(**common, **about, **beside, seconds=1 / facts["tokens_per_s"], facts=facts))
-        del model
-    rows.write(options.json)
+        with rows.case():
+            facts = measure(name, packed_twin(dense, *FORMS[name]), ids, options)
+            about = {"case": f"a token, {name}, {size}", "bytes": facts["bytes_per_token"]}
+            beside = {"baseline": "dense bfloat16", "baseline_s": dense_s, "least_speedup": TARGET.get(name)}
+            rows.add(Row(**common, **about, **beside, seconds=1 / facts["tokens_per_s"], facts=facts))
+    rows.end()
 
 
 if __name__ == "__main__":

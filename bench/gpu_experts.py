@@ -1,7 +1,7 @@
 """Experts of a mixture, each pruned from its own Hessian: solved together against one by one.
 
-Both in float32, by the same sweep. Before a shape is timed, the zeros of every expert must be as many both ways, and
-its loss the same to a share of it.
+Both in float32, by the same sweep. Before a shape is timed, the zeros of every expert must be as many both ways, or,
+where it is quantized, to a share of them, and its loss the same to a share of it.
 """
 
 import math
@@ -15,7 +15,7 @@ from torch import Tensor
 from fmcompress.layer_batches import needed_bytes
 from fmcompress.layerwise import NM, Grid, LayerResult, Pattern, Unstructured, solve, solve_batch
 
-LOSS_TOLERANCE = 0.01
+LOSS_TOLERANCE, ZEROS_TOLERANCE = 0.01, 0.01
 DAMPING, BLOCK_COLS = 0.01, 128
 
 
@@ -28,7 +28,7 @@ class Shape:
     cols: int
 
 
-# the narrow experts of a fine-grained mixture, and the wide ones of Mixtral 8x7B
+# the narrow experts of a fine-grained mixture by every method, and the wide ones of Mixtral 8x7B by the first
 SHAPES = [Shape(64, 1408, 2048), Shape(64, 2048, 1408), Shape(8, 14336, 4096), Shape(8, 4096, 14336)]
 SMALL = [Shape(4, 24, 32)]
 METHODS: dict[str, tuple[Pattern | None, Grid | None]] = {
@@ -65,7 +65,9 @@ def one_by_one(weights: Tensor, hessians: Tensor, pattern: Pattern | None, grid:
 def check(found: list[LayerResult], expected: list[LayerResult]) -> None:
     """Raise SystemExit unless both ways are as good."""
     for index, (one, other) in enumerate(zip(found, expected, strict=True)):
-        if one.zeros != other.zeros or not math.isclose(one.loss, other.loss, rel_tol=LOSS_TOLERANCE):
+        # of kept weights near the middle of two levels, one of which is 0, some are rounded the other way
+        more = 0.0 if one.quantized is None else ZEROS_TOLERANCE * other.zeros
+        if abs(one.zeros - other.zeros) > more or not math.isclose(one.loss, other.loss, rel_tol=LOSS_TOLERANCE):
             sys.exit(
                 f"expert {index}: {one.zeros} zeros and loss {one.loss}, by itself {other.zeros} and {other.loss}."
             )
@@ -94,7 +96,7 @@ def measure(rows: Rows, shape: Shape, method: str) -> None:
         grid = Grid(grid.bits, 16)
     given = (*inputs(shape, rows.device), pattern, grid)
     check(together(*given), one_by_one(*given))
-    rounds = 2 if rows.small else 5
+    rounds = 2 if rows.small else 3
     alone = seconds(lambda: one_by_one(*given), rows.device, rounds)
     row = Row(
         group="experts",
@@ -116,9 +118,10 @@ def main() -> None:
         if not fits(shape, rows.device):
             print(f"experts: {shape} does not fit and is left out", flush=True)
             continue
-        for method in METHODS:
-            measure(rows, shape, method)
-    rows.write(options.json)
+        for method in list(METHODS)[: None if shape.experts > 8 or rows.small else 1]:
+            with rows.case():
+                measure(rows, shape, method)
+    rows.end()
 
 
 if __name__ == "__main__":

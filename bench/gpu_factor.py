@@ -7,6 +7,7 @@ inside a CUDA graph, as the layer solve runs it; torch's two calls cannot be cap
 
 import sys
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from gpu import Row, Rows, arguments, graphed, seconds
@@ -44,11 +45,11 @@ def as_sparsegpt(hessian: Tensor) -> Tensor:
 
 
 def check(what: str, upper: Tensor, hessian: Tensor) -> float:
-    """The residual in float64; the bench ends where it is too large."""
+    """The residual in float64; the case ends where it is too large."""
     wide = upper.double()
     off = float((wide @ wide.mT - hessian.double()).norm() / hessian.double().norm())
     if not off <= RESIDUAL:  # NaN, too
-        sys.exit(f"{what}: R R^T is off by {off:.3g} of the Hessian. Nothing was measured.")
+        sys.exit(f"{what}: R R^T is off by {off:.3g} of the Hessian. It was not measured.")
     return off
 
 
@@ -105,7 +106,7 @@ def measure_blocks(rows: Rows, batch: int) -> None:
     upper, inverse, failed = ops.factor_block(matrices)
     off = max(check("block", one, matrix) for one, matrix in zip(upper[:2], matrices[:2], strict=True))
     if failed.any() or not torch.allclose(inverse[0] @ upper[0], torch.eye(n, device=device), atol=1e-3):
-        sys.exit("factor_block: the inverse is wrong. Nothing was measured.")
+        sys.exit("factor_block: the inverse is wrong. It was not measured.")
     many = graphed([lambda: ops.factor_block(matrices)] * REPEATS, device)
     ours = seconds(many, device) / REPEATS
     alone = seconds(lambda: ops.factor_block(matrices), device)
@@ -121,13 +122,15 @@ def main() -> None:
     """Measure all of them."""
     options = arguments(__doc__).parse_args()
     rows = Rows(torch.device(options.device), small=options.small, path=options.json)
+    wide = SMALL_COLS if rows.small else COLS
+    cases = [partial(measure_blocks, rows, batch) for batch in BATCHES]
+    cases += [partial(measure_hessian, rows, cols) for cols in wide]
+    cases.append(partial(measure_batch, rows, *(SMALL_EXPERTS if rows.small else EXPERTS)))
     with torch.no_grad():
-        for batch in BATCHES:
-            measure_blocks(rows, batch)
-        for cols in SMALL_COLS if rows.small else COLS:
-            measure_hessian(rows, cols)
-        measure_batch(rows, *(SMALL_EXPERTS if rows.small else EXPERTS))
-    rows.write(options.json)
+        for case in cases:
+            with rows.case():
+                case()
+    rows.end()
 
 
 if __name__ == "__main__":

@@ -86,8 +86,9 @@ def main() -> None:
     given = arguments(__doc__).parse_args()
     rows = Rows(torch.device(given.device), small=given.small, path=given.json)
     for case in SMALL if given.small else CASES:
-        measure(rows, *case)
-    rows.write(given.json)
+        with rows.case():
+            measure(rows, *case)
+    rows.end()
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 Every form multiplies by several copies of its weight, more than the cache holds, in one CUDA graph: neither a warm
 cache nor Python counts. Each product is checked against the dense one first.
 
-python bench/gpu_linear.py [--all] [--dtype float16] [--backend triton] [--json FILE]
+python bench/gpu_linear.py [--all | --few] [--dtype float16] [--backend triton] [--json FILE]
 """
 
 import argparse
@@ -35,6 +35,8 @@ def cases(options: argparse.Namespace) -> list[tuple[int, int, int]]:
     """Rows, columns and tokens, the most telling first."""
     if options.small:
         return [(*shape, tokens) for shape in TINY for tokens in (1, SEVERAL, 32)]
+    if options.few:
+        return [(*SHAPES[0], 1)]
     if options.all:
         return [(*shape, tokens) for shape in MORE_SHAPES for tokens in MORE_TOKENS]
     return [*((*shape, tokens) for shape in SHAPES for tokens in TOKENS), (*MANY, SEVERAL)]
@@ -51,7 +53,7 @@ def several(size: int, device: torch.device, small: bool) -> int:
 
 
 def checked(form: str, x: Tensor, dense: Tensor, parts: Parts) -> None:
-    """Ends the bench where a product is not that of the dense weight."""
+    """Ends the case where a product is not that of the dense weight."""
     actual = ops.packed_linear(x, **parts).double()
     off = (actual - linear(x.double(), dense.double())).abs() / linear(x.double().abs(), dense.double().abs())
     if not off.max() <= TOLERANCE[x.dtype]:  # NaN, too
@@ -73,22 +75,24 @@ def measure(rows: Rows, case: tuple[int, int, int], dtype: torch.dtype, rounds: 
     dense_s = timed([partial(linear, x, copy) for copy in copies], device, rounds)
     del copies
     rows.add(Row(**{**common, "case": f"dense, {shape}", "seconds": dense_s, "bytes": weight.nbytes + rest}))
-    for form, (sparsity, bits) in FORMS.items():
-        dense, parts = packed(weight, sparsity, bits)
-        checked(form, x, dense, parts)
-        size = size_of(parts)
-        many = [copied(parts) for _ in range(several(size, device, rows.small))]
-        found = timed([partial(ops.packed_linear, x, **copy) for copy in many], device, rounds)
-        least = LEAST if tokens == 1 and height * width >= LARGE else None
-        facts = {"weight_bytes": size, "weight_bytes_per_s": size / found, "dense_weight_bytes": weight.nbytes}
-        about = {"case": f"{form}, {shape}", "seconds": found, "baseline": "cuBLAS", "baseline_s": dense_s}
-        rows.add(Row(**{**common, **about, "bytes": size + rest, "least_of_floor": least, "facts": facts}))
+    for form, kind in FORMS.items():
+        with rows.case():
+            dense, parts = packed(weight, *kind)
+            checked(form, x, dense, parts)
+            size = size_of(parts)
+            many = [copied(parts) for _ in range(several(size, device, rows.small))]
+            found = timed([partial(ops.packed_linear, x, **copy) for copy in many], device, rounds)
+            least = LEAST if tokens == 1 and height * width >= LARGE else None
+            facts = {"weight_bytes": size, "weight_bytes_per_s": size / found, "dense_weight_bytes": weight.nbytes}
+            about = {"case": f"{form}, {shape}", "seconds": found, "baseline": "cuBLAS", "baseline_s": dense_s}
+            rows.add(Row(**{**common, **about, "bytes": size + rest, "least_of_floor": least, "facts": facts}))
 
 
 def main() -> None:
     """Measure every form at every shape, the large ones first."""
     parser = arguments(__doc__)
     parser.add_argument("--all", action="store_true", help="every shape and number of tokens: some minutes")
+    parser.add_argument("--few", action="store_true", help="one token at the first shape alone")
     parser.add_argument("--dtype", choices=list(NAMES.values()), default="bfloat16")
     parser.add_argument("--backend", choices=["native", "triton"], default="native")
     options = parser.parse_args()
@@ -100,7 +104,7 @@ def main() -> None:
     with fmcompress.use(options.backend), torch.no_grad():
         for case in cases(options):
             measure(rows, case, getattr(torch, options.dtype), 3 if options.small else 20)
-    rows.write(options.json)
+    rows.end()
 
 
 if __name__ == "__main__":

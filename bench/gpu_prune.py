@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from eager import eager_sparsegpt
 from gpu import Row, Rows, arguments, seconds
-from safetensors.torch import save_file
+from shards import write_shards
 from torch import Tensor
 
 from fmcompress.calibration import BATCH_TOKENS, accumulate_hessian_
@@ -88,21 +88,13 @@ def make_checkpoint(folder: Path, shape: Shape, blocks: int, device: torch.devic
         scales = dict.fromkeys(("self_attn.o_proj", "mlp.down_proj"), (2 * blocks) ** -0.5)
         return norms | {f"{prefix}{n}.weight": matrix(*size, scales.get(n, 1)) for n, size in shape.layers.items()}
 
-    weight_map, total = dict[str, str](), 0
-    for number in range(blocks + 1):
-        if number < blocks:
-            tensors = block(number)
-        else:
-            tensors = {"model.embed_tokens.weight": matrix(shape.vocabulary, shape.hidden, shape.hidden**0.5)}
-            tensors["lm_head.weight"] = matrix(shape.vocabulary, shape.hidden)
-            tensors["model.norm.weight"] = torch.ones(shape.hidden, dtype=torch.bfloat16)
-        file = f"model-{number + 1:05d}-of-{blocks + 1:05d}.safetensors"
-        save_file(tensors, folder / file, metadata={"format": "pt"})
-        weight_map |= dict.fromkeys(tensors, file)
-        total += sum(tensor.nbytes for tensor in tensors.values())
-    index = {"metadata": {"total_size": total}, "weight_map": weight_map}
-    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
-    return total
+    def outside() -> dict[str, Tensor]:
+        tensors = {"model.embed_tokens.weight": matrix(shape.vocabulary, shape.hidden, shape.hidden**0.5)}
+        tensors["lm_head.weight"] = matrix(shape.vocabulary, shape.hidden)
+        return {**tensors, "model.norm.weight": torch.ones(shape.hidden, dtype=torch.bfloat16)}
+
+    made = (block(number) if number < blocks else outside() for number in range(blocks + 1))
+    return write_shards(folder, made, blocks + 1)
 
 
 def make_text(path: Path, tokens: int) -> None:
@@ -193,6 +185,7 @@ def main() -> None:
     parser.add_argument("--blocks", type=int, default=WHOLE, help="of the model; fewer are faster")
     parser.add_argument("--middle", action="store_true", help="hidden size 2048, 2048 tokens: what a CPU can do")
     parser.add_argument("--no-eager", action="store_true", help="do not time the eager loop for an estimate of its run")
+    parser.add_argument("--cases", nargs="+", choices=list(CASES), default=list(CASES))
     given = parser.parse_args()
     device, shape = torch.device(given.device), EIGHT_BILLION
     blocks = min(given.blocks, 2) if given.small else given.blocks
@@ -203,7 +196,8 @@ def main() -> None:
         size = make_checkpoint(work / "model", shape, blocks, device)
         make_text(work / "text.txt", shape.samples * shape.length)
         hessian_s = hessian_alone_s(shape, device, blocks)
-        for name, (options, pattern) in CASES.items():
+        for name in given.cases:
+            options, pattern = CASES[name]
             found = prune(work, shape, device, options)
             facts = facts_of(found, shape, blocks, size) | {"hessian_alone_s": hessian_s}
             case = f"Llama, hidden {shape.hidden}, {blocks} blocks, {size / 1e9:.3g} GB, {name}"

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from xml.etree import ElementTree
 
-from gpu_plan import FAILED, NOT_RUN, PASSED, ROOT, Check, Plan, checked
+from gpu_plan import EXPECTED_S, FAILED, LEAST_EXPECTED_S, NOT_RUN, PASSED, ROOT, SHARED, Check, Plan, checked
 from gpu_process import Ended
 from gpu_sanitize import sanitize
 
@@ -40,10 +40,9 @@ assert explained["cuda"] == "built in" and explained["triton"] == "loaded"
 """
 # benches by importance; those of other names come before the last one
 ORDER = ["solve", "cocktail", "linear", "hessian", "factor", "experts", "decode", "prune"]
-MOST_S = {"prune": 200.0}  # where others wait for their turn
 HANGS_S = 90  # a test that takes so long says where it is: it may be the one that ends the stage
 LEAST_S = 8.0  # with less time left nothing is begun
-NEEDED_S = {"prune": 150.0}  # an estimate: 16 GB made and one prune; with less it would only take the time of others
+WHOLE = {"prune"}  # with less time than is expected of it, one that writes its rows at its end takes that of others
 
 
 def machine(plan: Plan) -> Iterator[Check]:
@@ -83,7 +82,9 @@ def build(plan: Plan) -> Iterator[Check]:
     wanted = {"FMCOMPRESS_BUILD": "cuda", "TORCH_CUDA_ARCH_LIST": target, "MAX_JOBS": jobs}
     ended = plan.run(["setup.py", "build_ext", "--inplace"], "build.log", 0.6, **wanted)
     yield checked("build", f"extension with CUDA for {target}, {jobs} jobs", ended)
-    yield checked("build", "it loads", plan.run(["-c", LOADS], "build.log", most_s=60))
+    loads = checked("build", "it loads", plan.run(["-c", LOADS], "build.log", most_s=60))
+    plan.loads = loads.status == PASSED
+    yield loads
 
 
 def tests_on_gpu() -> list[Path]:
@@ -153,7 +154,13 @@ def runs_of(plan: Plan) -> list[tuple[str, list[object]]]:
     if not plan.rehearsal:  # on a CPU they are interpreted
         choosing = [path for path in paths if '"--backend"' in path.read_text()]
         runs += [(f"{path.stem} triton", [path, *how, "--backend", "triton"]) for path in choosing]
-    return runs
+    shared = not plan.rehearsal and not plan.only
+    return [(name, [*command, *(SHARED.get(short(name), ()) if shared else ())]) for name, command in runs]
+
+
+def short(name: str) -> str:
+    """Of a bench, as EXPECTED_S and --only have it."""
+    return name.removeprefix("gpu_")
 
 
 def bench(plan: Plan) -> Iterator[Check]:
@@ -161,16 +168,17 @@ def bench(plan: Plan) -> Iterator[Check]:
     runs = runs_of(plan)
     if not runs:
         yield Check("bench", "benches", FAILED, 0.0, f"there is none in {plan.benches}")
-    if not plan.rehearsal:  # without the kernels whole commands would run on the reference, and time that
+    if not plan.rehearsal and not plan.loads:  # else whole commands would run on the reference, and time that
         yield checked("bench", "the kernels load", plan.run(["-c", LOADS], "build.log", most_s=60))
     for name, command in runs:
-        left_s, short = plan.clock.left_s(), name.removeprefix("gpu_")
-        shared = not plan.rehearsal and not plan.only
-        if left_s < max(LEAST_S, NEEDED_S.get(short, 0.0) if shared else 0.0):
-            yield Check("bench", name, NOT_RUN, 0.0, f"{left_s:.0f} s were left: run it with --only {short.split()[0]}")
+        left_s, shared = plan.clock.left_s(), not plan.rehearsal and not plan.only
+        expected_s = max(LEAST_EXPECTED_S, EXPECTED_S.get(short(name), 0.0))
+        if left_s < max(LEAST_S, expected_s if shared and short(name) in WHOLE else 0.0):
+            only = short(name).split()[0]
+            yield Check("bench", name, NOT_RUN, 0.0, f"{left_s:.0f} s were left: run it with --only {only}")
             continue
         written = plan.scratch / f"{name}.json"
-        own_s = MOST_S.get(short, 90.0) if shared else left_s
+        own_s = 2 * expected_s if shared else left_s
         ended = plan.run([*command, "--json", written], "bench.log", most_s=min(own_s, left_s - 3))
         check = checked("bench", name, ended)
         try:

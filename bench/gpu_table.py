@@ -98,6 +98,11 @@ def rows_of(found: Found) -> list[Found]:
     return sorted(rows, key=lambda row: [False, True, None].index(row["met"]))
 
 
+def missed(found: Found) -> list[Found]:
+    """The rows that were measured and missed their target; a rehearsal has none."""
+    return [] if found.get("rehearsal") else [row for row in rows_of(found) if row["met"] is False]
+
+
 def markdown(found: Found, most: int | None = None) -> str:
     """Both tables; if they have more characters than `most`, notes are, and the last of the measurements."""
     facts = found.get("facts", {})
@@ -116,6 +121,8 @@ def markdown(found: Found, most: int | None = None) -> str:
     for name, bench in found.get("benches", {}).items():
         rates = ", ".join(f"{what} {rate:.3g}/s" for what, rate in bench["ceilings"].items())
         lines.append(f"{name}, ceilings {mark}: {rates}  ")
+    if off := missed(found):
+        lines += ["", f"{len(off)} of {sum(row['met'] is not None for row in rows_of(found))} targets were missed."]
     heads = ["case", f"ours ({mark})", "baseline", "times as fast:", "floor (bytes / operations)", "share of floor:"]
     rows = table([*heads, "target", "met"], (cells(row, rehearsal) for row in rows_of(found)))
     text = "\n".join([*lines, "", *rows]) + "\n"

@@ -10,12 +10,13 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from itertools import chain
 from pathlib import Path
 
 import torch
 from rich.console import Console
 from rich.table import Table
-from safetensors.torch import save_file
+from shards import write_shards
 
 DEMO = Path(__file__).parents[1] / "examples" / "demo"
 
@@ -34,18 +35,10 @@ def make_checkpoint(folder: Path, blocks: int, hidden: int, intermediate: int) -
     def matrix(rows: int, cols: int) -> torch.Tensor:
         return torch.randn(rows, cols, generator=generator).mul_(cols**-0.5).bfloat16()
 
-    shards = {"embed": {"model.embed_tokens.weight": matrix(config["vocab_size"], hidden)}}
-    shards["embed"]["model.norm.weight"] = torch.ones(hidden).bfloat16()
-    weight_map, total = {}, 0
-    for number in range(-1, blocks):
-        tensors = shards["embed"] if number < 0 else _block(number, hidden, intermediate, matrix)
-        file = f"model-{number + 2:05d}-of-{blocks + 1:05d}.safetensors"
-        save_file(tensors, folder / file, metadata={"format": "pt"})
-        weight_map |= dict.fromkeys(tensors, file)
-        total += sum(tensor.nbytes for tensor in tensors.values())
-    index = {"metadata": {"total_size": total}, "weight_map": weight_map}
-    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
-    return total
+    embed = {"model.embed_tokens.weight": matrix(config["vocab_size"], hidden)}
+    embed["model.norm.weight"] = torch.ones(hidden).bfloat16()
+    inside = (_block(number, hidden, intermediate, matrix) for number in range(blocks))
+    return write_shards(folder, chain([embed], inside), blocks + 1)
 
 
 def _block(number: int, hidden: int, intermediate: int, matrix) -> dict[str, torch.Tensor]:

@@ -207,8 +207,9 @@ def _settled(
 
 def _replace_weight(layer: Layer, result: LayerResult) -> None:
     """In the running model, where there is one."""
-    if layer.place is not None and not layer.place.weight.is_meta:
-        layer.place.weight.copy_(result.weight)
+    for place in () if layer.place is None else (layer.place, *layer.twins):
+        if not place.weight.is_meta:
+            place.weight.copy_(result.weight)
 
 
 def _record(layer: Layer, result: LayerResult, config: RunConfig, tokens: int, *, by_data: bool) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """What the ranks of a run exchange: sums of Hessians, solved layers, and the weights of finished blocks."""
 
+from collections.abc import Collection
 from dataclasses import asdict
 from typing import Any, Protocol
 
@@ -33,6 +34,21 @@ class SharedReader:
     def read(self, name: str) -> Tensor:
         """One tensor, dense, on the CPU."""
         return self.ranks.share(tensors=[] if self.source is None else [self.source.read(name)])[1][0]
+
+
+class PartlySolved:
+    """The checkpoint's tensors, but for some that an earlier block has solved.
+
+    solved  their names
+    output  where they are
+    """
+
+    def __init__(self, source: Reader, solved: Collection[str], output: Reader) -> None:
+        self.source, self.solved, self.output = source, solved, output
+
+    def read(self, name: str) -> Tensor:
+        """One tensor, dense, on the CPU."""
+        return (self.output if name in self.solved else self.source).read(name)
 
 
 def sum_groups(ranks: Ranks, groups: list[Group], device: torch.device) -> list[Group]:

@@ -10,7 +10,7 @@ from .checkpoint.layout import find_entry
 from .job import Job
 from .layer_solver import batchable, solve_batch_with_data
 from .layers import Layer
-from .layerwise import LayerResult
+from .layerwise import LayerResult, Products, split_bytes
 
 
 def room_bytes(device: torch.device) -> int:
@@ -27,13 +27,14 @@ def room_bytes(device: torch.device) -> int:
     return min(total // 8, (free + unused) // 4)
 
 
-def needed_bytes(rows: int, cols: int) -> int:
+def needed_bytes(rows: int, cols: int, products: Products = "fp32") -> int:
     """An estimate of what one layer of a batch takes, all of it in float32.
 
     Its Hessian stacked, kept for a graph, damped and factored; its weight stacked, kept and solved; its change, and
-    what is computed from that; its codes.
+    what is computed from that; its codes. Products of split factors keep the two parts of its factor and of its change.
     """
-    return 4 * 4 * cols * cols + (5 * 4 + 1) * rows * cols
+    copies = split_bytes(rows, cols) if products == "tf32x3" else 0
+    return 4 * 4 * cols * cols + (5 * 4 + 1) * rows * cols + copies
 
 
 def batches(job: Job, layers: dict[str, Layer], groups: Iterable[Group | None]) -> dict[str, list[str]]:
@@ -57,7 +58,7 @@ def batches(job: Job, layers: dict[str, Layer], groups: Iterable[Group | None]) 
     found: dict[str, list[str]] = {}
     for names in alike.values():
         layer = layers[names[0]]
-        count = max(1, room // needed_bytes(layer.rows, layer.cols))
+        count = max(1, room // needed_bytes(layer.rows, layer.cols, job.config.products))
         for begin in range(0, len(names), count):
             together = names[begin : begin + count]
             if len(together) > 1:

@@ -22,12 +22,14 @@ class Layer:
 
     tensor  its name in the checkpoint; NAME[INDEX] is a slice of a tensor of three axes
     place   where it is in the model; None where the model's definition is not needed
+    twins   the other places of the same block that it fills
     """
 
     tensor: str
     rows: int
     cols: int
     place: Place | None = None
+    twins: tuple[Place, ...] = ()
 
     @property
     def transposed(self) -> bool:
@@ -56,18 +58,30 @@ Chosen = list[dict[str, Layer]]  # per block: name within the block -> layer
 def choose_layers(streamed: StreamedModel, config: RunConfig) -> Chosen:
     """The weights inside the blocks, as --include and --exclude let through; they match the tensors' names.
 
-    Linear layers, GPT-2's Conv1D, and each expert of a mixture.
+    Linear layers, GPT-2's Conv1D, and each expert of a mixture. Of a weight that several layers share only the first.
 
     Raises ConfigError if nothing matches, if a pattern or grid does not fit a shape, or for a bad regular expression.
     """
-    wanted = _wanted(config)
+    wanted, before = _wanted(config), set[str]()
     chosen: Chosen = []
     for index in range(len(streamed.blocks)):
-        chosen.append({name: layer for name, layer in _layers_of(streamed, index).items() if wanted(layer.tensor)})
+        layers = {n: layer for n, layer in _layers_of(streamed, index).items() if layer.tensor not in before}
+        chosen.append({name: layer for name, layer in layers.items() if wanted(layer.tensor)})
+        before.update(layer.tensor for layer in layers.values())
     if not any(chosen):
         raise ConfigError(_why_none(streamed, wanted))
     _check_shapes(chosen, config)
     return chosen
+
+
+def solved_before(streamed: StreamedModel, chosen: Chosen) -> list[set[str]]:
+    """Per block: the checkpoint's tensors in it that are solved, or parts of which are, with an earlier block."""
+    solved, found = set[str](), list[set[str]]()
+    for (_, block), layers in zip(streamed.blocks, chosen, strict=True):
+        found.append(solved.intersection(streamed.stored_names(block)))
+        names = [layer.tensor for layer in layers.values()]
+        solved.update(n if n in streamed.checkpoint.tensors else n.rpartition("[")[0] for n in names)
+    return found
 
 
 def needed_stacks(streamed: StreamedModel, chosen: Chosen) -> list[int]:
@@ -154,10 +168,13 @@ def holds_linear(streamed: StreamedModel) -> bool:
 
 def _layers_of(streamed: StreamedModel, index: int) -> dict[str, Layer]:
     """By name within a block: what choose_layers looks for."""
-    layers: dict[str, Layer] = {}
+    uses: dict[str, list[tuple[str, Place]]] = {}
     for name, tensor, place in streamed.places(index):
+        uses.setdefault(tensor, []).append((name, place))
+    layers: dict[str, Layer] = {}
+    for tensor, ((name, place), *others) in uses.items():
         rows, cols = place.weight.shape
-        layers[name] = Layer(tensor, rows, cols, place)
+        layers[name] = Layer(tensor, rows, cols, place, tuple(twin for _, twin in others))
     return layers
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from .errors import CheckpointError
 from .exchange import Solved
@@ -79,6 +79,11 @@ class Keeper:
             return
         self._wait()  # no more than one block waits in memory, and none is noted before an earlier one
         self._writing = index, self._thread.submit(self._write_behind, index, solved, _now(self.job.device))
+
+    def read(self, name: str) -> Tensor:
+        """A tensor of the output, once all that was finished is in it."""
+        self._wait()
+        return self.output.read(name)
 
     def _wait(self) -> None:
         if self._writing is not None:

@@ -17,13 +17,13 @@ from .checkpoint import Checkpoint
 from .config import RunConfig
 from .devices import pick_dtype
 from .errors import CheckpointError, CommunicationError, ConfigError, DiskError, FmcompressError
-from .exchange import SharedReader, Solved
+from .exchange import PartlySolved, Reader, SharedReader, Solved
 from .facts import facts_of, few_tokens_notes, fingerprint_of
-from .formats import Output, open_checkpoint
+from .formats import open_checkpoint
 from .job import Job, Observer
 from .journal import TAKEN_OVER
 from .layer_solver import graphs_of
-from .layers import choose_layers, choose_tensors, holds_linear, last_to_run
+from .layers import choose_layers, choose_tensors, holds_linear, last_to_run, solved_before
 from .measured import Recorder
 from .memory import peak_memory_bytes
 from .outputs import Keeper, check_complete, output_of
@@ -34,6 +34,7 @@ from .preflight import (
     check_layers,
     format_notes,
     read_masks,
+    shared_notes,
     tokens_notes,
     unknown_notes,
     zeros_notes,
@@ -78,6 +79,7 @@ def prepare(
     notes = [*config.without_effect(device), *format_notes(config), *inputs.notes]
     notes += allocation_notes(layers, config, plan)
     notes += [*tokens_notes(layers, plan.tokens), *zeros_notes(source, layers, config), *unknown_notes(streamed)]
+    notes += shared_notes(streamed, layers)
     masks = read_masks(config, layers)
     return Job(
         source, config, layers, device, plan, streamed, inputs.windows, notes, ranks, inputs.images, inputs.pairs, masks
@@ -140,7 +142,7 @@ def compress_checkpoint(
             ranks.share(begun)
             graphs = graphs_of(job.config, job.device, recorder.note)
             with graphs, Keeper(job, output, journal, recorder, behind=job.device.type == "cuda") as keeper:
-                _walk(job, begun["done"], output, keeper.keep, recorder)
+                _walk(job, begun["done"], keeper, keeper.keep, recorder)
             records = [record for block in journal.records for record in block["layers"]]
             check_complete(job, records)
             with job.phases.of("verify"):
@@ -176,7 +178,7 @@ def _follow(job: Job, observer: Observer) -> None:
 
 
 def _walk(
-    job: Job, done: int, output: Output | None, keep: Callable[[int, list[Solved]], None], observer: Observer
+    job: Job, done: int, output: Reader | None, keep: Callable[[int, list[Solved]], None], observer: Observer
 ) -> None:
     """All blocks, the `done` first ones forward only, by the weights that stand in the writer's output."""
     count = len(job.layers)
@@ -189,7 +191,7 @@ def _walk(
     assert streamed is not None
     batches: list[Batch] = []
     dense: list[Batch] = []  # the same in the dense model, where blocks are reconstructed
-    reconstructs = bool(getattr(job.config, "reconstruct", 0))
+    reconstructs, shared = bool(getattr(job.config, "reconstruct", 0)), solved_before(streamed, job.layers)
     for index in range(count):
         stack = streamed.stack_at(index)
         last = last_to_run(streamed, job.layers, stack)
@@ -202,13 +204,16 @@ def _walk(
                 batches = enter(job, streamed, stack, batches)
             if reconstructs:
                 dense = _enter_dense(streamed, stack, batches, dense)
-        if reconstructs and index < done:
+        source: Reader | None = finished if index < done else None
+        if index >= done and shared[index]:
+            source = PartlySolved(job.source, shared[index], finished)
+        if reconstructs and source is not None:
             with torch.no_grad(), streamed.loaded(index) as block:
                 run_on(streamed, index, block, dense)
-        loaded = streamed.loaded(index, finished if index < done else None)
-        with torch.no_grad(), job.phases.entering("load", loaded) as block:
+        with torch.no_grad(), job.phases.entering("load", streamed.loaded(index, source)) as block:
             if index >= done:
-                run_on(streamed, index, block, dense)
+                if source is None:
+                    run_on(streamed, index, block, dense)
                 wanted = [batch.hidden for batch in dense]
                 keep(index, solve_block(job, index, block, batches, wanted, observer))
             if index < last:

@@ -13,7 +13,7 @@ from .calibration import BATCH_TOKENS, Batch, Pairs, StreamedModel
 from .checkpoint import Checkpoint
 from .config import PruneConfig, RunConfig
 from .layers import Chosen, Layer, needed_stacks
-from .layerwise import FACTOR_COLS
+from .layerwise import FACTOR_COLS, split_bytes
 from .memory import resident_bytes
 from .pruning import FINAL_STEPS, LEVEL, REFIT_STEPS
 from .ranks import assign
@@ -70,7 +70,7 @@ def make_plan(
 
     inputs  "text" -> token ids [sequences, length], "images" -> pixels [count, channels, height, width], "pairs"
     """
-    grid = config.grid()
+    grid, device = config.grid(), torch.device("cpu") if streamed is None else streamed.device
     layers = [layer for some in chosen for layer in some.values()]
     output_bytes = source.total_bytes + sum(_change_of_bytes(source, layer, config) for layer in layers)
     counted: dict[str, Any] = {
@@ -80,7 +80,7 @@ def make_plan(
         "weights": sum(layer.rows * layer.cols for layer in layers),
         "zeros": sum(_zeros(layer, config) for layer in layers),
         "bits": None if grid is None else grid.bits,
-        "solve_bytes": max(_solve_bytes(layer.rows, layer.cols, config) for layer in layers),
+        "solve_bytes": max(_solve_bytes(layer.rows, layer.cols, config, device) for layer in layers),
         "output_bytes": output_bytes,
         "process_bytes": resident_bytes(),
     }
@@ -110,7 +110,7 @@ def make_plan(
         block_bytes=max(block_weights) * itemsize,
         hessian_bytes=4 * max(at_once, default=0),
         training_bytes=training,
-        seconds=START_SECONDS + flops / _gemm_rate(streamed.device),
+        seconds=START_SECONDS + flops / _gemm_rate(device),
     )
 
 
@@ -133,14 +133,15 @@ def _zeros(layer: Layer, config: RunConfig) -> int:
     return 0 if target is None else target.zeros(layer.rows, layer.cols)
 
 
-def _solve_bytes(rows: int, cols: int, config: RunConfig) -> int:
+def _solve_bytes(rows: int, cols: int, config: RunConfig, device: torch.device) -> int:
     """The weight, what is solved and the difference, and the factor with some panels of it; or what else is largest."""
+    split = config.products == "tf32x3" and config.needs_data and device.type == "cuda"
     weights, swept = rows * cols, 3 * rows * cols + config.needs_data * cols * (cols + 4 * FACTOR_COLS)
     searched = (
         9 * weights + 5 * cols * cols if _is(config, "admm") else 0
     )  # the Hessian scaled, damped, factored, inverted
     fitted = 8 * weights + 2 * cols * cols if _refits(config) else 0
-    return 4 * max(swept, searched, fitted)
+    return max(4 * swept + split * split_bytes(rows, cols), 4 * searched, 4 * fitted)
 
 
 def _longest(layers: dict[str, Layer], config: RunConfig, ranks: int) -> int:

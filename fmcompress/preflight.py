@@ -11,7 +11,7 @@ from .checkpoint.layout import find_entry
 from .config import QuantizeConfig, RunConfig
 from .errors import CheckpointError, ConfigError
 from .formats import compressed_tensors, open_checkpoint, packed
-from .layers import SOLVABLE, Chosen, Layer
+from .layers import SOLVABLE, Chosen, Layer, solved_before
 from .layerwise import all_finite
 from .plan import Plan
 
@@ -90,6 +90,18 @@ def unknown_notes(streamed: StreamedModel) -> list[str]:
     return [
         f"{100 * share:.0f} % of the blocks' weights stay as they are, since how they are multiplied is not known "
         f"here, {max(left, key=left.__getitem__)} first"
+    ]
+
+
+def shared_notes(streamed: StreamedModel, chosen: Chosen) -> list[str]:
+    """That weights which several layers share are solved once."""
+    layers = [layer for some in chosen for layer in some.values()]
+    shared = set[str]().union(*solved_before(streamed, chosen), (layer.tensor for layer in layers if layer.twins))
+    if not shared:
+        return []
+    return [
+        f"weights that several layers share are solved once, from the inputs of the first of them: {min(shared)}"
+        + (f" and {len(shared) - 1} more" if len(shared) > 1 else "")
     ]
 
 

@@ -9,12 +9,26 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "bench"))
 import gpu_check  # noqa: E402
+import gpu_plan  # noqa: E402
 import gpu_sanitize  # noqa: E402
 import gpu_stages  # noqa: E402
-from gpu_plan import Plan  # noqa: E402
+import gpu_table  # noqa: E402
+from gpu_plan import Check, Plan  # noqa: E402
 from gpu_process import Clock, Ended, Processes  # noqa: E402
 
-__all__ = ["Clock", "Ended", "Plan", "Processes", "gpu_check", "gpu_sanitize", "gpu_stages"]  # with the path set above
+# with the path set above
+__all__ = [
+    "Check",
+    "Clock",
+    "Ended",
+    "Plan",
+    "Processes",
+    "gpu_check",
+    "gpu_plan",
+    "gpu_sanitize",
+    "gpu_stages",
+    "gpu_table",
+]
 
 BENCH = """
 import json, sys

@@ -8,7 +8,24 @@ import sys
 
 import pytest
 import triton_cases
-from gpu_check_runs import GOOD, ROOT, Ended, Plan, folder_of, gpu_sanitize, gpu_stages, plan_of, rehearse, status_of
+from gpu_check_runs import (
+    GOOD,
+    ROOT,
+    Check,
+    Ended,
+    Plan,
+    folder_of,
+    gpu_check,
+    gpu_sanitize,
+    gpu_stages,
+    gpu_table,
+    plan_of,
+    rehearse,
+    status_of,
+)
+
+NO_FLOORS = dict.fromkeys(["baseline", "baseline_s", "speedup", "most_s", "least_speedup", "least_of_floor"])
+NO_FLOORS |= {"bytes_floor_s": 0.0, "flops_floor_s": 0.0}
 
 
 @pytest.mark.slow
@@ -51,7 +68,7 @@ def test_the_triton_twins_are_measured_where_a_bench_can_choose(tmp_path):
     assert [name for name, _ in runs] == [
         *("gpu_cocktail", "gpu_linear", "gpu_other", "gpu_prune", "gpu_cocktail triton", "gpu_linear triton")
     ]
-    assert runs[-1][1][1:] == ["--device", "cuda", "--backend", "triton"]
+    assert runs[-1][1][1:] == ["--device", "cuda", "--backend", "triton", "--few"]
     assert [name for name, _ in gpu_stages.runs_of(plan_of(tmp_path, benches=benches))][-1] == "gpu_prune"
     only = plan_of(tmp_path, benches=benches, only=frozenset(["linear"]))
     assert [name for name, _ in gpu_stages.runs_of(only)] == ["gpu_linear"]
@@ -98,12 +115,34 @@ def test_a_second_run_keeps_the_other_stages(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("statuses", "met", "status"),
+    [
+        (["passed"], True, 0),
+        (["passed"], None, 0),
+        (["passed"], False, 4),  # all was proven, and is slower than asked for
+        (["passed", "not run"], False, 3),
+        (["passed", "not run", "failed"], False, 1),
+    ],
+)
+@pytest.mark.parametrize("rehearsal", [False, True])
+def test_the_status_tells_what_failed_before_what_was_missed(tmp_path, statuses, met, status, rehearsal):
+    plan = plan_of(tmp_path, rehearsal=rehearsal)
+    row = {"group": "layer solve", "case": "4 x 4", "seconds": 0.5, "met": met, **NO_FLOORS}
+    plan.rows["gpu_solve"] = {"ceilings": {}, "rows": [row]}
+    record = gpu_check.Record(plan, [])
+    record.checks = [Check("bench", f"gpu_{number}", kind) for number, kind in enumerate(statuses)]
+    assert record.status() == (0 if rehearsal and status == 4 else status)
+    assert ("1 of 1 targets were missed" in gpu_table.markdown(record.found())) == (met is False and not rehearsal)
+
+
+@pytest.mark.parametrize(
     ("output", "status", "expected"),
     [
         ("ok\n========= ERROR SUMMARY: 0 errors", 0, "passed"),
         ("ok\n========= RACECHECK SUMMARY: 0 hazards displayed (0 errors, 0 warnings)", 0, "passed"),
         ("========= Invalid __global__ write of size 4 bytes\n========= ERROR SUMMARY: 1 error", 86, "failed"),
         ("AssertionError: wrong", 1, "failed"),
+        ("========= Invalid __global__ write\n========= ERROR SUMMARY: 1 error\nAssertionError: x", 1, "failed"),
         ("x\n========= RACECHECK SUMMARY: 2 hazards displayed (0 errors, 2 warnings)", 0, "failed"),
         ("ok", 0, "not run"),  # nothing that the tool says of itself
         ("========= COMPUTE-SANITIZER", None, "not run"),
@@ -115,13 +154,52 @@ def test_what_a_sanitizer_says(output, status, expected):
     assert expected != "failed" or re.search("wr|2 hazards", check.note)
 
 
+READ = "========= Uninitialized __global__ memory read of size 4 bytes\n=========     at {}+0x70\n"
+
+
+@pytest.mark.parametrize(
+    ("kernels", "more", "expected"),
+    [
+        (["void at::native::reduce_kernel<512>(float)", "void cub::DeviceScan(int)"], 0, "passed"),
+        (["void at::native::reduce_kernel<512>(float)", "(anonymous namespace)::move_kernel(int)"], 0, "failed"),
+        (["void at::native::reduce_kernel<512>(float)"], 1, "failed"),  # what was not printed may be ours
+    ],
+)
+def test_reads_inside_of_torch_are_no_fault_of_ours(kernels, more, expected):
+    count = len(kernels) + more
+    summary = f"========= ERROR SUMMARY: {count} error{'s' * (count > 1)}"
+    ended = Ended(86, 1.0, "".join(map(READ.format, kernels)) + summary)
+    assert gpu_sanitize.judged("initcheck, native", ended).status == expected
+
+
+def test_filters_take_mangled_names_and_leave_our_kernels_in():
+    """A filter that matched one of ours would prove nothing of it, without a word."""
+    import gpu_small
+
+    for name in gpu_small.native_kernels() | gpu_small.triton_kernels():
+        assert not re.search(gpu_sanitize.FOREIGN, name)
+        assert not re.search(gpu_sanitize.FOREIGN, f"_ZN10fmcompress44_GLOBAL__N__{len(name)}{name}IfLi4EEEvPT_")
+    torchs = "_ZN2at6native29vectorized_elementwise_kernelILi4EE", "_ZN3cub17CUB_300_SM_9016DeviceScanKernelE"
+    for name in (
+        *torchs,
+        "_ZN7cutlass6Kernel2E",
+        "sm90_xmma_gemm_f32f32",
+        "nvjet_hsh_128x256",
+        "ampere_sgemm_128x64_tn",
+    ):
+        assert re.search(gpu_sanitize.FOREIGN, name)
+    assert not {"--kernel-name-exclude"} & set(gpu_sanitize.MORE["initcheck"])  # it must see what those write
+
+
 @pytest.mark.parametrize(
     ("script", "why"),
     [
-        ("exit 86", ""),
+        ("echo '========= Invalid __global__ write of size 4 bytes'; exit 86", ""),
+        ("echo '========= Invalid __global__ write of size 4 bytes'; exit 1", ""),  # the program may fail by the fault
         ("echo '========= Error: Device not supported'; exit 86", "it did not find a planted fault: Error: Device not"),
+        ("echo '========= Program hit an API error'; exit 86", "it did not find a planted fault: Program hit"),
         ("exit 0", "it did not find a planted fault: no output"),
-        ('[[ "$*" == *kernel-name-exclude* ]] && { echo unknown option; exit 1; } || exit 86', ""),
+        ('[[ "$*" == *exclude* ]] && { echo unknown; exit 1; } || echo "========= Invalid __global__ write"', ""),
     ],
 )
 def test_a_tool_must_find_its_planted_fault(tmp_path, script, why):
@@ -132,7 +210,7 @@ def test_a_tool_must_find_its_planted_fault(tmp_path, script, why):
     command, actual = gpu_sanitize.proven(plan, str(program), "memcheck", ["planted", "memcheck"])
     assert actual.startswith(why)
     assert bool(command) == (not why)
-    assert ("--kernel-name-exclude" in command) == (script == "exit 86")
+    assert ("--kernel-name-exclude" in command) == (not why and "exclude" not in script)
 
 
 def test_without_a_sanitizer_nothing_is_green(tmp_path, monkeypatch):
@@ -141,6 +219,27 @@ def test_without_a_sanitizer_nothing_is_green(tmp_path, monkeypatch):
     plan = plan_of(tmp_path, rehearsal=False)
     checks = {check.name: check.status for check in gpu_sanitize.sanitize(plan)}
     assert all(checks[tool] == "not run" for tool in gpu_sanitize.TOOLS)
+
+
+def test_triton_compiles_beside_nvcc_where_both_are_wanted(tmp_path, monkeypatch):
+    told = []
+
+    def run(plan, command, *given, **more):
+        told.append(" ".join(map(str, command[1:])))
+        return Ended(0, 0.1, "all kernels were launched")
+
+    monkeypatch.setattr(Plan, "run", run)
+    monkeypatch.setattr(gpu_sanitize, "sanitizer", lambda toolkit: None)
+    monkeypatch.setattr(gpu_check, "machine", lambda plan: [])
+    for chosen, begun in ((["build"], False), (["build", "sanitize"], True), (["sanitize"], False)):
+        told.clear()
+        plan = plan_of(tmp_path, rehearsal=False)
+        record = gpu_check.Record(plan, chosen)
+        gpu_check.run(record)
+        assert bool(plan.begun) == begun
+        assert told.count("triton --kernels") == ("sanitize" in chosen)  # once
+        said = [check.name for check in record.checks]
+        assert ("kernels that the small cases launch, triton" in said) == ("sanitize" in chosen)
 
 
 def test_no_kernel_is_overlooked_by_the_small_cases():

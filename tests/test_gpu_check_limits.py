@@ -16,6 +16,7 @@ from gpu_check_runs import (
     Processes,
     folder_of,
     gpu_check,
+    gpu_plan,
     gpu_stages,
     plan_of,
     rehearse,
@@ -74,13 +75,36 @@ def test_a_bench_that_is_asked_for_alone_has_all_the_time(tmp_path, monkeypatch)
         plan.clock = Clock(500)
         list(gpu_stages.bench(plan))
         assert (limits["gpu_prune"] > 490) == bool(only)
+        assert ("--no-eager" in dict(gpu_stages.runs_of(plan))["gpu_prune"]) == (not only)
     limits.clear()
     plan = plan_of(tmp_path, rehearsal=False, benches=benches)
-    plan.clock = Clock(100)  # too little for a whole prune: it would take the time of what comes after it
+    plan.clock = Clock(90)  # too little for a whole prune: it would take the time of what comes after it
     checks = {check.name: check for check in gpu_stages.bench(plan)}
     assert "gpu_prune" not in limits
     assert checks["gpu_prune"].status == "not run"
     assert checks["gpu_prune"].note.endswith("run it with --only prune")
+
+
+def test_all_that_is_expected_fits_into_the_budget():
+    """Each bench has an estimate, also of its run with the Triton twins, and only what the plan names has one."""
+    plan = plan_of(ROOT, rehearsal=False)
+    names = [gpu_stages.short(name) for name, _ in gpu_stages.runs_of(plan)]
+    assert {"machine", "build", "tests", *names} == gpu_plan.EXPECTED_S.keys()
+    assert gpu_plan.SHARED.keys() <= set(names)
+    assert sum(gpu_plan.EXPECTED_S.values()) < gpu_plan.BUDGET_S
+
+
+def test_what_a_shared_run_leaves_out_is_an_option_of_the_bench():
+    for name, options in gpu_plan.SHARED.items():
+        source = (ROOT / f"bench/gpu_{name.split()[0]}.py").read_text()
+        assert all(f'"{option}"' in source for option in options), name
+
+
+def test_kernels_that_were_seen_to_load_are_not_loaded_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(Plan, "run", lambda *given, **more: Ended(0, 0.1, "native: cuda"))
+    plan = plan_of(tmp_path, rehearsal=False, benches=folder_of(tmp_path / "b", solve="good"))
+    list(gpu_stages.build(plan))
+    assert "the kernels load" not in {check.name for check in gpu_stages.bench(plan)}
 
 
 def test_nothing_is_measured_without_a_word_where_the_kernels_do_not_load(tmp_path, monkeypatch):

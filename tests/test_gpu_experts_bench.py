@@ -35,3 +35,8 @@ def test_what_differs_is_not_timed():
     for wrong in (replace(found[1], zeros=found[1].zeros + 1), replace(found[1], loss=1.1 * found[1].loss)):
         with pytest.raises(SystemExit, match="expert 1"):
             bench.check([found[0], wrong, *found[2:]], found)
+    rounded = [replace(one, quantized=object()) for one in found]  # then some zeros may lie elsewhere
+    near, far = (replace(rounded[1], zeros=int(rounded[1].zeros * share)) for share in (1.005, 1.02))
+    bench.check([rounded[0], near, *rounded[2:]], rounded)
+    with pytest.raises(SystemExit, match="expert 1"):
+        bench.check([rounded[0], far, *rounded[2:]], rounded)

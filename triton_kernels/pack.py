@@ -31,15 +31,20 @@ def pack_kernel(
 
 
 @triton.jit
-def load_codes(packed_ptr, width, r, c, inside, BITS: tl.constexpr):
-    """The codes of some columns from packed rows of `width` bytes; 0 outside."""
-    at = packed_ptr + r[:, None] * width + (c * BITS >> 3)[None, :]
-    shift = (c * BITS & 7).to(tl.int32)[None, :]
+def load_code(at, shift, inside, BITS: tl.constexpr):
+    """The code that begins so many bits into a byte, and may end in the next one; 0 outside."""
     code = tl.load(at, mask=inside, other=0).to(tl.int32) >> shift
     if 8 % BITS != 0:
         straddles = shift + BITS > 8
         code |= tl.load(at + 1, mask=inside & straddles, other=0).to(tl.int32) << (8 - shift)
     return code & ((1 << BITS) - 1)
+
+
+@triton.jit
+def load_codes(packed_ptr, width, r, c, inside, BITS: tl.constexpr):
+    """The codes of some columns from packed rows of `width` bytes; 0 outside."""
+    at = packed_ptr + r[:, None] * width + (c * BITS >> 3)[None, :]
+    return load_code(at, (c * BITS & 7).to(tl.int32)[None, :], inside, BITS)
 
 
 @triton.jit

@@ -8,7 +8,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from .pack import load_codes
+from .pack import load_code, load_codes
 
 FEW_TOKENS = 8
 ROWS = 4  # of a program: an estimate, not yet measured on a GPU
@@ -18,13 +18,7 @@ MOST_COLS = 512  # of a step
 @triton.jit
 def codes_at(stream_ptr, number, inside, BITS: tl.constexpr):
     """Numbers of a stream of BITS bits each, by which they are; 0 outside."""
-    at = stream_ptr + (number * BITS >> 3)
-    shift = (number * BITS & 7).to(tl.int32)
-    code = tl.load(at, mask=inside, other=0).to(tl.int32) >> shift
-    if 8 % BITS != 0:
-        straddles = shift + BITS > 8
-        code |= tl.load(at + 1, mask=inside & straddles, other=0).to(tl.int32) << (8 - shift)
-    return code & ((1 << BITS) - 1)
+    return load_code(stream_ptr + (number * BITS >> 3), (number * BITS & 7).to(tl.int32), inside, BITS)
 
 
 @triton.jit

@@ -7,7 +7,7 @@ from .factor import all_finite, factor_hessian
 from .grid import MAX_GROUP_COLS, Grid, QuantizedWeight, quantize
 from .masks import drop_lowest, lowest_scores
 from .patterns import NM, Pattern, Unstructured, parse_pattern
-from .products import PRODUCTS, Products
+from .products import PRODUCTS, Products, split_bytes
 from .result import OFF_THE_GRID, Clock, LayerResult, count_zeros, finished, losses, quadratic_form, row_forms
 from .rounding import round_kept
 from .solver import solve, solve_batch
@@ -47,4 +47,5 @@ __all__ = [
     "row_forms",
     "solve",
     "solve_batch",
+    "split_bytes",
 ]

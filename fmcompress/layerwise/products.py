@@ -38,6 +38,11 @@ def split(matrix: Tensor, into: Split | None = None) -> Split:
     return into
 
 
+def split_bytes(rows: int, cols: int) -> int:
+    """Of both parts of all that the solve of a layer keeps split: its factor [cols, cols], its change [rows, cols]."""
+    return 2 * 4 * (cols * cols + rows * cols)
+
+
 def plus_product(base: Tensor, left: Tensor, right: Tensor) -> Tensor:
     """base + left @ right, of matrices or of batches of matrices."""
     return torch.addmm(base, left, right) if base.dim() == 2 else torch.baddbmm(base, left, right)

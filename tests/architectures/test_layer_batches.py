@@ -122,6 +122,21 @@ def test_as_many_together_as_there_is_room_for(
     assert not solved
 
 
+@pytest.mark.parametrize(("products", "fewest"), [("fp32", 4), ("tf32x3", 2)])
+def test_parts_of_split_factors_take_room(
+    home: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    solved: list[list[str]],
+    products: str,
+    fewest: int,
+) -> None:
+    needed = max(layer_batches.needed_bytes(rows, cols) for rows, cols in [(128, 32), (32, 64)])
+    monkeypatch.setattr(layer_batches, "room_bytes", lambda device: 4 * needed)
+    run(home, "gpt_oss", tmp_path / "out", sparsity=0.5, products=products)
+    assert min(len(names) for names in solved if "expert" in names[0]) == fewest
+
+
 @pytest.mark.parametrize(("free", "room"), [(139, 17), (100, 17), (69, 17), (32, 8)])
 def test_what_is_free_decides_only_on_a_full_gpu(monkeypatch: pytest.MonkeyPatch, free: int, room: int) -> None:
     """In GiB. Other batches could give other last bits, and --resume promises the same bytes."""

@@ -8,9 +8,11 @@ import pytest
 import torch
 
 from fmcompress import NM, Unstructured
+from fmcompress.config import PruneConfig
 from fmcompress.layerwise import Grid, cholesky, products, sweeper
 from fmcompress.layerwise.core import Numbers, Recipe, solve_core
 from fmcompress.layerwise.products import Split, add_product_, product, split
+from fmcompress.plan import _solve_bytes
 
 sys.path.append(str(Path(__file__).parents[2] / "bench"))
 from tf32 import KINDS, emulated_tensor_cores, errors, real_layers, tensor_product, truncated
@@ -99,6 +101,29 @@ def test_on_a_cpu_they_are_plain(make_weight, make_hessian):
     )
     assert asked.weight.equal(plain.weight)
     assert asked.numbers.equal(plain.numbers)
+
+
+def test_the_copies_that_a_solve_keeps_are_counted(make_weight, make_hessian, monkeypatch):
+    kept = []
+
+    class Counting(products.Growing):
+        def __init__(self, *given):
+            super().__init__(*given)
+            kept.append(sum(part.nbytes for part in self.parts))
+
+    for module in (cholesky, sweeper):
+        monkeypatch.setattr(module, "Growing", Counting)
+    for module in (products, sweeper):
+        monkeypatch.setattr(module, "is_split", lambda kind, like: True)
+    solve_core(make_weight(16, 96, torch.float32), make_hessian(96, torch.float32), Recipe(NM(2, 4), None, 0.01))
+    assert sum(kept) == products.split_bytes(16, 96)
+
+
+def test_a_plan_counts_them_on_a_gpu():
+    at = [torch.device(name) for name in ("cpu", "cuda")]
+    for kind, more in (("fp32", 0), ("tf32x3", products.split_bytes(64, 128))):
+        on_cpu, on_gpu = (_solve_bytes(64, 128, PruneConfig(sparsity=0.5, products=kind), device) for device in at)
+        assert on_gpu - on_cpu == more
 
 
 CASES = [(Unstructured(0.5), None), (NM(2, 4), None), (None, Grid(4, 128)), (Unstructured(0.5), Grid(4, 128))]
