@@ -38,7 +38,7 @@ def cases(length: int, count: int, device: torch.device) -> list[Case]:
 
 
 def checked(kernels: Kernels, case: Case) -> None:
-    """Ends the bench where the result is not that of the definition."""
+    """Ends the case where the result is not that of the definition."""
     expected, actual = (by.attend(*case).double() for by in (TorchKernels(), kernels))
     off = (actual - expected).abs().max() / expected.abs().max()
     if not off <= TOLERANCE:  # NaN, too
@@ -68,8 +68,9 @@ def main() -> None:
     rows = Rows(torch.device(options.device), small=options.small, path=options.json)
     with torch.no_grad():
         for length in (options.lengths or (TINY if options.small else LENGTHS)).split(","):
-            measure(rows, int(length), options)
-    rows.write(options.json)
+            with rows.case():
+                measure(rows, int(length), options)
+    rows.end()
 
 
 if __name__ == "__main__":
