@@ -208,6 +208,8 @@ inline uint32_t __byte_perm(uint32_t low, uint32_t high, uint32_t selector) {
     return result;
 }
 inline void keep_here(float&) {}
+template <class Scalar> Scalar larger_or_nan(Scalar a, Scalar b) { return a < b || b != b ? b : a; }
+template <class Scalar> Scalar smaller_or_nan(Scalar a, Scalar b) { return b < a || b != b ? b : a; }
 inline uint32_t shifted_right(uint32_t value, int bits) { return value >> bits; }
 inline uint32_t and_or(uint32_t value, uint32_t mask, uint32_t bits) { return (value & mask) | bits; }
 template <class Wide> void store_16_bytes(void* to, const Wide& wide) { memcpy(to, &wide, sizeof wide); }

@@ -85,8 +85,13 @@ int route(int64_t segments, int64_t length) { return int(route_of(segments, leng
     void joint_##Scalar(Scalar* weight, const Scalar* factor, const bool* prune, const Scalar* scale,                  \
                         const uint8_t* zero, Scalar* loss, uint8_t* codes, int64_t batch, int64_t rows, int64_t cols,  \
                         int64_t grid_cols, int64_t bits, int64_t keep, int64_t group) {                                \
-        sweep_rows(Rounding<Scalar>{scale, zero, codes, int(grid_cols), int(bits)}, weight, factor, prune, loss,       \
-                   batch, rows, int(cols), int(keep), int(group), 0);                                                  \
+        sweep_rows(Rounding<Scalar>{scale, zero, codes, grid_cols > 1, Scalar((1 << bits) - 1)}, weight, factor,       \
+                   prune, loss, batch, rows, int(cols), int(keep), int(group), 0);                                     \
+    }                                                                                                                  \
+    void levels_##Scalar(const Scalar* weights, const Scalar* scales, const Scalar* zeros, Scalar* out,                \
+                         int64_t count, int64_t top) {                                                                 \
+        for (int64_t i = 0; i < count; ++i)                                                                            \
+            out[i] = Levels<Scalar>::of(scales[i], zeros[i], Scalar(top)).nearest(weights[i]);                         \
     }                                                                                                                  \
     void factor_##Scalar(const Scalar* symmetric, Scalar* upper, Scalar* inverse, int32_t* failed, int64_t batch,      \
                          int64_t n) {                                                                                  \

@@ -56,6 +56,21 @@ __device__ __forceinline__ void keep_order() { asm volatile("" ::: "memory"); }
 // What is computed from the value is computed after this, and not ahead of a condition around it.
 __device__ __forceinline__ void keep_here(float& value) { asm volatile("" : "+f"(value)); }
 
+// NaN if either is, one instruction each (sm_80 and later).
+__device__ __forceinline__ float larger_or_nan(float a, float b) {
+    float result;
+    asm("max.NaN.f32 %0, %1, %2;" : "=f"(result) : "f"(a), "f"(b));
+    return result;
+}
+__device__ __forceinline__ float smaller_or_nan(float a, float b) {
+    float result;
+    asm("min.NaN.f32 %0, %1, %2;" : "=f"(result) : "f"(a), "f"(b));
+    return result;
+}
+// The first may be NaN; doubles have no such instruction.
+__device__ __forceinline__ double larger_or_nan(double a, double b) { return a < b ? b : a; }
+__device__ __forceinline__ double smaller_or_nan(double a, double b) { return b < a ? b : a; }
+
 // One instruction: of a plain assignment of floats inside a loop nvcc makes several.
 template <class Wide> __device__ __forceinline__ void store_16_bytes(void* to, const Wide& wide) {
     uint4 bits;

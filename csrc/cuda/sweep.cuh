@@ -57,6 +57,8 @@ template <class Scalar> struct Lane {
     Scalar loss;
     uint32_t pruned;
     int index;
+
+    __device__ __forceinline__ bool prunes(int slot) const { return pruned >> slot & 1; }
 };
 
 // The slots after `slot` absorb the error of column 4 slot + lane.
@@ -77,23 +79,22 @@ __device__ __forceinline__ void absorb(Lane<Scalar>& own, Scalar error, const Sc
     }
 }
 
-// What a column leaves of a weight, and the error that this makes.
-template <class Scalar> struct Settled {
-    Scalar value, error;
-};
-
 // The settling of sweep_block_: a pruned weight is 0, any other stays as it is.
 template <class Scalar> struct Pruning {
     struct Row {
         __device__ __forceinline__ void reach(int, int) {}
-        __device__ __forceinline__ Settled<Scalar> settle(Scalar weight, bool prune, const Divisor<Scalar>& diagonal,
-                                                          bool) const {
+        // The error that the column makes.
+        __device__ __forceinline__ Scalar settle(Scalar weight, bool prune, const Divisor<Scalar>& diagonal, bool,
+                                                 bool) const {
             const Scalar full = pruning_error(weight, diagonal);
-            return {prune ? Scalar(0) : weight, prune ? full : Scalar(0)};
+            return prune ? full : Scalar(0);
         }
-        __device__ __forceinline__ void keep_code(int) {}
+        // What the slot leaves of the lane's own weight.
+        __device__ __forceinline__ Scalar leave(Scalar weight, bool prune, int, int) const {
+            return prune ? Scalar(0) : weight;
+        }
     };
-    __device__ __forceinline__ Row row(int64_t, int, int, bool) const { return {}; }
+    __device__ __forceinline__ Row row(int64_t, int, int) const { return {}; }
 };
 
 // The sweep of column 4 slot + lane: its owner finds the error, the quad shares and absorbs it. There is no way around
@@ -101,14 +102,9 @@ template <class Scalar> struct Pruning {
 template <class Scalar, class Row> __device__ __forceinline__ void
 sweep_column(Lane<Scalar>& own, Row& settling, const SweepShared<Scalar>& shared, int slot, int lane, int cols) {
     const int column = slot * LANES + lane;
-    const bool inside = column < cols;
-    const Settled<Scalar> settled =
-        settling.settle(own.weight[slot], own.pruned >> slot & 1, shared.diagonal[column], inside);
-    const Scalar error = __shfl_sync(ALL_LANES, settled.error, lane, LANES);
-    if (own.index == lane) {
-        own.weight[slot] = settled.value;
-        if (inside) settling.keep_code(column);
-    }
+    const Scalar own_error =
+        settling.settle(own.weight[slot], own.prunes(slot), shared.diagonal[column], column < cols, own.index == lane);
+    const Scalar error = __shfl_sync(ALL_LANES, own_error, lane, LANES);
     own.loss += error * error; // by each lane alike, in the order of the columns
     absorb(own, error, shared.factor, slot, lane);
 }
@@ -170,7 +166,7 @@ template <class Scalar> __device__ __forceinline__ void store_lane(const Lane<Sc
 // count = group - keep; neither matters where the mask is given. Every matrix has thread blocks of its own, all along
 // one axis of the grid, since another would end at 65535. Threads past a matrix's last row run along with zeros.
 template <class Scalar, Choice CHOICE, class Settling>
-__global__ void __launch_bounds__(SWEEP_THREADS, 16 / sizeof(Scalar))
+__global__ void __launch_bounds__(SWEEP_THREADS, (CHOICE == Choice::any ? 12 : 16) / sizeof(Scalar))
     sweep_kernel(Settling settling_in, Scalar* weight, const Scalar* factor, const bool* prune, Scalar* loss,
                  int64_t rows, int cols, int count, int group) {
     auto& shared = shared_memory<SweepShared<Scalar>>();
@@ -182,7 +178,7 @@ __global__ void __launch_bounds__(SWEEP_THREADS, 16 / sizeof(Scalar))
     const bool present = row >= 0;
     Lane<Scalar> own = load_lane(present ? weight + row * cols : nullptr,
                                  CHOICE == Choice::given && prune && present ? prune + row * cols : nullptr, cols);
-    auto settling = settling_in.row(row, own.index, cols, present);
+    auto settling = settling_in.row(row, own.index, cols);
     __syncthreads();
     int next = 0; // the column where the next group begins
 #pragma unroll
@@ -205,6 +201,7 @@ __global__ void __launch_bounds__(SWEEP_THREADS, 16 / sizeof(Scalar))
 #pragma unroll
             for (int lane = 0; lane < LANES; ++lane) sweep_column(own, settling, shared, slot, lane, cols);
         }
+        own.weight[slot] = settling.leave(own.weight[slot], own.prunes(slot), slot, cols);
     }
     if (!present) return;
     store_lane(own, weight + row * cols, cols);
