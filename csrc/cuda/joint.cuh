@@ -29,16 +29,13 @@ template <class Scalar> struct Rounding {
             next_scale = all.scale[place];
             next_zero = all.zero[place];
         }
-        __device__ __forceinline__ void take() {
+        // The grid of the slot is read while the slot before is swept.
+        __device__ __forceinline__ void reach(int slot, int cols) {
+            if (slot > 0 && !all.many) return;
             scale = next_scale;
             zero = next_zero;
             levels = Levels<Scalar>::of(scale, zero, all.top);
-        }
-        // The grid of the slot was read while the slot before was swept.
-        __device__ __forceinline__ void reach(int slot, int cols) {
-            if (!all.many) return;
-            take();
-            if (has(slot + 1, cols)) fetch(first + (slot + 1) * LANES);
+            if (all.many && has(slot + 1, cols)) fetch(first + (slot + 1) * LANES);
         }
         __device__ __forceinline__ Scalar settle(Scalar weight, bool prune, const Divisor<Scalar>& diagonal,
                                                  bool inside, bool own) {
@@ -58,7 +55,6 @@ template <class Scalar> struct Rounding {
         Row own{*this, row < 0 ? -1 : row * cols + index, index};
         own.next_scale = 1;
         if (own.has(0, cols)) own.fetch(many ? own.first : row);
-        own.take();
         return own;
     }
 };
