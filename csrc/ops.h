@@ -22,10 +22,10 @@ template <class... Parts> void require(bool condition, const Parts&... message) 
 }
 
 // scores [segments, length] float|double, count -> [segments, length] bool, exactly count true in each segment
-Tensor select_smallest(const Tensor& scores, int64_t count);
+Tensor select_smallest(const Tensor& scores, int64_t count, bool by_magnitude);
 
 // scores [rows, cols] float|double -> [rows, cols] bool, group - keep true in each group
-Tensor nm_mask(const Tensor& scores, int64_t keep, int64_t group);
+Tensor nm_mask(const Tensor& scores, int64_t keep, int64_t group, bool by_magnitude);
 
 // weight [rows, cols <= 128] float|double, changed; factor [cols, cols]; prune [rows, cols] bool or none
 // -> [rows] sum of squared errors; all of them with a batch in front, or none

@@ -3,6 +3,7 @@
 // Of the signed integers that vectors compare, signed_key is in the same order, and magnitude_key, never negative, in
 // that of the magnitudes.
 #pragma once
+#include <cmath>
 #include <cstring>
 
 #include "common.h"
@@ -32,6 +33,15 @@ template <> struct OrderKey<float> {
 };
 template <> struct OrderKey<double> {
     using type = uint64_t;
+};
+
+// What a selection compares: scores, or their magnitudes.
+template <class Scalar> struct Scores {
+    const Scalar* first;
+    bool by_magnitude;
+
+    HOST_DEVICE Scalar operator[](int64_t i) const { return by_magnitude ? std::fabs(first[i]) : first[i]; }
+    HOST_DEVICE Scores from(int64_t place) const { return {first + place, by_magnitude}; }
 };
 
 HOST_DEVICE int32_t magnitude_key(float value) {

@@ -2,16 +2,14 @@
 
 import contextlib
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
 
 from .block_solver import solve_block, solve_without_data
-from .calibration import BATCH_TOKENS, Batch, StreamedModel, share_equal
+from .calibration import Batch, StreamedModel
 from .calibration_inputs import Files, read_inputs
 from .checkpoint import Checkpoint
 from .config import RunConfig
@@ -20,6 +18,7 @@ from .errors import CheckpointError, CommunicationError, ConfigError, DiskError,
 from .exchange import PartlySolved, Reader, SharedReader, Solved
 from .facts import facts_of, few_tokens_notes, fingerprint_of
 from .formats import open_checkpoint
+from .hidden_states import enter, enter_dense, run_on
 from .job import Job, Observer
 from .journal import TAKEN_OVER
 from .layer_solver import graphs_of
@@ -41,8 +40,6 @@ from .preflight import (
 )
 from .ranks import Ranks
 from .workspace import Workspace
-
-BATCH_IMAGES = 16
 
 
 def prepare(
@@ -203,7 +200,7 @@ def _walk(
             with job.phases.of("embed"):
                 batches = enter(job, streamed, stack, batches)
             if reconstructs:
-                dense = _enter_dense(streamed, stack, batches, dense)
+                dense = enter_dense(streamed, stack, batches, dense)
         source: Reader | None = finished if index < done else None
         if index >= done and shared[index]:
             source = PartlySolved(job.source, shared[index], finished)
@@ -219,40 +216,3 @@ def _walk(
             if index < last:
                 with job.phases.of("forward"):
                     run_on(streamed, index, block, batches)
-
-
-def run_on(streamed: StreamedModel, index: int, block: nn.Module, batches: list[Batch]) -> None:
-    """Take the hidden states of the batches through a block."""
-    for batch in batches:
-        batch.hidden = streamed.run_block(index, block, batch).to(batch.hidden.device)
-
-
-def enter(job: Job, streamed: StreamedModel, stack: int, before: list[Batch]) -> list[Batch]:
-    """This rank's share of the calibration, at the first block of a stack."""
-    with streamed.outside_kept():
-        if streamed.follows(stack):
-            batches = [streamed.go_on(stack, batch) for batch in before]
-        else:
-            batches = [streamed.embed(part, stack=stack) for part in _parts(job, streamed.stacks[stack].kind)]
-    share_equal(batches)
-    return batches
-
-
-def _enter_dense(streamed: StreamedModel, stack: int, batches: list[Batch], before: list[Batch]) -> list[Batch]:
-    """What the dense model would be given at the first block of a stack."""
-    if streamed.follows(stack):
-        with streamed.outside_kept():
-            return [streamed.go_on(stack, batch) for batch in before]
-    return [replace(batch, finals=dict(batch.finals), handed=dict(batch.handed)) for batch in batches]
-
-
-def _parts(job: Job, kind: str) -> Sequence[Tensor | Mapping[str, Tensor]]:
-    """This rank's inputs of one kind, in parts that run together; none where other ranks have them all."""
-    if kind == "pairs":
-        assert job.pairs is not None
-        return list(job.pairs.parts(job.ranks.shard(torch.arange(len(job.pairs))), BATCH_IMAGES))
-    given = job.windows if kind == "text" else job.images
-    assert given is not None
-    together = BATCH_IMAGES if kind == "images" else max(1, BATCH_TOKENS // given.shape[1])
-    own = job.ranks.shard(given)
-    return list(own.split(together)) if len(own) else []

@@ -43,6 +43,8 @@ struct Barrier {
     Site site; // where the first thread of this round arrived
 };
 
+constexpr int MOST_COPIES = 128; // of a thread
+
 // Runs a kernel in every block: a stack is made once, and switched to without a call of the system.
 struct Fiber {
     jmp_buf place;
@@ -51,8 +53,9 @@ struct Fiber {
     unsigned thread;
     struct Copy {
         void* to;
-        const void* from;
-    } copies[64]; // of 16 bytes each, begun, not waited for
+        const void* from; // null where zeros are meant
+        size_t bytes;
+    } copies[MOST_COPIES]; // begun, not waited for
     int copying = 0;
     const Barrier* waits = nullptr;            // until its round is no longer `round`
     uint64_t round = 0;
@@ -237,9 +240,36 @@ inline uint32_t __byte_perm(uint32_t low, uint32_t high, uint32_t selector) {
     return result;
 }
 inline void keep_here(float&) {}
+template <class Scalar> Scalar larger_or_nan(Scalar a, Scalar b) { return a < b || b != b ? b : a; }
+template <class Scalar> Scalar smaller_or_nan(Scalar a, Scalar b) { return b < a || b != b ? b : a; }
 inline uint32_t shifted_right(uint32_t value, int bits) { return value >> bits; }
 inline uint32_t and_or(uint32_t value, uint32_t mask, uint32_t bits) { return (value & mask) | bits; }
 template <class Wide> void store_16_bytes(void* to, const Wide& wide) { memcpy(to, &wide, sizeof wide); }
+
+// A copy lands when it is waited for.
+SHIM_OWN inline void begin_copy(void* to, const void* from, size_t bytes) {
+    expect_aligned(to, bytes);
+    expect_aligned(from, bytes);
+    if (shim::current->copying == shim::MOST_COPIES) return shim::fail("more copies than are emulated");
+    shim::current->copies[shim::current->copying++] = {to, from, bytes};
+}
+SHIM_OWN inline void copy_16_bytes(void* to, const void* from) { begin_copy(to, from, 16); }
+template <class Scalar> SHIM_OWN void copy_number(Scalar* to, const Scalar* from, bool present) {
+    begin_copy(to, present ? from : nullptr, sizeof(Scalar));
+}
+__attribute__((noinline)) inline void land(void* to, const void* from, size_t bytes) {
+    if (from)
+        memcpy(to, from, bytes);
+    else
+        memset(to, 0, bytes);
+}
+SHIM_OWN inline void arrive_copies() {
+    for (int i = 0; i < shim::current->copying; ++i) {
+        const auto& [to, from, bytes] = shim::current->copies[i];
+        land(to, from, bytes);
+    }
+    shim::current->copying = 0;
+}
 
 template <class Shared> Shared& shared_memory() { return *reinterpret_cast<Shared*>(shim::shared_bytes); }
 

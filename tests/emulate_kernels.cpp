@@ -13,7 +13,7 @@
 
 using namespace gpu;
 
-template <class Scalar> static void select_with(const Scalar* scores, bool* mask, int64_t segments, int64_t length,
+template <class Scalar> static void select_with(Scores<Scalar> scores, bool* mask, int64_t segments, int64_t length,
                                                 int64_t count, int64_t route) {
     const int64_t steps = segments * passes_over<Scalar>(length);
     std::vector<uint32_t> histograms(steps * BINS, 0);
@@ -24,7 +24,7 @@ template <class Scalar> static void select_with(const Scalar* scores, bool* mask
 template <class Scalar> static void step_with(const AdmmStep<Scalar>& step, bool* pruned, unsigned long long* changed,
                                               int64_t numel, int64_t length, int64_t prune, int64_t route) {
     write_values(step, numel, 0);
-    if (prune) select_with(step.x, pruned, numel / length, length, prune, route);
+    if (prune) select_with(Scores<Scalar>{step.dual, true}, pruned, numel / length, length, prune, route);
     project(step, pruned, changed, numel, 0);
 }
 
@@ -69,8 +69,8 @@ int route(int64_t segments, int64_t length) { return int(route_of(segments, leng
 
 #define DEFINE(Scalar)                                                                                                 \
     void select_##Scalar(const Scalar* scores, bool* mask, int64_t segments, int64_t length, int64_t count,            \
-                         int64_t route) {                                                                              \
-        select_with(scores, mask, segments, length, count, route);                                                     \
+                         int64_t route, int64_t by_magnitude) {                                                        \
+        select_with(Scores<Scalar>{scores, by_magnitude != 0}, mask, segments, length, count, route);                  \
     }                                                                                                                  \
     void admm_##Scalar(Scalar* x, Scalar* dual, uint8_t* kept, const Scalar* target, bool* pruned,                     \
                        unsigned long long* changed, int64_t numel, int64_t length, int64_t prune, int64_t route,       \
@@ -85,8 +85,13 @@ int route(int64_t segments, int64_t length) { return int(route_of(segments, leng
     void joint_##Scalar(Scalar* weight, const Scalar* factor, const bool* prune, const Scalar* scale,                  \
                         const uint8_t* zero, Scalar* loss, uint8_t* codes, int64_t batch, int64_t rows, int64_t cols,  \
                         int64_t grid_cols, int64_t bits, int64_t keep, int64_t group) {                                \
-        sweep_rows(Rounding<Scalar>{scale, zero, codes, int(grid_cols), int(bits)}, weight, factor, prune, loss,       \
-                   batch, rows, int(cols), int(keep), int(group), 0);                                                  \
+        sweep_rows(Rounding<Scalar>{scale, zero, codes, grid_cols > 1, Scalar((1 << bits) - 1)}, weight, factor,       \
+                   prune, loss, batch, rows, int(cols), int(keep), int(group), 0);                                     \
+    }                                                                                                                  \
+    void levels_##Scalar(const Scalar* weights, const Scalar* scales, const Scalar* zeros, Scalar* out,                \
+                         int64_t count, int64_t top) {                                                                 \
+        for (int64_t i = 0; i < count; ++i)                                                                            \
+            out[i] = Levels<Scalar>::of(scales[i], zeros[i], Scalar(top)).nearest(weights[i]);                         \
     }                                                                                                                  \
     void factor_##Scalar(const Scalar* symmetric, Scalar* upper, Scalar* inverse, int32_t* failed, int64_t batch,      \
                          int64_t n) {                                                                                  \

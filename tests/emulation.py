@@ -84,21 +84,21 @@ class Ops:
     def call_for(self, dtype: torch.dtype, name: str, tensors: list[Tensor | Guarded | None], *numbers: float) -> None:
         self.call(f"{name}_{'float' if dtype == torch.float32 else 'double'}", tensors, *numbers)
 
-    def _smallest(self, scores: Tensor, length: int, count: int) -> Tensor:
+    def _smallest(self, scores: Tensor, length: int, count: int, by_magnitude: bool) -> Tensor:
         if count == 0 or scores.numel() == 0:
             return torch.zeros_like(scores, dtype=torch.bool)
         segments = scores.numel() // length
         route = self.library.route(ctypes.c_int64(segments), ctypes.c_int64(length))
         mask = Guarded(torch.ones_like(scores, dtype=torch.bool))
         route = route if self.route is None else self.route
-        self.call_for(scores.dtype, "select", [scores, mask], segments, length, count, route)
+        self.call_for(scores.dtype, "select", [scores, mask], segments, length, count, route, by_magnitude)
         return mask.released()
 
-    def select_smallest(self, scores: Tensor, count: int) -> Tensor:
-        return self._smallest(scores, scores.shape[1], count)
+    def select_smallest(self, scores: Tensor, count: int, by_magnitude: bool = False) -> Tensor:
+        return self._smallest(scores, scores.shape[1], count, by_magnitude)
 
-    def nm_mask(self, scores: Tensor, keep: int, group: int) -> Tensor:
-        return self._smallest(scores, group, group - keep)
+    def nm_mask(self, scores: Tensor, keep: int, group: int, by_magnitude: bool = False) -> Tensor:
+        return self._smallest(scores, group, group - keep, by_magnitude)
 
     def sweep_block_(self, weight: Tensor, factor: Tensor, prune: Tensor | None, keep: int, group: int) -> Tensor:
         changed, loss, shape = swept(weight)

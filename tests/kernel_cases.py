@@ -47,7 +47,7 @@ def smooth_scores(shape: tuple[int, int], dtype: torch.dtype) -> Tensor:
     return torch.randn(shape, generator=source, dtype=dtype) ** 5
 
 
-def check_select(select_smallest: Callable[[Tensor, int], Tensor], segments: list[tuple[int, int]] = SEGMENTS) -> None:
+def check_select(select_smallest: Callable[..., Tensor], segments: list[tuple[int, int]] = SEGMENTS) -> None:
     """The mask must be the reference's, bit for bit, whatever the count."""
     for dtype in TOLERANCE:
         for shape in segments:
@@ -56,15 +56,19 @@ def check_select(select_smallest: Callable[[Tensor, int], Tensor], segments: lis
                 for count in sorted({0, min(1, shape[1]), shape[1] // 2, shape[1]}):
                     expected = reference.select_smallest(scores, count)
                     assert torch.equal(select_smallest(scores, count), expected), (dtype, shape, values.__name__, count)
+                expected = reference.select_smallest(scores, shape[1] // 2, by_magnitude=True)
+                assert torch.equal(select_smallest(scores, shape[1] // 2, by_magnitude=True), expected), (dtype, shape)
 
 
-def check_groups(nm_mask: Callable[[Tensor, int, int], Tensor]) -> None:
+def check_groups(nm_mask: Callable[..., Tensor]) -> None:
     """The same for keep:group."""
     for dtype in TOLERANCE:
         for rows, cols, keep, group in GROUPS:
             scores = awkward_scores((rows, cols), dtype)
-            expected = reference.nm_mask(scores, keep, group)
-            assert torch.equal(nm_mask(scores, keep, group), expected), (dtype, rows, cols, keep, group)
+            for by_magnitude in (False, True):
+                expected = reference.nm_mask(scores, keep, group, by_magnitude)
+                found = nm_mask(scores, keep, group, by_magnitude=by_magnitude)
+                assert torch.equal(found, expected), (dtype, rows, cols, keep, group, by_magnitude)
 
 
 def sweep_inputs(rows: int, cols: int, dtype: torch.dtype) -> Iterator[tuple[str, Tensor, Tensor]]:

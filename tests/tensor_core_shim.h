@@ -1,4 +1,4 @@
-// What csrc/cuda/tensor_core.cuh has on a GPU, for the fibers of cuda_shim.h. A copy lands when it is waited for.
+// What csrc/cuda/tensor_core.cuh has on a GPU, for the fibers of cuda_shim.h.
 #pragma once
 
 namespace gpu {
@@ -12,17 +12,6 @@ inline uint32_t permute(uint32_t low, uint32_t high, uint32_t selector) {
     return result;
 }
 inline uint32_t pinned(uint32_t value) { return value; }
-SHIM_OWN inline void copy_16_bytes(void* to, const void* from) {
-    expect_aligned(to, 16);
-    expect_aligned(from, 16);
-    if (shim::current->copying == 64) return shim::fail("more copies at once than are emulated");
-    shim::current->copies[shim::current->copying++] = {to, from};
-}
-__attribute__((noinline)) inline void land(void* to, const void* from) { memcpy(to, from, 16); }
-SHIM_OWN inline void arrive_copies() {
-    for (int i = 0; i < shim::current->copying; ++i) land(shim::current->copies[i].to, shim::current->copies[i].from);
-    shim::current->copying = 0;
-}
 
 // As tensor_core.cuh says; Scalar is a half float. No barrier for memory, as a shuffle is none.
 template <class Scalar> SHIM_OWN void mma(float (&sums)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], Scalar,

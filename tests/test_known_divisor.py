@@ -1,4 +1,4 @@
-"""Quotients by a divisor whose reciprocal is at hand, as the sweep on CUDA computes them, are those of IEEE."""
+"""Quotients by a divisor whose reciprocal is at hand, as the sweep on CUDA computes them, are those of IEEE; so are levels."""
 
 import itertools
 import shutil
@@ -70,3 +70,41 @@ def test_of_numbers_whose_quotient_is_nearly_half_way(ops, residue, bits):
     assert keep.float().mean() > 0.2
     assert (numbers * (1 << bits) + residue == divisors * half_way)[keep].all()
     assert_quotients(ops, numbers[keep].float(), divisors[keep].float())
+
+
+def assert_levels(ops: emulation.Ops, weights: Tensor, scales: Tensor, zeros: Tensor, bits: int) -> None:
+    """Of as many weights, each with a grid of its own."""
+    top = 2**bits - 1
+    expected = (weights / scales).clamp(-zeros, top - zeros).round()
+    out = emulation.Guarded(torch.empty_like(weights))
+    ops.call_for(weights.dtype, "levels", [weights, scales, zeros, out], len(weights), top)
+    found = out.released()
+    wrong = (found != expected) & ~(found.isnan() & expected.isnan())
+    assert not wrong.any(), (weights[wrong][:3], scales[wrong][:3], found[wrong][:3], expected[wrong][:3])
+    assert not (found.signbit() & (found == 0)).any()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("bits", [2, 8])
+def test_levels_of_special_numbers(ops, dtype, bits):
+    """Scales that are 0, infinite, NaN or below zero among them: no kernel refuses them."""
+    far = [torch.finfo(dtype).tiny * part for part in (2.0**-20, 0.7, 1, 2)] + [torch.finfo(dtype).max]
+    numbers = [*SPECIAL, *far, -far[0], 2.0**63, 2.0**-64, 2.0**126, 2.0**127]
+    cases = itertools.product(numbers, numbers, [0.0, 1.0, 2.0**bits - 1])
+    assert_levels(ops, *(part.contiguous() for part in torch.tensor(list(cases), dtype=dtype).T), bits)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("exponents", [1, 100])
+def test_levels_of_weights_that_fall_between_two(ops, dtype, exponents):
+    """Within four steps of a float of where one level gives way to the next, on grids of any size."""
+    source = torch.Generator().manual_seed(exponents)
+    numbers = torch.rand(300_000, generator=source, dtype=dtype) + 1
+    exponent = torch.randint(-exponents, exponents, numbers.shape, generator=source)
+    exponent *= 1 if dtype == torch.float32 else 9
+    scales = numbers.ldexp(exponent)
+    zeros = torch.randint(256, numbers.shape, generator=source).to(dtype)
+    between = scales * (torch.randint(256, numbers.shape, generator=source) - zeros + 0.5)
+    integers = torch.int32 if dtype == torch.float32 else torch.int64
+    weights = between.view(integers) + torch.randint(-4, 5, numbers.shape, generator=source).to(integers)
+    assert_levels(ops, weights.view(dtype), scales, zeros, 8)

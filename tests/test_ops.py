@@ -49,16 +49,18 @@ PATTERNS = [(2, 4), (4, 8), (1, 4), (3, 5), (1, 2), (4, 4), (1, 16), (7, 32), (1
 )
 def test_reference_select_smallest_is_true(make, segments, length, count):
     scores = make(segments, length)
-    assert np.array_equal(
-        reference.select_smallest(scores, count).numpy(), golden.select_smallest(scores.numpy(), count)
-    )
+    for by_magnitude, numbers in ((False, scores.numpy()), (True, scores.abs().numpy())):
+        mask = reference.select_smallest(scores, count, by_magnitude).numpy()
+        assert np.array_equal(mask, golden.select_smallest(numbers, count))
 
 
 @pytest.mark.parametrize("make", [random, few_values])
 @pytest.mark.parametrize(("keep", "group"), PATTERNS)
 def test_reference_nm_mask_is_true(make, keep, group):
     scores = make(6, 3 * group)
-    assert np.array_equal(reference.nm_mask(scores, keep, group).numpy(), golden.nm_mask(scores.numpy(), keep, group))
+    for by_magnitude, numbers in ((False, scores.numpy()), (True, scores.abs().numpy())):
+        mask = reference.nm_mask(scores, keep, group, by_magnitude).numpy()
+        assert np.array_equal(mask, golden.nm_mask(numbers, keep, group))
 
 
 @pytest.mark.parametrize(("rows", "cols"), [(4, 24), (3, 1), (0, 8), (2, 123)])
@@ -95,6 +97,8 @@ def test_native_select_smallest(make, shape, dtype, device):
         expected, mask = both(ops.select_smallest, scores, count)
         assert torch.equal(mask, expected), count
         assert (mask.sum(1) == count).all()
+    expected, mask = both(ops.select_smallest, scores, shape[1] // 3, by_magnitude=True)
+    assert torch.equal(mask, expected)
 
 
 LONG = {
@@ -120,8 +124,9 @@ def test_native_select_smallest_of_a_long_segment(name, dtype, device):
     scores = LONG[name](dtype).to(device)
     length = scores.shape[1]
     for count in (1, length // 2, length - 1, length):
-        expected, mask = both(ops.select_smallest, scores, count)
-        assert torch.equal(mask, expected), count
+        for by_magnitude in (False, True):
+            expected, mask = both(ops.select_smallest, scores, count, by_magnitude=by_magnitude)
+            assert torch.equal(mask, expected), (count, by_magnitude)
 
 
 @needs_native
@@ -131,9 +136,11 @@ def test_native_select_smallest_of_a_long_segment(name, dtype, device):
 @pytest.mark.parametrize(("keep", "group"), PATTERNS)
 def test_native_nm_mask(make, keep, group, dtype, device):
     for rows, groups in ((0, 3), (1, 1), (37, 3), (300, 7)):
-        expected, mask = both(ops.nm_mask, make(rows, groups * group, dtype=dtype).to(device), keep, group)
-        assert torch.equal(mask, expected)
-        assert (mask.view(-1, group).sum(1) == group - keep).all()
+        scores = make(rows, groups * group, dtype=dtype).to(device)
+        for by_magnitude in (False, True):
+            expected, mask = both(ops.nm_mask, scores, keep, group, by_magnitude=by_magnitude)
+            assert torch.equal(mask, expected)
+            assert (mask.view(-1, group).sum(1) == group - keep).all()
 
 
 @needs_native
@@ -269,9 +276,9 @@ OPCHECKS = {
     "select_smallest": [
         lambda: (random(3, 10), 4),
         lambda: (random(1, 40_000, dtype=torch.float32), 9),
-        lambda: (random(0, 4), 1),
+        lambda: (random(0, 4), 1, True),
     ],
-    "nm_mask": [lambda: (random(3, 12), 2, 4), lambda: (random(2, 8, dtype=torch.float32), 4, 8)],
+    "nm_mask": [lambda: (random(3, 12), 2, 4), lambda: (random(2, 8, dtype=torch.float32), 4, 8, True)],
     "sweep_block_": [
         lambda: (random(5, 8), torch.eye(8, dtype=torch.float64), random(5, 8) > 0, 0, 0),
         lambda: (random(5, 8, dtype=torch.float32), torch.eye(8), None, 2, 4),

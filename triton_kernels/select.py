@@ -188,8 +188,9 @@ def _on_grid(scores: Tensor, mask: Tensor, segments: int, length: int, count: in
     mask_kernel[grid](scores, mask, histograms, equal, length, piece, count, MAX_PIECES=MAX_PIECES, **meta)
 
 
-def smallest(scores: Tensor, length: int, count: int) -> Tensor:
+def smallest(scores: Tensor, length: int, count: int, by_magnitude: bool = False) -> Tensor:
     """Mark the `count` smallest of every `length` neighbours."""
+    scores = scores.abs() if by_magnitude else scores
     mask = torch.zeros_like(scores, dtype=torch.bool)
     if count == 0 or scores.numel() == 0:
         return mask
@@ -205,11 +206,11 @@ def smallest(scores: Tensor, length: int, count: int) -> Tensor:
     return mask
 
 
-def select_smallest(scores: Tensor, count: int) -> Tensor:
+def select_smallest(scores: Tensor, count: int, by_magnitude: bool = False) -> Tensor:
     """See fmcompress.ops.select_smallest."""
-    return smallest(scores, scores.shape[1], count)
+    return smallest(scores, scores.shape[1], count, by_magnitude)
 
 
-def nm_mask(scores: Tensor, keep: int, group: int) -> Tensor:
+def nm_mask(scores: Tensor, keep: int, group: int, by_magnitude: bool = False) -> Tensor:
     """See fmcompress.ops.nm_mask."""
-    return smallest(scores, group, group - keep)  # a group is a short segment
+    return smallest(scores, group, group - keep, by_magnitude)  # a group is a short segment

@@ -7,7 +7,7 @@ template <class Scalar> struct FactorRoom {
     Scalar *a, *x; // [n up to a whole DEPTH][stride]: R and what is left of A; R^-1 and what is to become of it
     Scalar* columns[DEPTH]; // [stride] each
 
-    static int64_t size(int n) { return int64_t(2 * (n + DEPTH) + DEPTH) * (n + lanes); }
+    static int64_t scalars(int n) { return int64_t(2 * (n + DEPTH) + DEPTH) * (n + lanes); }
 
     FactorRoom(int n_in, Scalar* room) : n(n_in), stride((n_in + lanes - 1) / lanes * lanes), a(room) {
         const int64_t matrix = int64_t(n + DEPTH) * stride;

@@ -45,7 +45,7 @@ static void factor_matrices(const Tensor& symmetric, Tensor& upper, Tensor& inve
     auto* flags = static_cast<int32_t*>(failed.data_ptr());
     const auto factor_matrix = FOR_THIS_CPU(factor_matrix<Scalar>);
     torch::stable::parallel_for(0, failed.numel(), worth_a_thread, [=](int64_t begin, int64_t end) {
-        std::vector<Scalar> room(FOR_THIS_CPU(FactorRoom<Scalar>::size(n)));
+        std::vector<Scalar> room(FOR_THIS_CPU(FactorRoom<Scalar>::scalars(n)));
         for (int64_t b = begin; b < end; ++b) {
             std::fill(room.begin(), room.end(), Scalar(0));
             flags[b] = !factor_matrix(from + b * size, to + b * size, inverted + b * size, n, room.data());

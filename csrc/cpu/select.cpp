@@ -34,7 +34,7 @@ namespace avx2 {
 template <class Scalar> struct MaskJob {
     using Entry = std::pair<typename OrderKey<Scalar>::type, int64_t>;
 
-    const Scalar* scores;
+    Scores<Scalar> scores;
     uint8_t* mask;
 
     static int bin_of(Scalar score) { return static_cast<int>(order_key(score) >> (8 * sizeof(Scalar) - BIN_BITS)); }
@@ -52,13 +52,14 @@ template <class Scalar> struct MaskJob {
     void settle_one(const Entry& entry, bool selected) const { mask[entry.second] = selected; }
 };
 
-template <class Scalar> static void select_segments(const Tensor& scores, Tensor& selected, int64_t count) {
+template <class Scalar>
+static void select_segments(const Tensor& scores, Tensor& selected, int64_t count, bool by_magnitude) {
     const int64_t segments = scores.size(0), length = scores.size(1);
-    const auto* in = static_cast<const Scalar*>(scores.data_ptr());
+    const Scores<Scalar> in{static_cast<const Scalar*>(scores.data_ptr()), by_magnitude};
     auto* out = static_cast<uint8_t*>(selected.data_ptr());
     if (length > LONG) {
         for (int64_t s = 0; s < segments; ++s)
-            select_long(length, count, MaskJob<Scalar>{in + s * length, out + s * length});
+            select_long(length, count, MaskJob<Scalar>{in.from(s * length), out + s * length});
         return;
     }
     parallel_for(0, segments, 1 + LONG / (length + 1), [=](int64_t begin, int64_t end) {
@@ -70,25 +71,26 @@ template <class Scalar> static void select_segments(const Tensor& scores, Tensor
     });
 }
 
-Tensor select_smallest(const Tensor& scores, int64_t count) {
+Tensor select_smallest(const Tensor& scores, int64_t count, bool by_magnitude) {
     check_floats(scores, "scores");
     require(0 <= count && count <= scores.size(1), "count: expected 0 to ", scores.size(1), ", got ", count, ".");
     Tensor mask =
         torch::stable::new_empty(scores, {scores.size(0), scores.size(1)}, torch::headeronly::ScalarType::Bool);
     if (count == 0 || mask.numel() == 0) return torch::stable::zero_(mask);
     if (scores.scalar_type() == torch::headeronly::ScalarType::Double)
-        select_segments<double>(scores, mask, count);
+        select_segments<double>(scores, mask, count, by_magnitude);
     else
-        select_segments<float>(scores, mask, count);
+        select_segments<float>(scores, mask, count, by_magnitude);
     return mask;
 }
 
-template <class Scalar> static void mask_groups(const Tensor& scores, Tensor& mask, int64_t keep, int64_t group) {
-    const auto* in = static_cast<const Scalar*>(scores.data_ptr());
+template <class Scalar>
+static void mask_groups(const Tensor& scores, Tensor& mask, int64_t keep, int64_t group, bool by_magnitude) {
+    const Scores<Scalar> in{static_cast<const Scalar*>(scores.data_ptr()), by_magnitude};
     auto* out = static_cast<bool*>(mask.data_ptr());
     parallel_for(0, mask.numel() / group, 1 + LONG / group / group, [=](int64_t begin, int64_t end) {
         for (int64_t g = begin; g < end; ++g) {
-            const Scalar* score = in + g * group;
+            const Scores<Scalar> score = in.from(g * group);
             for (int a = 0; a < group; ++a) {
                 int before = 0;
                 for (int b = 0; b < group; ++b) before += b != a && precedes(score[b], b, score[a], a);
@@ -98,15 +100,15 @@ template <class Scalar> static void mask_groups(const Tensor& scores, Tensor& ma
     });
 }
 
-Tensor nm_mask(const Tensor& scores, int64_t keep, int64_t group) {
+Tensor nm_mask(const Tensor& scores, int64_t keep, int64_t group, bool by_magnitude) {
     check_floats(scores, "scores");
     check_groups(keep, group, scores.size(1));
     Tensor mask =
         torch::stable::new_empty(scores, {scores.size(0), scores.size(1)}, torch::headeronly::ScalarType::Bool);
     if (scores.scalar_type() == torch::headeronly::ScalarType::Double)
-        mask_groups<double>(scores, mask, keep, group);
+        mask_groups<double>(scores, mask, keep, group, by_magnitude);
     else
-        mask_groups<float>(scores, mask, keep, group);
+        mask_groups<float>(scores, mask, keep, group, by_magnitude);
     return mask;
 }
 

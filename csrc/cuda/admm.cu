@@ -13,7 +13,7 @@ template <class Scalar> static void step_tensors(Tensor& x, Tensor& dual, Tensor
     const auto step =
         AdmmStep<Scalar>::of(x.data_ptr(), dual.data_ptr(), kept.data_ptr(), target.data_ptr(), penalty, next_penalty);
     write_values(step, x.numel(), current_stream(x));
-    const Tensor pruned = smallest_of(x, choice.length, choice.prune);
+    const Tensor pruned = smallest_of(dual, choice.length, choice.prune, true);
     project(step, static_cast<const bool*>(pruned.data_ptr()), static_cast<unsigned long long*>(changed.data_ptr()),
             x.numel(), current_stream(x));
 }

@@ -1,5 +1,5 @@
-// A step of the ADMM search on CUDA, around the selection of select.cuh: the values and their magnitudes before it, the
-// projection after it. Free of torch.
+// A step of the ADMM search on CUDA, around the selection of select.cuh: the values before it, the projection after it.
+// Free of torch.
 #pragma once
 #include "admm.h"
 #include "device.cuh"
@@ -9,15 +9,12 @@ constexpr int STEP_THREADS = 256;
 constexpr int64_t ENTRIES_PER_BLOCK = 1 << 11;
 constexpr int64_t MAX_STEP_BLOCKS = 1 << 12;
 
-// dual becomes the value, x its magnitude: the score to select by.
+// dual becomes the value, whose magnitude is to select by.
 template <class Scalar> __global__ void __launch_bounds__(STEP_THREADS)
     step_values_kernel(AdmmStep<Scalar> step, int64_t numel) {
     const int64_t stride = int64_t(gridDim.x) * STEP_THREADS;
-    for (int64_t i = int64_t(blockIdx.x) * STEP_THREADS + threadIdx.x; i < numel; i += stride) {
-        const Scalar value = step.x[i] + step.dual[i];
-        step.dual[i] = value;
-        step.x[i] = value < 0 ? -value : value;
-    }
+    for (int64_t i = int64_t(blockIdx.x) * STEP_THREADS + threadIdx.x; i < numel; i += stride)
+        step.dual[i] += step.x[i];
 }
 
 // The rest of the step, from the values in dual and what is pruned; adds to *changed.
@@ -44,7 +41,7 @@ inline dim3 step_grid(int64_t numel) {
     return dim3(unsigned(blocks < MAX_STEP_BLOCKS ? blocks : MAX_STEP_BLOCKS));
 }
 
-// numel > 0. Between the two the smallest of x are to be marked.
+// numel > 0. Between the two the smallest magnitudes in dual are to be marked.
 template <class Scalar> void write_values(const AdmmStep<Scalar>& step, int64_t numel, Stream stream) {
     launch(step_values_kernel<Scalar>, step_grid(numel), STEP_THREADS, size_t(0), stream, step, numel);
 }

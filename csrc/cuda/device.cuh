@@ -56,6 +56,34 @@ __device__ __forceinline__ void keep_order() { asm volatile("" ::: "memory"); }
 // What is computed from the value is computed after this, and not ahead of a condition around it.
 __device__ __forceinline__ void keep_here(float& value) { asm volatile("" : "+f"(value)); }
 
+// NaN if either is, one instruction each (sm_80 and later).
+__device__ __forceinline__ float larger_or_nan(float a, float b) {
+    float result;
+    asm("max.NaN.f32 %0, %1, %2;" : "=f"(result) : "f"(a), "f"(b));
+    return result;
+}
+__device__ __forceinline__ float smaller_or_nan(float a, float b) {
+    float result;
+    asm("min.NaN.f32 %0, %1, %2;" : "=f"(result) : "f"(a), "f"(b));
+    return result;
+}
+// The first may be NaN; doubles have no such instruction.
+__device__ __forceinline__ double larger_or_nan(double a, double b) { return a < b ? b : a; }
+__device__ __forceinline__ double smaller_or_nan(double a, double b) { return b < a ? b : a; }
+
+// 16 bytes, to shared memory; there after arrive_copies, for other threads after a barrier as well (sm_80 and later).
+__device__ __forceinline__ void copy_16_bytes(void* to, const void* from) {
+    asm volatile("cp.async.ca.shared.global [%0], [%1], 16;" ::"r"(uint32_t(__cvta_generic_to_shared(to))), "l"(from)
+                 : "memory");
+}
+// The same of a number; 0, and nothing is read, where there is none.
+template <class Scalar> __device__ __forceinline__ void copy_number(Scalar* to, const Scalar* from, bool present) {
+    asm volatile("cp.async.ca.shared.global [%0], [%1], %2, %3;" ::"r"(uint32_t(__cvta_generic_to_shared(to))),
+                 "l"(from), "n"(sizeof(Scalar)), "r"(present ? uint32_t(sizeof(Scalar)) : 0)
+                 : "memory");
+}
+__device__ __forceinline__ void arrive_copies() { asm volatile("cp.async.wait_all;" ::: "memory"); }
+
 // One instruction: of a plain assignment of floats inside a loop nvcc makes several.
 template <class Wide> __device__ __forceinline__ void store_16_bytes(void* to, const Wide& wide) {
     uint4 bits;

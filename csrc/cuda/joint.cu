@@ -8,9 +8,9 @@ namespace gpu {
 template <class Scalar> static void sweep_tensors(Tensor& weight, const Tensor& factor, const bool* prune,
                                                   const Tensor& scale, const Tensor& zero, Tensor& loss, Tensor& codes,
                                                   int bits, int keep, int group) {
-    const Rounding<Scalar> rounding{static_cast<const Scalar*>(scale.data_ptr()),
-                                    static_cast<const uint8_t*>(zero.data_ptr()),
-                                    static_cast<uint8_t*>(codes.data_ptr()), int(Matrices(scale).cols), bits};
+    const Rounding<Scalar> rounding{
+        static_cast<const Scalar*>(scale.data_ptr()), static_cast<const uint8_t*>(zero.data_ptr()),
+        static_cast<uint8_t*>(codes.data_ptr()), Matrices(scale).cols > 1, Scalar((1 << bits) - 1)};
     const auto [batch, rows, cols] = Matrices(weight);
     sweep_rows(rounding, static_cast<Scalar*>(weight.data_ptr()), static_cast<const Scalar*>(factor.data_ptr()), prune,
                static_cast<Scalar*>(loss.data_ptr()), batch, rows, int(cols), keep, group, current_stream(weight));

@@ -3,21 +3,21 @@
 #include "select_launch.cuh"
 
 namespace gpu {
-static Tensor select_smallest(const Tensor& scores, int64_t count) {
+static Tensor select_smallest(const Tensor& scores, int64_t count, bool by_magnitude) {
     check_floats(scores, "scores");
     require(0 <= count && count <= scores.size(1), "count: expected 0 to ", scores.size(1), ", got ", count, ".");
     const DeviceGuard guard(scores.get_device_index());
-    Tensor mask = smallest_of(scores, scores.size(1), count);
+    Tensor mask = smallest_of(scores, scores.size(1), count, by_magnitude);
     check_launch("select_smallest");
     return mask;
 }
 
 // A group is a short segment.
-static Tensor nm_mask(const Tensor& scores, int64_t keep, int64_t group) {
+static Tensor nm_mask(const Tensor& scores, int64_t keep, int64_t group, bool by_magnitude) {
     check_floats(scores, "scores");
     check_groups(keep, group, scores.size(1));
     const DeviceGuard guard(scores.get_device_index());
-    Tensor mask = smallest_of(scores, group, group - keep);
+    Tensor mask = smallest_of(scores, group, group - keep, by_magnitude);
     check_launch("nm_mask");
     return mask;
 }

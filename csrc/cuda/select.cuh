@@ -95,8 +95,8 @@ __device__ __forceinline__ void settle_digit(Search<Scalar>& search, uint32_t* w
 }
 
 // Add the digits of the block's share of the scores to a histogram in shared memory.
-template <class Scalar> __device__ __forceinline__ void count_digits(SelectShared<Scalar>& shared, const Scalar* scores,
-                                                                     int64_t length, int64_t block, int64_t blocks) {
+template <class Scalar> __device__ __forceinline__ void
+count_digits(SelectShared<Scalar>& shared, Scores<Scalar> scores, int64_t length, int64_t block, int64_t blocks) {
     const Search<Scalar> search = shared.search;
     const int index_bits = bits_to_index(length);
     for (int b = threadIdx.x; b < BINS; b += SELECT_THREADS) shared.histogram[b] = 0;
@@ -108,7 +108,7 @@ template <class Scalar> __device__ __forceinline__ void count_digits(SelectShare
     __syncthreads();
 }
 
-template <class Scalar> __device__ __forceinline__ void write_mask(const Search<Scalar>& search, const Scalar* scores,
+template <class Scalar> __device__ __forceinline__ void write_mask(const Search<Scalar>& search, Scores<Scalar> scores,
                                                                    bool* mask, int64_t length, int64_t block,
                                                                    int64_t blocks) {
     const int index_bits = bits_to_index(length);
@@ -118,11 +118,11 @@ template <class Scalar> __device__ __forceinline__ void write_mask(const Search<
 
 // Whole segments to a block, one thread a score: count who goes before it.
 template <class Scalar> __global__ void __launch_bounds__(SELECT_THREADS)
-    select_counting_kernel(const Scalar* scores, bool* mask, int64_t segments, int length, int count) {
+    select_counting_kernel(Scores<Scalar> scores, bool* mask, int64_t segments, int length, int count) {
     const int per_block = SELECT_THREADS / length, thread = threadIdx.x, own = thread % length;
     const int64_t segment = int64_t(blockIdx.x) * per_block + thread / length;
     if (thread >= per_block * length || segment >= segments) return;
-    const Scalar* score = scores + segment * length;
+    const Scores<Scalar> score = scores.from(segment * length);
     int before = 0;
     for (int other = 0; other < length; ++other) before += precedes(score[other], other, score[own], own);
     mask[segment * length + own] = before < count;
@@ -130,9 +130,9 @@ template <class Scalar> __global__ void __launch_bounds__(SELECT_THREADS)
 
 // One segment a block.
 template <class Scalar> __global__ void __launch_bounds__(SELECT_THREADS)
-    select_block_kernel(const Scalar* scores, bool* mask, int64_t length, uint32_t count) {
+    select_block_kernel(Scores<Scalar> scores, bool* mask, int64_t length, uint32_t count) {
     auto& shared = shared_memory<SelectShared<Scalar>>();
-    scores += blockIdx.x * length;
+    scores = scores.from(blockIdx.x * length);
     mask += blockIdx.x * length;
     if (threadIdx.x == 0) shared.search = {0, count, place_bits<Scalar>(length)};
     __syncthreads();
@@ -161,22 +161,23 @@ template <class Scalar> __device__ __forceinline__ void resume(SelectShared<Scal
 
 // One digit of the search, blockIdx.y the segment.
 template <class Scalar> __global__ void __launch_bounds__(SELECT_THREADS)
-    select_digit_kernel(const Scalar* scores, Scratch<Scalar> scratch, int64_t length, uint32_t count, int pass) {
+    select_digit_kernel(Scores<Scalar> scores, Scratch<Scalar> scratch, int64_t length, uint32_t count, int pass) {
     auto& shared = shared_memory<SelectShared<Scalar>>();
     const int64_t place = int64_t(blockIdx.y) * passes_over<Scalar>(length) + pass;
     resume(shared, scratch, length, count, pass);
     if (blockIdx.x == 0 && threadIdx.x == 0) scratch.searches[place] = shared.search;
     if (shared.search.open == 0) return;
-    count_digits(shared, scores + blockIdx.y * length, length, blockIdx.x, gridDim.x);
+    count_digits(shared, scores.from(blockIdx.y * length), length, blockIdx.x, gridDim.x);
     for (int b = threadIdx.x; b < BINS; b += SELECT_THREADS)
         if (shared.histogram[b]) atomicAdd(&scratch.histograms[place * BINS + b], shared.histogram[b]);
 }
 
 template <class Scalar> __global__ void __launch_bounds__(SELECT_THREADS)
-    select_mask_kernel(const Scalar* scores, bool* mask, Scratch<Scalar> scratch, int64_t length, uint32_t count) {
+    select_mask_kernel(Scores<Scalar> scores, bool* mask, Scratch<Scalar> scratch, int64_t length, uint32_t count) {
     auto& shared = shared_memory<SelectShared<Scalar>>();
     resume(shared, scratch, length, count, passes_over<Scalar>(length));
-    write_mask(shared.search, scores + blockIdx.y * length, mask + blockIdx.y * length, length, blockIdx.x, gridDim.x);
+    write_mask(shared.search, scores.from(blockIdx.y * length), mask + blockIdx.y * length, length, blockIdx.x,
+               gridDim.x);
 }
 
 enum class Route { counting, block, grid };
@@ -186,7 +187,7 @@ inline Route route_of(int64_t segments, int64_t length) {
     return length <= LONGEST_IN_BLOCK || segments >= SEGMENTS_TO_FILL_GPU ? Route::block : Route::grid;
 }
 
-template <class Scalar> void select_on_grid(const Scalar* scores, bool* mask, int64_t segments, int64_t length,
+template <class Scalar> void select_on_grid(Scores<Scalar> scores, bool* mask, int64_t segments, int64_t length,
                                             uint32_t count, Scratch<Scalar> scratch, Stream stream) {
     const int64_t blocks = ceil_div(length, SCORES_PER_BLOCK);
     const dim3 grid(unsigned(blocks < MAX_BLOCKS ? blocks : MAX_BLOCKS), unsigned(segments));
@@ -200,7 +201,7 @@ template <class Scalar> void select_on_grid(const Scalar* scores, bool* mask, in
 
 // Mark the `count` > 0 smallest of each segment of at most 2^31 scores, at least one segment; only Route::grid uses the
 // scratch.
-template <class Scalar> void select_segments(const Scalar* scores, bool* mask, int64_t segments, int64_t length,
+template <class Scalar> void select_segments(Scores<Scalar> scores, bool* mask, int64_t segments, int64_t length,
                                              int64_t count, Route route, Scratch<Scalar> scratch, Stream stream) {
     if (route == Route::counting)
         launch(select_counting_kernel<Scalar>, dim3(unsigned(ceil_div(segments, SELECT_THREADS / length))),

@@ -1,63 +1,17 @@
-// The column sweep of one block on CUDA: four lanes (a quad) hold one row in registers, column c in slot c / 4 of lane
-// c % 4, and the whole sweep is unrolled over the slots, so that every register index is a constant. What a column
-// leaves of a weight is a policy: Pruning here, Rounding in joint.cuh. Free of torch.
+// The column sweep of one block on CUDA: four lanes hold one row in registers, and the whole sweep is unrolled over
+// their slots, so that every register index is a constant. What a column leaves of a weight is a policy: Pruning here,
+// Rounding in joint.cuh. Free of torch.
 #pragma once
-#include "device.cuh"
-#include "divisor.cuh"
 #include "sweep.h"
+#include "sweep_lanes.cuh"
 
 namespace gpu {
-constexpr int MAX_COLS = 128;
-constexpr int LANES = 4;                // of a quad
-constexpr int SLOTS = MAX_COLS / LANES; // columns of one lane
-constexpr int DEPTH = 4;                // slots that a lane loads from the factor at once
-constexpr int BAND = LANES * DEPTH;     // columns that a quad loads at once
-constexpr int BANDS = MAX_COLS / BAND;
-constexpr int SWEEP_THREADS = 128;
-constexpr int SWEEP_ROWS = SWEEP_THREADS / LANES;
-constexpr int FACTOR_SIZE = BAND * BAND * BANDS * (BANDS + 1) / 2;
-
 // Who is pruned: a given mask or none, keep:4 where the quad is the group, or keep:group of any other group.
 enum class Choice { given, quad, any };
 
-template <class Scalar> struct SweepShared {
-    alignas(16) Scalar factor[FACTOR_SIZE];
-    Divisor<Scalar> diagonal[MAX_COLS];
-};
-template <class Scalar> struct SweepSharedAny : SweepShared<Scalar> {
-    Scalar scores[SWEEP_ROWS][MAX_COLS + 4]; // padded: the 8 rows of a warp then use different banks
-};
-
-// Where the factor of column 4 slot + lane on column 4 to_slot + to_lane lies. Bands left of the diagonal are not
-// stored; within a band the slots of one lane are neighbours: one wide load each, the quad's four in different banks.
-HOST_DEVICE constexpr int factor_place(int slot, int lane, int to_slot, int to_lane) {
-    const int band = slot / DEPTH;
-    const int bands_above = band * BANDS - band * (band - 1) / 2;
-    const int row = slot % DEPTH * LANES + lane;
-    const int column = (to_slot / DEPTH - band) * BAND + to_lane * DEPTH + to_slot % DEPTH;
-    return bands_above * BAND * BAND + row * (BANDS - band) * BAND + column;
-}
-
-// Columns past the end get an identity factor: they make no error and change nothing.
-template <class Scalar>
-__device__ __forceinline__ void load_factor(SweepShared<Scalar>& shared, const Scalar* factor, int cols) {
-    const int k = threadIdx.x;
-    static_assert(SWEEP_THREADS == MAX_COLS, "one thread a column");
-    shared.diagonal[k] = Divisor<Scalar>::of(k < cols ? factor[k * cols + k] : Scalar(1));
-#pragma unroll 8
-    for (int j = 0; j < MAX_COLS; ++j)
-        if (k / BAND >= j / BAND)
-            shared.factor[factor_place(j / LANES, j % LANES, k / LANES, k % LANES)] =
-                j < cols && k < cols ? factor[j * cols + k] : Scalar(j == k);
-}
-
-// One lane's part of one row; bit s of `pruned` says whether the column in slot s goes.
-template <class Scalar> struct Lane {
-    Scalar weight[SLOTS];
-    Scalar loss;
-    uint32_t pruned;
-    int index;
-};
+// Thread blocks of a multiprocessor that the registers have to suffice for: where weights go through shared memory, no
+// fourth one of floats fits into that.
+template <class Scalar, Choice CHOICE> constexpr int RESIDENT = (CHOICE == Choice::any ? 12 : 16) / sizeof(Scalar);
 
 // The slots after `slot` absorb the error of column 4 slot + lane.
 template <class Scalar>
@@ -77,23 +31,22 @@ __device__ __forceinline__ void absorb(Lane<Scalar>& own, Scalar error, const Sc
     }
 }
 
-// What a column leaves of a weight, and the error that this makes.
-template <class Scalar> struct Settled {
-    Scalar value, error;
-};
-
 // The settling of sweep_block_: a pruned weight is 0, any other stays as it is.
 template <class Scalar> struct Pruning {
     struct Row {
         __device__ __forceinline__ void reach(int, int) {}
-        __device__ __forceinline__ Settled<Scalar> settle(Scalar weight, bool prune, const Divisor<Scalar>& diagonal,
-                                                          bool) const {
+        // The error that the column makes.
+        __device__ __forceinline__ Scalar settle(Scalar weight, bool prune, const Divisor<Scalar>& diagonal, bool,
+                                                 bool) const {
             const Scalar full = pruning_error(weight, diagonal);
-            return {prune ? Scalar(0) : weight, prune ? full : Scalar(0)};
+            return prune ? full : Scalar(0);
         }
-        __device__ __forceinline__ void keep_code(int) {}
+        // What the slot leaves of the lane's own weight.
+        __device__ __forceinline__ Scalar leave(Scalar weight, bool prune, int, int) const {
+            return prune ? Scalar(0) : weight;
+        }
     };
-    __device__ __forceinline__ Row row(int64_t, int, int, bool) const { return {}; }
+    __device__ __forceinline__ Row row(int64_t, int, int) const { return {}; }
 };
 
 // The sweep of column 4 slot + lane: its owner finds the error, the quad shares and absorbs it. There is no way around
@@ -101,14 +54,9 @@ template <class Scalar> struct Pruning {
 template <class Scalar, class Row> __device__ __forceinline__ void
 sweep_column(Lane<Scalar>& own, Row& settling, const SweepShared<Scalar>& shared, int slot, int lane, int cols) {
     const int column = slot * LANES + lane;
-    const bool inside = column < cols;
-    const Settled<Scalar> settled =
-        settling.settle(own.weight[slot], own.pruned >> slot & 1, shared.diagonal[column], inside);
-    const Scalar error = __shfl_sync(ALL_LANES, settled.error, lane, LANES);
-    if (own.index == lane) {
-        own.weight[slot] = settled.value;
-        if (inside) settling.keep_code(column);
-    }
+    const Scalar own_error =
+        settling.settle(own.weight[slot], own.prunes(slot), shared.diagonal[column], column < cols, own.index == lane);
+    const Scalar error = __shfl_sync(ALL_LANES, own_error, lane, LANES);
     own.loss += error * error; // by each lane alike, in the order of the columns
     absorb(own, error, shared.factor, slot, lane);
 }
@@ -148,41 +96,30 @@ template <class Scalar> __device__ __forceinline__ void choose_any(Lane<Scalar>&
     }
 }
 
-template <class Scalar>
-__device__ __forceinline__ Lane<Scalar> load_lane(const Scalar* weight, const bool* prune, int cols) {
-    Lane<Scalar> own{};
-    own.index = threadIdx.x % LANES;
-#pragma unroll
-    for (int s = 0; s < SLOTS; ++s) {
-        const int column = s * LANES + own.index;
-        if (weight && column < cols) own.weight[s] = weight[column];
-        if (prune && column < cols) own.pruned |= uint32_t(prune[column]) << s;
-    }
-    return own;
-}
-
-template <class Scalar> __device__ __forceinline__ void store_lane(const Lane<Scalar>& own, Scalar* weight, int cols) {
-#pragma unroll
-    for (int s = 0; s < SLOTS; ++s)
-        if (s * LANES + own.index < cols) weight[s * LANES + own.index] = own.weight[s];
-}
-
 // count = group - keep; neither matters where the mask is given. Every matrix has thread blocks of its own, all along
 // one axis of the grid, since another would end at 65535. Threads past a matrix's last row run along with zeros.
 template <class Scalar, Choice CHOICE, class Settling>
-__global__ void __launch_bounds__(SWEEP_THREADS, 16 / sizeof(Scalar))
+__global__ void __launch_bounds__(SWEEP_THREADS, RESIDENT<Scalar, CHOICE>)
     sweep_kernel(Settling settling_in, Scalar* weight, const Scalar* factor, const bool* prune, Scalar* loss,
                  int64_t rows, int cols, int count, int group) {
     auto& shared = shared_memory<SweepShared<Scalar>>();
     const unsigned tiles = unsigned(ceil_div(rows, SWEEP_ROWS)); // of a matrix
     const int64_t matrix = blockIdx.x / tiles;
-    load_factor(shared, factor + matrix * cols * cols, cols);
     const int64_t row_of_matrix = int64_t(blockIdx.x % tiles) * SWEEP_ROWS + threadIdx.x / LANES;
     const int64_t row = row_of_matrix < rows ? matrix * rows + row_of_matrix : -1; // one number to hold, not two
     const bool present = row >= 0;
-    Lane<Scalar> own = load_lane(present ? weight + row * cols : nullptr,
-                                 CHOICE == Choice::given && prune && present ? prune + row * cols : nullptr, cols);
-    auto settling = settling_in.row(row, own.index, cols, present);
+    Lane<Scalar> own{};
+    own.index = threadIdx.x % LANES;
+    // all is on its way before any of it is awaited
+    load_slots(own.weight, present ? weight + row * cols : nullptr, own.index, cols);
+    Flags flags{};
+    const bool masked = CHOICE == Choice::given && prune;
+    if (masked && present)
+        flags.load(prune + row * cols, own.index, cols, cols % LANES == 0 && aligned_for<uint32_t>(prune));
+    auto settling = settling_in.row(row, own.index, cols);
+    copy_factor(shared, factor + matrix * cols * cols, cols);
+    if (masked) own.pruned = flags.of_lane(own.index);
+    arrive_copies();
     __syncthreads();
     int next = 0; // the column where the next group begins
 #pragma unroll
@@ -205,6 +142,7 @@ __global__ void __launch_bounds__(SWEEP_THREADS, 16 / sizeof(Scalar))
 #pragma unroll
             for (int lane = 0; lane < LANES; ++lane) sweep_column(own, settling, shared, slot, lane, cols);
         }
+        own.weight[slot] = settling.leave(own.weight[slot], own.prunes(slot), slot, cols);
     }
     if (!present) return;
     store_lane(own, weight + row * cols, cols);

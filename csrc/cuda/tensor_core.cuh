@@ -1,5 +1,5 @@
-// What products by tensor cores stand on: the product of a warp (sm_80 and later), copies to shared memory that nobody
-// waits for yet, moves of bytes and bits inside registers. Free of torch: tests/cuda_shim.h has the same for a CPU.
+// What products by tensor cores stand on: the product of a warp (sm_80 and later), moves of bytes and bits inside
+// registers. Free of torch: tests/cuda_shim.h has the same for a CPU.
 #pragma once
 #include "input_numbers.cuh"
 
@@ -36,13 +36,6 @@ __device__ __forceinline__ uint32_t pinned(uint32_t value) {
     asm volatile("" : "+r"(value));
     return value;
 }
-
-// 16 bytes, to shared memory; there after arrive_copies, for the other lanes after a barrier as well.
-__device__ __forceinline__ void copy_16_bytes(void* to, const void* from) {
-    asm volatile("cp.async.ca.shared.global [%0], [%1], 16;" ::"r"(uint32_t(__cvta_generic_to_shared(to))), "l"(from)
-                 : "memory");
-}
-__device__ __forceinline__ void arrive_copies() { asm volatile("cp.async.wait_all;" ::: "memory"); }
 } // namespace gpu
 #else
 #include "tensor_core_shim.h"

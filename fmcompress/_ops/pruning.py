@@ -10,11 +10,12 @@ from .checks import check_beside, check_floating, check_matrices, check_matrix, 
 
 MAX_BLOCK_COLS = 128  # a CUDA thread quad holds one row of a block in registers
 
-# prune[s, i] = (number of j with (scores[s, j], j) < (scores[s, i], i)) < count; NaN counts as the largest score
-torch.library.define("fmcompress::select_smallest", "(Tensor scores, int count) -> Tensor")
+# prune[s, i] = (number of j with (scores[s, j], j) < (scores[s, i], i)) < count; NaN counts as the largest score; with
+# |scores| in place of scores if by_magnitude
+torch.library.define("fmcompress::select_smallest", "(Tensor scores, int count, bool by_magnitude=False) -> Tensor")
 
 
-def check_select_smallest(scores: Tensor, count: int) -> None:
+def check_select_smallest(scores: Tensor, count: int, by_magnitude: bool = False) -> None:
     """Raise ValueError unless the arguments fit the contract."""
     check_matrix("scores", scores)
     check_floating("scores", scores)
@@ -25,13 +26,13 @@ def check_select_smallest(scores: Tensor, count: int) -> None:
 
 
 @torch.library.register_fake("fmcompress::select_smallest")
-def _(scores: Tensor, count: int) -> Tensor:
+def _(scores: Tensor, count: int, by_magnitude: bool = False) -> Tensor:
     check_select_smallest(scores, count)
     return scores.new_empty(scores.shape, dtype=torch.bool)
 
 
 # in every group of `group` neighbours of a row, the (group - keep) smallest scores are pruned, ties by lowest index
-torch.library.define("fmcompress::nm_mask", "(Tensor scores, int keep, int group) -> Tensor")
+torch.library.define("fmcompress::nm_mask", "(Tensor scores, int keep, int group, bool by_magnitude=False) -> Tensor")
 
 
 def check_nm(cols: int, keep: int, group: int) -> None:
@@ -46,7 +47,7 @@ def check_nm(cols: int, keep: int, group: int) -> None:
     )
 
 
-def check_nm_mask(scores: Tensor, keep: int, group: int) -> None:
+def check_nm_mask(scores: Tensor, keep: int, group: int, by_magnitude: bool = False) -> None:
     """Raise ValueError unless the arguments fit the contract."""
     check_matrix("scores", scores)
     check_floating("scores", scores)
@@ -54,7 +55,7 @@ def check_nm_mask(scores: Tensor, keep: int, group: int) -> None:
 
 
 @torch.library.register_fake("fmcompress::nm_mask")
-def _(scores: Tensor, keep: int, group: int) -> Tensor:
+def _(scores: Tensor, keep: int, group: int, by_magnitude: bool = False) -> Tensor:
     check_nm_mask(scores, keep, group)
     return scores.new_empty(scores.shape, dtype=torch.bool)
 

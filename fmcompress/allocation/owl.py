@@ -8,9 +8,9 @@ from torch import Tensor
 from ..block_solver import calibrate
 from ..calibration import Batch
 from ..errors import ConfigError
+from ..hidden_states import enter, run_on
 from ..job import Job
 from ..layers import last_to_run
-from ..pipeline import enter, run_on
 from ..shares import Allocation
 from .budget import exact_shares
 

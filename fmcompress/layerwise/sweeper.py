@@ -119,23 +119,23 @@ class Sweeper:
         # the difference of cumulated counts, so that the rounding of all blocks adds up to the layer's exact count
         count = zeros_of(self.pattern.sparsity, rows * end) - zeros_of(self.pattern.sparsity, rows * begin)
         segments = self._scores(block, inverse).view(-1 if by_row else self._layers, rows * (end - begin))
-        return ops.select_smallest(segments, count).view(block.shape)
+        return ops.select_smallest(segments, count, by_magnitude=True).view(block.shape)
 
     @property
     def _layers(self) -> int:
         return 1 if self.weight.dim() == 2 else len(self.weight)
 
     def _scores(self, block: Tensor, inverse: Tensor) -> Tensor:
-        """Ordered as the paper's squares, which could over- or underflow."""
-        return (block / inverse.diagonal(dim1=-2, dim2=-1).unsqueeze(-2)).abs_()
+        """Their magnitudes are ordered as the paper's squares, which could over- or underflow."""
+        return block / inverse.diagonal(dim1=-2, dim2=-1).unsqueeze(-2)
 
     def _choose_whole_layer(self) -> Tensor | None:
         if not isinstance(self.pattern, Unstructured) or self.pattern.scope != "layer":
             return None
-        scores = (self.weight.contiguous() * self.upper.diagonal(dim1=-2, dim2=-1).unsqueeze(-2)).abs_()
+        scores = self.weight.contiguous() * self.upper.diagonal(dim1=-2, dim2=-1).unsqueeze(-2)
         rows, cols = self.weight.shape[-2:]
         segments = scores.view(self._layers, rows * cols)
-        return ops.select_smallest(segments, self.pattern.zeros(rows, cols)).view(self.weight.shape)
+        return ops.select_smallest(segments, self.pattern.zeros(rows, cols), by_magnitude=True).view(self.weight.shape)
 
     def _sweep(self, block: Tensor, inverse: Tensor, prune: Tensor | None, begin: int, end: int) -> None:
         if self.scales is None:
@@ -154,7 +154,8 @@ class Sweeper:
         if not isinstance(self.pattern, NM) or self.scales is None or not self.scales.refreshed:
             return prune  # scales that stand already do not ask
         scores = self._scores(block, inverse)
-        return ops.nm_mask(scores.view(-1, scores.shape[-1]), self.keep, self.group).view(scores.shape)
+        groups = scores.view(-1, scores.shape[-1])
+        return ops.nm_mask(groups, self.keep, self.group, by_magnitude=True).view(scores.shape)
 
 
 def _spans(begin: int, end: int, width: int) -> Iterator[tuple[int, int]]:

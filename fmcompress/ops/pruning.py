@@ -5,28 +5,30 @@ from torch import Tensor
 from .dispatch import run
 
 
-def select_smallest(scores: Tensor, count: int) -> Tensor:
+def select_smallest(scores: Tensor, count: int, *, by_magnitude: bool = False) -> Tensor:
     """Mark exactly `count` smallest scores of each segment; equal scores go by lowest index, NaN counts as largest.
 
-    scores   [segments, length] float32 or float64, any strides
-    count    0 to length
-    returns  [segments, length] bool, True = among the smallest
+    scores        [segments, length] float32 or float64, any strides
+    count         0 to length
+    by_magnitude  |scores| are compared; where the back-end can, without a pass over them of its own
+    returns       [segments, length] bool, True = among the smallest
 
     A segment is whatever shares one threshold: a row, a column block flattened to one row, or a whole layer.
     Raises ValueError if shape, dtype or count do not fit.
     """
-    return run("select_smallest", scores.contiguous(), count)  # type: ignore[no-any-return]
+    return run("select_smallest", scores.contiguous(), count, by_magnitude)  # type: ignore[no-any-return]
 
 
-def nm_mask(scores: Tensor, keep: int, group: int) -> Tensor:
+def nm_mask(scores: Tensor, keep: int, group: int, *, by_magnitude: bool = False) -> Tensor:
     """Mark the group - keep smallest scores in every group of neighbouring columns.
 
-    scores   [rows, cols] float32 or float64, any strides, cols divisible by group
-    returns  [rows, cols] bool, True = prune; keep=2, group=4 leaves 2 of every 4
+    scores        [rows, cols] float32 or float64, any strides, cols divisible by group
+    by_magnitude  |scores| are compared, as in select_smallest()
+    returns       [rows, cols] bool, True = prune; keep=2, group=4 leaves 2 of every 4
 
     Raises ValueError if shape, dtype or pattern do not fit.
     """
-    return run("nm_mask", scores.contiguous(), keep, group)  # type: ignore[no-any-return]
+    return run("nm_mask", scores.contiguous(), keep, group, by_magnitude)  # type: ignore[no-any-return]
 
 
 def sweep_block_(

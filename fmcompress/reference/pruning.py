@@ -4,17 +4,18 @@ import torch
 from torch import Tensor
 
 
-def select_smallest(scores: Tensor, count: int) -> Tensor:
+def select_smallest(scores: Tensor, count: int, by_magnitude: bool = False) -> Tensor:
     """See fmcompress.ops.select_smallest."""
-    order = torch.sort(scores, dim=1, stable=True).indices  # stable: equal scores stay in index order
+    compared = scores.abs() if by_magnitude else scores
+    order = torch.sort(compared, dim=1, stable=True).indices  # stable: equal scores stay in index order
     mask = torch.zeros_like(scores, dtype=torch.bool)
     return mask.scatter_(1, order[:, :count], True)
 
 
-def nm_mask(scores: Tensor, keep: int, group: int) -> Tensor:
+def nm_mask(scores: Tensor, keep: int, group: int, by_magnitude: bool = False) -> Tensor:
     """See fmcompress.ops.nm_mask."""
     groups = scores.reshape(-1, group)
-    return select_smallest(groups, group - keep).view(scores.shape)
+    return select_smallest(groups, group - keep, by_magnitude).view(scores.shape)
 
 
 def sweep_block_(weight: Tensor, factor: Tensor, prune: Tensor | None, keep: int, group: int) -> Tensor:
@@ -47,11 +48,10 @@ def admm_step_(
 ) -> Tensor:
     """See fmcompress.ops.admm_step_."""
     value = x + dual
-    scores = value.abs()
     if group:
-        pruned = nm_mask(scores, keep, group)
+        pruned = nm_mask(value, keep, group, by_magnitude=True)
     else:
-        pruned = select_smallest(scores if by_row else scores.view(1, -1), prune).view(x.shape)
+        pruned = select_smallest(value if by_row else value.view(1, -1), prune, by_magnitude=True).view(x.shape)
     changed = (kept == pruned).sum()
     kept.copy_(~pruned)
     projected = torch.where(pruned, 0.0, value)

@@ -11,7 +11,7 @@ from helpers import CPU, Silent, folder_bytes, make_text
 from torch import Tensor
 from zoo import ZOO, calibration, load, save
 
-from fmcompress import block_solver, pipeline
+from fmcompress import block_solver, hidden_states, pipeline
 from fmcompress.checkpoint import Checkpoint, obeys
 from fmcompress.config import PruneConfig, QuantizeConfig
 from fmcompress.errors import CheckpointError, ConfigError
@@ -67,8 +67,8 @@ def test_later_blocks_see_the_pruned_ones(
 
     jobs: list[Any] = []
     monkeypatch.setattr(pipeline, "solve_block", spy)
-    monkeypatch.setattr(pipeline, "BATCH_TOKENS", 64)  # several batches, which share what is equal
-    monkeypatch.setattr(pipeline, "BATCH_IMAGES", 3)
+    monkeypatch.setattr(hidden_states, "BATCH_TOKENS", 64)  # several batches, which share what is equal
+    monkeypatch.setattr(hidden_states, "BATCH_IMAGES", 3)
     run(home, name, tmp_path / "out", sparsity=0.5)
     whole, seen, job = load(tmp_path / "out", ZOO[name]), {}, jobs[0]
     for index, (path, _) in enumerate(job.streamed.blocks):

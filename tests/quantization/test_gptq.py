@@ -159,7 +159,7 @@ def test_arguments_of_another_kind(make_weight, make_hessian):
 def test_scales_that_stand_need_no_mask_beforehand(make_weight, make_hessian, monkeypatch):
     """A mask that nobody looks at would cost each block a selection."""
     asked, real = [], ops.nm_mask
-    monkeypatch.setattr(ops, "nm_mask", lambda *arguments: asked.append(arguments) or real(*arguments))
+    monkeypatch.setattr(ops, "nm_mask", lambda *given, **more: asked.append(given) or real(*given, **more))
     sparsegpt(make_weight(4, 256), make_hessian(256), NM(2, 4), grid=Grid(4, None))
     assert not asked
     sparsegpt(make_weight(4, 256), make_hessian(256), NM(2, 4), grid=Grid(4, 64))

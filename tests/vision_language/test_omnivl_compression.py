@@ -12,7 +12,7 @@ from helpers import CPU, Silent, folder_bytes, make_text
 from omnivl_folder import make_media, save_model, write_manifest
 from torch import Tensor
 
-from fmcompress import block_solver, pipeline
+from fmcompress import block_solver, hidden_states, pipeline
 from fmcompress.checkpoint import Checkpoint, obeys
 from fmcompress.config import PruneConfig, QuantizeConfig
 from fmcompress.errors import ConfigError
@@ -117,7 +117,7 @@ def test_stacks_are_calibrated_with_what_the_pruned_model_gives_them(
         return solve(job, index, block, batches, *more)
 
     monkeypatch.setattr(pipeline, "solve_block", spy)
-    monkeypatch.setattr(pipeline, "BATCH_IMAGES", 5)
+    monkeypatch.setattr(hidden_states, "BATCH_IMAGES", 5)
     run(home, tmp_path / "out", sparsity=0.5, calibration=home / "data" / "videos.jsonl")
     job, seen = jobs[0], dict[int, list[Tensor]]()
     whole = transformers_model(tmp_path / "out")
