@@ -49,7 +49,7 @@ rows.add(Row("layer solve", "the first", 1.0))
 time.sleep(600)
 """
     benches = folder_of(tmp_path / "b", solve=bench)
-    status, found, printed = rehearse(tmp_path / "results", "--benches", benches, "--stages", "bench", "--budget", 40)
+    status, found, printed = rehearse(tmp_path / "results", "--benches", benches, "--stages", "bench", "--budget", 25)
     assert status == 3
     assert status_of(found)["gpu_solve"] == "not run"
     assert [row["case"] for row in found["benches"]["gpu_solve"]["rows"]] == ["the first"]
