@@ -51,8 +51,13 @@ def bad_matrices(dtype: torch.dtype, n: int) -> Tensor:
     return matrices
 
 
-def check_factor_block(factor_block: Callable[[Tensor], Factored], sizes: list[int] = SIZES) -> None:
-    """One matrix, batches, some that fail among others, and the same bits each time."""
+def check_factor_block(
+    factor_block: Callable[[Tensor], Factored], sizes: list[int] = SIZES, batched: int = 128, failing: int = 70
+) -> None:
+    """One matrix, batches, some that fail among others, and the same bits each time.
+
+    batched, failing: sizes of the matrices in the largest batch, and in one where some are not positive definite
+    """
     for dtype in FACTORED:
         for n in sizes:
             for condition in (1e1, 1e5):
@@ -62,13 +67,13 @@ def check_factor_block(factor_block: Callable[[Tensor], Factored], sizes: list[i
                 expected = reference.factor_block(matrix.double())
                 rough = 100 * condition * FACTORED[dtype]
                 torch.testing.assert_close(factored[0].double(), expected[0], rtol=rough, atol=rough)
-        for batch, n in ((0, 9), (1, 40), (3, 128)):
+        for batch, n in ((0, 9), (1, 40), (3, batched)):
             matrices = positive(n, dtype, batch=(batch,))
             factored = factor_block(matrices)
             check_factored(matrices, factored, (dtype, batch, n))
             for again in (factor_block(matrices), factor_block(shifted(matrices) if batch else matrices)):
                 assert all(map(torch.equal, again, factored)), (dtype, batch, n)
-        for n in (2, 70):
+        for n in (2, failing):
             matrices = bad_matrices(dtype, n)
             upper, inverse, failed = factor_block(matrices)
             assert failed.tolist() == [0, 1] * 4, (dtype, n, failed)

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import interpreter_server
 import numpy as np
 import pytest
 from packaging.version import Version
@@ -244,4 +245,5 @@ def interpret(code: str) -> None:
     triton = pytest.importorskip("triton", reason="triton is not installed")
     if Version(triton.__version__) < Version("3.7") and Version(np.__version__) >= Version("2.4"):
         pytest.skip("the interpreter of Triton 3.6 needs numpy < 2.4")
-    in_a_process(IMPORTS + code, TRITON_INTERPRET="1", OMP_WAIT_POLICY="passive")
+    failure = interpreter_server.failure(IMPORTS, code)
+    assert not failure, failure
