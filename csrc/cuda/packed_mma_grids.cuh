@@ -4,65 +4,111 @@
 #include "packed_spread.cuh"
 
 namespace gpu {
-constexpr int MMA_ROWS = 16, MMA_TOKENS = 8; // of a product
-constexpr int SPAN = 128;                    // columns that a quad of lanes has at a time
-constexpr int TILE_SPANS = 2;                // that a warp brings at a time: a lane the grid of one row and span
+constexpr int MMA_ROWS = 16, MMA_COLUMNS = 8;         // of a product
+constexpr int SPAN_SHIFT = 7, SPAN = 1 << SPAN_SHIFT; // columns that a quad of lanes has at a time
+constexpr int LANE_COLUMNS = SPAN / 4;
+constexpr int TILE_SPANS = 2; // that a warp brings at a time: a lane the grid of one row and span
 constexpr int MMA_TILE = TILE_SPANS * SPAN;
 constexpr int MMA_THREADS = 256, MMA_WARPS = MMA_THREADS / 32;
 
-// Of a row and a span: its scale for UNITs, its zero as the last of eight nibbles, and as a pair of half floats.
-struct alignas(16) MmaGrid {
-    float scale;
-    uint32_t last, zeros, unused;
+// A span may have two or four groups, a lane's columns always have one. The sums of a product have eight columns, so
+// each group gets some of its own: column n is of token n / groups and of group n % groups, and lanes of other groups
+// have zeros there for inputs. Sums of a group are scaled as those of a span are; there are fewer tokens at a time.
+struct SpanGroups {
+    int shift; // a span has 1 << shift groups
+
+    HOST_DEVICE explicit SpanGroups(const Packed& weight)
+        : shift(weight.group_shift < SPAN_SHIFT ? SPAN_SHIFT - weight.group_shift : 0) {}
+    // That multiply the same rows, each by other tokens.
+    HOST_DEVICE int blocks(int tokens) const { return int(ceil_div(int64_t(tokens) << shift, MMA_COLUMNS)); }
+    __device__ __forceinline__ int count() const { return 1 << shift; }
+    __device__ __forceinline__ int of_lane() const { return int(threadIdx.x % 4) >> (2 - shift); }
+    __device__ __forceinline__ int of_column(int n) const { return n & (count() - 1); }
+    __device__ __forceinline__ int token(int n) const { return n >> shift; }
+};
+
+// Of a row and a span: the scales for UNITs of columns 2t and 2t + 1 of the sums, and of the lane's own columns the
+// zero, as the last of eight nibbles and as a pair of half floats.
+struct MmaGrid {
+    float scales[2];
+    uint32_t last, zeros;
 };
 
 template <class Scalar, int BITS> class MmaGrids {
+    struct Stage {                             // of a tile: of every row of a span the groups'
+        float scales[TILE_SPANS][MMA_ROWS][4]; // the second is there also where there is but one group
+        uint32_t zeros[TILE_SPANS][MMA_ROWS][4];
+    };
+
   public:
     struct Shared {
-        MmaGrid of[MMA_WARPS][2][TILE_SPANS][MMA_ROWS];
+        Stage of[MMA_WARPS][2];
     };
 
     // Of rows `first` and on.
     __device__ __forceinline__ MmaGrids(const Packed& weight, Shared& shared, int64_t first)
-        : weight(weight), grids(shared.of[threadIdx.x / 32]), lane(threadIdx.x % 32) {
+        : weight(weight), groups(weight), stages(shared.of[threadIdx.x / 32]), lane(threadIdx.x % 32) {
         const int64_t row = weight.row_or_last(first + lane / 2);
         first_scale = pinned(uint32_t(row * weight.groups));
         first_zero = pinned(uint32_t(row * weight.zero_bytes));
-        first_own = pinned(uint32_t(&grids[0][lane % 2][lane / 2] - &grids[0][0][0]));
-        first_taken = pinned(uint32_t(&grids[0][0][lane / 4] - &grids[0][0][0]));
+        own = pinned(place_of(stages[0].scales[lane % 2][lane / 2]));
+        own_scales = pinned(place_of(&stages[0].scales[0][lane / 4][groups.of_column(lane % 4 * 2)]));
+        own_zeros = pinned(place_of(&stages[0].zeros[0][lane / 4][groups.of_lane()]));
     }
 
     // Early, since it takes long until they are here.
     __device__ __forceinline__ void fetch(int tile) {
-        const uint32_t own = uint32_t((tile * TILE_SPANS + lane % 2) * SPAN) >> weight.group_shift,
-                       last = uint32_t(weight.groups) - 1, group = own < last ? own : last;
-        scale = raw_number(weight.scale, weight.scales, first_scale + group);
+        const uint32_t group = uint32_t((tile * TILE_SPANS + lane % 2) * SPAN) >> weight.group_shift,
+                       last = uint32_t(weight.groups) - groups.count(), begin = group < last ? group : last;
+#pragma unroll
+        for (int j = 0; j < 4; ++j) {
+            if (j == groups.count()) break;
+            scales[j] = raw_number(weight.scale, weight.scales, first_scale + begin + j);
+        }
         if (!weight.zero) return;
-        const CodePlace place = place_of_code(group, BITS);
+        const CodePlace place = place_of_code(begin, BITS);
         const uint8_t* from = weight.zero + first_zero + place.byte;
         shift = place.shift;
-        low = from[0];
-        if (8 % BITS != 0) high = place.straddles ? from[1] : 0;
+        zeros[0] = from[0];
+        if (shift + groups.count() * BITS > 8) zeros[1] = from[1];
     }
 
     // What was fetched, for the whole warp after the next barrier.
     __device__ __forceinline__ void bring(int tile) {
-        const uint32_t zero = weight.zero ? (low | high << 8) >> shift & ((1u << BITS) - 1) : 1u << (BITS - 1);
-        const float units = number_of_raw(scale, weight.scales) * (1 / CodeFloat<Scalar>::UNIT);
-        (&grids[0][0][0])[uint32_t(tile) % 2 * (TILE_SPANS * MMA_ROWS) + first_own] = {units, zero << 28,
-                                                                                       pair_of_zeros<Scalar>(zero), 0};
+        const uint32_t codes = (zeros[0] | zeros[1] << 8) >> shift, place = own + uint32_t(tile) % 2 * sizeof(Stage);
+#pragma unroll
+        for (int j = 0; j < 4; ++j) {
+            if (j == groups.count()) break;
+            const uint32_t zero = weight.zero ? codes >> j * BITS & ((1u << BITS) - 1) : 1u << (BITS - 1);
+            const float units = number_of_raw(scales[j], weight.scales) * (1 / CodeFloat<Scalar>::UNIT);
+            at<float>(place)[j] = units;
+            if (j == 0) at<float>(place)[1] = units;
+            at<uint32_t>(place + sizeof(Stage::scales))[j] = pair_of_zeros<Scalar>(zero);
+        }
     }
 
     // Of the lane's rows g and g + 8.
     __device__ __forceinline__ MmaGrid of(int tile, int span, int i) const {
-        return (&grids[0][0][0])[uint32_t(tile) % 2 * (TILE_SPANS * MMA_ROWS) + span * MMA_ROWS + first_taken + 8 * i];
+        const uint32_t place = uint32_t(tile) % 2 * sizeof(Stage) + (span * MMA_ROWS + 8 * i) * 16;
+        const auto scales = *at<Vector<float, 2>>(own_scales + place);
+        const uint32_t zeros = *at<uint32_t>(own_zeros + place);
+        return {{scales.part[0], scales.part[1]}, zeros << 28, zeros};
     }
 
   private:
+    // Shared memory by bytes.
+    template <class Value> __device__ __forceinline__ Value* at(uint32_t byte) const {
+        return reinterpret_cast<Value*>(reinterpret_cast<uint8_t*>(&stages) + byte);
+    }
+    __device__ __forceinline__ uint32_t place_of(const void* part) const {
+        return uint32_t(static_cast<const uint8_t*>(part) - reinterpret_cast<uint8_t*>(&stages));
+    }
+
     const Packed& weight;
-    MmaGrid (&grids)[2][TILE_SPANS][MMA_ROWS];
+    const SpanGroups groups;
+    Stage (&stages)[2];
     int lane;
-    uint32_t first_scale, first_zero, first_own, first_taken, scale = 0, low = 0, high = 0, shift = 0;
+    uint32_t first_scale, first_zero, own, own_scales, own_zeros, scales[4] = {}, zeros[2] = {}, shift = 0;
 };
 
 // Values have none.
@@ -72,6 +118,6 @@ template <class Scalar> class MmaGrids<Scalar, 0> {
     __device__ __forceinline__ MmaGrids(const Packed&, Shared&, int64_t) {}
     __device__ __forceinline__ void fetch(int) {}
     __device__ __forceinline__ void bring(int) {}
-    __device__ __forceinline__ MmaGrid of(int, int, int) const { return {1.0f, 0, 0, 0}; }
+    __device__ __forceinline__ MmaGrid of(int, int, int) const { return {{1.0f, 1.0f}, 0, 0}; }
 };
 } // namespace gpu
