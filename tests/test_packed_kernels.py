@@ -51,6 +51,8 @@ class TestEmulatedCuda:
         ("tensor cores", packed_cases.Form("all", 4, torch.bfloat16, 128), 1, 256, torch.bfloat16),
         ("tensor cores", packed_cases.Form("all", 3, torch.bfloat16, 256, True), 5, 512, torch.float16),
         ("tensor cores", packed_cases.Form("pattern", 4, torch.float16, 128, True, 2, 4), 2, 384, torch.bfloat16),
+        ("tensor cores", packed_cases.Form("all", 8, torch.bfloat16, 128), 1, 256, torch.bfloat16),
+        ("tensor cores", packed_cases.Form("pattern", 8, torch.bfloat16, 64, True, 2, 4), 3, 256, torch.bfloat16),
         ("tensor cores", packed_cases.Form("pattern", 0, torch.float16, 0, False, 2, 4), 8, 128, torch.float16),
         ("few tokens", packed_cases.Form("pattern", 0, torch.float16, 0, False, 2, 4), 8, 128, torch.bfloat16),
         ("few tokens", packed_cases.Form("mask", 0, torch.bfloat16), 1, 256, torch.bfloat16),

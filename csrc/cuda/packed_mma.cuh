@@ -25,7 +25,7 @@ template <class Scalar> bool fits_mma(const Packed& weight, const Linear<Scalar>
     const bool one_group = weight.groups <= 1 || (weight.group_shift >= 0 && weight.group_size >= LANE_COLUMNS);
     const bool two_in_four = weight.indices && weight.keep == 2 && weight.group == 4;
     const bool values = weight.bits == 0 && two_in_four && weight.values == own_number<Scalar>();
-    const bool codes = 2 <= weight.bits && weight.bits <= 4 && (!weight.indices || two_in_four);
+    const bool codes = weight.bits > 0 && !(weight.bits == 8 && weight.bitmask) && (!weight.indices || two_in_four);
     return one_group && (values || codes) && aligned_for<Wide>(weight.bitmask ? weight.bitmask : weight.entries) &&
            aligned_for<Wide>(weight.indices);
 }
@@ -41,6 +41,7 @@ template <class Scalar, int BITS, class Rows> struct MmaShared {
 template <class Scalar, int BITS, class Rows> __device__ __forceinline__ void
 multiply_span(Rows& rows, const MmaGrid (&grids)[2], const Scalar* x, float (&sums)[4]) {
     const uint32_t zeros[4] = {grids[0].zeros, grids[1].zeros, grids[0].zeros, grids[1].zeros};
+    const uint32_t offsets[2] = {offset_of_zeros(zeros[0]), offset_of_zeros(zeros[1])}; // of those that are lifted
     float codes[4] = {}, surplus[4] = {};
 #pragma unroll
     for (int unit = 0; unit < LANE_COLUMNS / 8; unit += 2) {
@@ -51,14 +52,16 @@ multiply_span(Rows& rows, const MmaGrid (&grids)[2], const Scalar* x, float (&su
             const auto inputs = load_wide<Vector<uint32_t, 4>>(x + (unit + u) * 8);
 #pragma unroll
             for (int k = 0; k < 4; k += 2) {
-                const uint32_t a[4] = {pairs[u][0][k], pairs[u][1][k], pairs[u][0][k + 1], pairs[u][1][k + 1]};
+                uint32_t a[4] = {pairs[u][0][k], pairs[u][1][k], pairs[u][0][k + 1], pairs[u][1][k + 1]};
+#pragma unroll
+                for (int i = 0; LIFTED<Scalar, BITS> && i < 4; ++i) a[i] = lift_codes(a[i], offsets[i % 2]);
                 uint32_t b[2] = {inputs.part[k], inputs.part[k + 1]};
                 if (Rows::PAIRS_OF_FOUR) { // columns 0 and 4, 1 and 5 ...
                     b[0] = permute(inputs.part[k / 2], inputs.part[k / 2 + 2], 0x5410);
                     b[1] = permute(inputs.part[k / 2], inputs.part[k / 2 + 2], 0x7632);
                 }
                 mma(codes, a, b, Scalar());
-                if (BITS > 0) mma(surplus, zeros, b, Scalar());
+                if (BITS > 0 && !LIFTED<Scalar, BITS>) mma(surplus, zeros, b, Scalar());
             }
         }
     }
@@ -117,16 +120,16 @@ template <class Scalar, int BITS, class Rows> __global__ void __launch_bounds__(
     for (int tile = begin - 1; tile < end; ++tile) {
         arrive_copies();
         __syncwarp(); // the next tile is brought to where the one before has been read
-        rows.open(tile);
         if (tile + 1 < end) {
             rows.bring(tile + 1);
             grids.bring(tile + 1);
             if (tile + 2 < end) grids.fetch(tile + 2);
         }
         if (tile < begin) continue;
+        rows.open(tile);
 #pragma unroll
         for (int s = 0; s < TILE_SPANS; ++s) {
-            if (tile * TILE_SPANS + s >= spans) break;
+            if (s > 0 && tile * TILE_SPANS + s >= spans) break; // no tile begins behind the last
             rows.open_span(s);
             const MmaGrid both[2] = {grids.of(tile, s, 0), grids.of(tile, s, 1)};
             multiply_span<Scalar, BITS>(rows, both, x, sums);
@@ -151,7 +154,8 @@ void launch_mma(const Packed& weight, Linear<Scalar> linear, Stream stream) {
 }
 
 template <class Scalar, int BITS> void launch_mma_of(const Packed& weight, Linear<Scalar> linear, Stream stream) {
-    if (weight.bitmask) return launch_mma<Scalar, BITS, MaskedRows<BITS>>(weight, linear, stream);
+    if constexpr (BITS < 8)
+        if (weight.bitmask) return launch_mma<Scalar, BITS, MaskedRows<BITS>>(weight, linear, stream);
     if (weight.indices) return launch_mma<Scalar, BITS, PatternRows<BITS>>(weight, linear, stream);
     launch_mma<Scalar, BITS, AllRows<BITS>>(weight, linear, stream);
 }
@@ -161,6 +165,7 @@ template <class Scalar> void few_tokens_mma(const Packed& weight, const Linear<S
     if (weight.bits == 0) return launch_mma<Scalar, 0, PatternValues>(weight, linear, stream);
     if (weight.bits == 2) return launch_mma_of<Scalar, 2>(weight, linear, stream);
     if (weight.bits == 3) return launch_mma_of<Scalar, 3>(weight, linear, stream);
-    launch_mma_of<Scalar, 4>(weight, linear, stream);
+    if (weight.bits == 4) return launch_mma_of<Scalar, 4>(weight, linear, stream);
+    launch_mma_of<Scalar, 8>(weight, linear, stream);
 }
 } // namespace gpu

@@ -69,21 +69,28 @@ template <class Scalar, int BITS> class MmaGrids {
         const CodePlace place = place_of_code(begin, BITS);
         const uint8_t* from = weight.zero + first_zero + place.byte;
         shift = place.shift;
-        zeros[0] = from[0];
-        if (shift + groups.count() * BITS > 8) zeros[1] = from[1];
+#pragma unroll
+        for (int b = 0; b < ZERO_BYTES; ++b) {
+            if (b > 0 && b * 8 >= int(shift) + groups.count() * BITS) break;
+            zeros[b] = from[b];
+        }
     }
 
     // What was fetched, for the whole warp after the next barrier.
     __device__ __forceinline__ void bring(int tile) {
-        const uint32_t codes = (zeros[0] | zeros[1] << 8) >> shift, place = own + uint32_t(tile) % 2 * sizeof(Stage);
+        uint32_t codes = 0;
+#pragma unroll
+        for (int b = 0; b < ZERO_BYTES; ++b) codes |= zeros[b] << 8 * b;
+        codes >>= shift;
+        const uint32_t place = own + uint32_t(tile) % 2 * sizeof(Stage);
 #pragma unroll
         for (int j = 0; j < 4; ++j) {
             if (j == groups.count()) break;
             const uint32_t zero = weight.zero ? codes >> j * BITS & ((1u << BITS) - 1) : 1u << (BITS - 1);
-            const float units = number_of_raw(scales[j], weight.scales) * (1 / CodeFloat<Scalar>::UNIT);
+            const float units = number_of_raw(scales[j], weight.scales) * (1 / CodeFloat<Scalar, BITS>::UNIT);
             at<float>(place)[j] = units;
             if (j == 0) at<float>(place)[1] = units;
-            at<uint32_t>(place + sizeof(Stage::scales))[j] = pair_of_zeros<Scalar>(zero);
+            at<uint32_t>(place + sizeof(Stage::scales))[j] = pair_of_zeros<Scalar, BITS>(zero);
         }
     }
 
@@ -96,6 +103,8 @@ template <class Scalar, int BITS> class MmaGrids {
     }
 
   private:
+    static constexpr int ZERO_BYTES = BITS == 8 ? 4 : 2; // of a span
+
     // Shared memory by bytes.
     template <class Value> __device__ __forceinline__ Value* at(uint32_t byte) const {
         return reinterpret_cast<Value*>(reinterpret_cast<uint8_t*>(&stages) + byte);
@@ -108,7 +117,7 @@ template <class Scalar, int BITS> class MmaGrids {
     const SpanGroups groups;
     Stage (&stages)[2];
     int lane;
-    uint32_t first_scale, first_zero, own, own_scales, own_zeros, scales[4] = {}, zeros[2] = {}, shift = 0;
+    uint32_t first_scale, first_zero, own, own_scales, own_zeros, scales[4] = {}, zeros[ZERO_BYTES] = {}, shift = 0;
 };
 
 // Values have none.
