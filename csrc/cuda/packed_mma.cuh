@@ -32,8 +32,10 @@ template <class Scalar> bool fits_mma(const Packed& weight, const Linear<Scalar>
 
 // Dynamic shared memory begins with it.
 template <class Scalar, int BITS, class Rows> struct MmaShared {
-    float sums[MMA_WARPS][MMA_ROWS][MMA_COLUMNS];
-    typename MmaGrids<Scalar, BITS>::Shared grids;
+    union {
+        typename MmaGrids<Scalar, BITS>::Shared grids;
+        float sums[MMA_WARPS][MMA_ROWS][MMA_COLUMNS];
+    };
     typename Rows::Shared rows;
 };
 
@@ -76,6 +78,7 @@ template <class Scalar> __device__ __forceinline__ void finish_mma(const Packed&
                                                                    int64_t first, int token, int warp, int part) {
     const SpanGroups groups(weight);
     const int lane = threadIdx.x % 32, left = linear.tokens - token, most = groups.token(MMA_COLUMNS);
+    __syncthreads(); // sums lie where other warps had grids
 #pragma unroll
     for (int k = 0; k < 4; ++k) sums[warp][lane / 4 + k / 2 * 8][lane % 4 * 2 + k % 2] = own[k];
     __syncthreads();

@@ -37,7 +37,7 @@ struct MmaGrid {
 template <class Scalar, int BITS> class MmaGrids {
     struct Stage {                             // of a tile: of every row of a span the groups'
         float scales[TILE_SPANS][MMA_ROWS][4]; // the second is there also where there is but one group
-        uint32_t zeros[TILE_SPANS][MMA_ROWS][4];
+        uint32_t zeros[TILE_SPANS][MMA_ROWS];  // a byte each
     };
 
   public:
@@ -51,9 +51,9 @@ template <class Scalar, int BITS> class MmaGrids {
         const int64_t row = weight.row_or_last(first + lane / 2);
         first_scale = pinned(uint32_t(row * weight.groups));
         first_zero = pinned(uint32_t(row * weight.zero_bytes));
-        own = pinned(place_of(stages[0].scales[lane % 2][lane / 2]));
-        own_scales = pinned(place_of(&stages[0].scales[0][lane / 4][groups.of_column(lane % 4 * 2)]));
-        own_zeros = pinned(place_of(&stages[0].zeros[0][lane / 4][groups.of_lane()]));
+        own = pinned(lane % 2 * MMA_ROWS + lane / 2);
+        first_taken = pinned(lane / 4 * 4 + groups.of_column(lane % 4 * 2));
+        selector = pinned(0x4040 | groups.of_lane() * 0x0101);
     }
 
     // Early, since it takes long until they are here.
@@ -82,42 +82,37 @@ template <class Scalar, int BITS> class MmaGrids {
 #pragma unroll
         for (int b = 0; b < ZERO_BYTES; ++b) codes |= zeros[b] << 8 * b;
         codes >>= shift;
-        const uint32_t place = own + uint32_t(tile) % 2 * sizeof(Stage);
+        Stage& stage = stages[uint32_t(tile) % 2];
+        float* const to = &stage.scales[0][0][0] + 4 * own;
+        uint32_t bytes = 0;
 #pragma unroll
         for (int j = 0; j < 4; ++j) {
             if (j == groups.count()) break;
             const uint32_t zero = weight.zero ? codes >> j * BITS & ((1u << BITS) - 1) : 1u << (BITS - 1);
             const float units = number_of_raw(scales[j], weight.scales) * (1 / CodeFloat<Scalar, BITS>::UNIT);
-            at<float>(place)[j] = units;
-            if (j == 0) at<float>(place)[1] = units;
-            at<uint32_t>(place + sizeof(Stage::scales))[j] = pair_of_zeros<Scalar, BITS>(zero);
+            to[j] = units;
+            if (j == 0) to[1] = units;
+            bytes |= zero << 8 * j;
         }
+        (&stage.zeros[0][0])[own] = bytes;
     }
 
     // Of the lane's rows g and g + 8.
     __device__ __forceinline__ MmaGrid of(int tile, int span, int i) const {
-        const uint32_t place = uint32_t(tile) % 2 * sizeof(Stage) + (span * MMA_ROWS + 8 * i) * 16;
-        const auto scales = *at<Vector<float, 2>>(own_scales + place);
-        const uint32_t zeros = *at<uint32_t>(own_zeros + place);
+        const Stage& stage = stages[uint32_t(tile) % 2];
+        const auto scales = load_wide<Vector<float, 2>>(&stage.scales[span][8 * i][0] + first_taken);
+        const uint32_t zeros = permute(stage.zeros[span][8 * i + lane / 4], CodeFloat<Scalar, BITS>::HIGH, selector);
         return {{scales.part[0], scales.part[1]}, zeros << 28, zeros};
     }
 
   private:
     static constexpr int ZERO_BYTES = BITS == 8 ? 4 : 2; // of a span
 
-    // Shared memory by bytes.
-    template <class Value> __device__ __forceinline__ Value* at(uint32_t byte) const {
-        return reinterpret_cast<Value*>(reinterpret_cast<uint8_t*>(&stages) + byte);
-    }
-    __device__ __forceinline__ uint32_t place_of(const void* part) const {
-        return uint32_t(static_cast<const uint8_t*>(part) - reinterpret_cast<uint8_t*>(&stages));
-    }
-
     const Packed& weight;
     const SpanGroups groups;
     Stage (&stages)[2];
     int lane;
-    uint32_t first_scale, first_zero, own, own_scales, own_zeros, scales[4] = {}, zeros[ZERO_BYTES] = {}, shift = 0;
+    uint32_t first_scale, first_zero, own, first_taken, selector, scales[4] = {}, zeros[ZERO_BYTES] = {}, shift = 0;
 };
 
 // Values have none.
