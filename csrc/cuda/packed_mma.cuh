@@ -5,6 +5,7 @@
 
 #include "packed_linear.cuh"
 #include "packed_mma_all.cuh"
+#include "packed_mma_masked_values.cuh"
 #include "packed_mma_rows.cuh"
 #include "packed_mma_values.cuh"
 
@@ -24,7 +25,7 @@ template <class Scalar> bool fits_mma(const Packed& weight, const Linear<Scalar>
     if (std::is_same_v<Scalar, float> || weight.cols % SPAN != 0 || !aligned_for<Wide>(linear.x)) return false;
     const bool one_group = weight.groups <= 1 || (weight.group_shift >= 0 && weight.group_size >= SPAN);
     const bool two_in_four = weight.indices && weight.keep == 2 && weight.group == 4;
-    const bool values = weight.bits == 0 && two_in_four && weight.values == own_number<Scalar>();
+    const bool values = weight.bits == 0 && (weight.bitmask || two_in_four) && weight.values == own_number<Scalar>();
     const bool codes = 2 <= weight.bits && weight.bits <= 4 && (!weight.indices || two_in_four);
     return one_group && (values || codes) && aligned_for<Wide>(weight.bitmask ? weight.bitmask : weight.entries) &&
            aligned_for<Wide>(weight.indices);
@@ -92,10 +93,11 @@ template <class Scalar, int BITS, class Rows> __global__ void __launch_bounds__(
     auto& shared = shared_memory<MmaShared<Scalar, BITS, Rows>>();
     const int warp = own_warp(), lane = threadIdx.x % 32, part = warp & (linear.parts - 1);
     const int64_t first = ((int64_t(blockIdx.x) * MMA_WARPS + warp) >> linear.parts_shift) * MMA_ROWS;
-    const int spans = weight.width / SPAN, tiles = (spans + TILE_SPANS - 1) / TILE_SPANS;
+    constexpr int SPANS = tile_spans<Rows>;
+    const int spans = weight.width / SPAN, tiles = (spans + SPANS - 1) / SPANS;
     const int begin = tiles * part >> linear.parts_shift, end = tiles * (part + 1) >> linear.parts_shift;
     const int token = lane / 4 < linear.tokens ? lane / 4 : linear.tokens - 1; // one again: its sums go nowhere
-    const Scalar* x = linear.x + token * int64_t(weight.width) + begin * MMA_TILE + lane % 4 * 32;
+    const Scalar* x = linear.x + token * int64_t(weight.width) + begin * SPANS * SPAN + lane % 4 * 32;
 
     MmaGrids<Scalar, BITS> grids(weight, shared.grids, first);
     grids.fetch(begin);
@@ -112,8 +114,8 @@ template <class Scalar, int BITS, class Rows> __global__ void __launch_bounds__(
         }
         if (tile < begin) continue;
 #pragma unroll
-        for (int s = 0; s < TILE_SPANS; ++s) {
-            if (tile * TILE_SPANS + s >= spans) break;
+        for (int s = 0; s < SPANS; ++s) {
+            if (tile * SPANS + s >= spans) break;
             rows.open_span(s);
             const MmaGrid own[2] = {grids.of(tile, s, 0), grids.of(tile, s, 1)};
             multiply_span<Scalar, BITS>(rows, own, x, sums);
@@ -128,7 +130,7 @@ template <class Scalar, int BITS, class Rows> __global__ void __launch_bounds__(
 
 template <class Scalar, int BITS, class Rows>
 void launch_mma(const Packed& weight, Linear<Scalar> linear, Stream stream) {
-    const int64_t warps = ceil_div(weight.rows, MMA_ROWS), tiles = ceil_div(weight.cols, MMA_TILE);
+    const int64_t warps = ceil_div(weight.rows, MMA_ROWS), tiles = ceil_div(weight.cols, tile_spans<Rows> * SPAN);
     while (2 * linear.parts <= MMA_WARPS && 2 * linear.parts <= tiles && 2 * linear.parts * warps <= MOST_MMA_WARPS)
         linear.parts = 1 << ++linear.parts_shift;
     launch(mma_kernel<Scalar, BITS, Rows>, dim3(unsigned(ceil_div(warps, MMA_WARPS / linear.parts))), MMA_THREADS,
@@ -143,6 +145,7 @@ template <class Scalar, int BITS> void launch_mma_of(const Packed& weight, Linea
 
 // 1 to MMA_TOKENS tokens, rows and columns of at least one, of a form that fits.
 template <class Scalar> void few_tokens_mma(const Packed& weight, const Linear<Scalar>& linear, Stream stream) {
+    if (weight.bits == 0 && weight.bitmask) return launch_mma<Scalar, 0, MaskedValues>(weight, linear, stream);
     if (weight.bits == 0) return launch_mma<Scalar, 0, PatternValues>(weight, linear, stream);
     if (weight.bits == 2) return launch_mma_of<Scalar, 2>(weight, linear, stream);
     if (weight.bits == 3) return launch_mma_of<Scalar, 3>(weight, linear, stream);

@@ -8,6 +8,7 @@ constexpr int MMA_ROWS = 16, MMA_TOKENS = 8; // of a product
 constexpr int SPAN = 128;                    // columns that a quad of lanes has at a time
 constexpr int TILE_SPANS = 2;                // that a warp brings at a time: a lane the grid of one row and span
 constexpr int MMA_TILE = TILE_SPANS * SPAN;
+template <class Rows> constexpr int tile_spans = TILE_SPANS; // of rows without grids it may be another number
 constexpr int MMA_THREADS = 256, MMA_WARPS = MMA_THREADS / 32;
 
 // Of a row and a span: its scale for UNITs, its zero as the last of eight nibbles, and as a pair of half floats.
