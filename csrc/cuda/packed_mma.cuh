@@ -27,7 +27,7 @@ template <class Scalar> bool fits_mma(const Packed& weight, const Linear<Scalar>
     const bool two_in_four = weight.indices && weight.keep == 2 && weight.group == 4;
     const bool values = weight.bits == 0 && (weight.bitmask || two_in_four) && weight.values == own_number<Scalar>();
     const bool codes = 2 <= weight.bits && weight.bits <= 4 && (!weight.indices || two_in_four);
-    return one_group && (values || codes) && aligned_for<Wide>(weight.bitmask ? weight.bitmask : weight.entries) &&
+    return one_group && (values || codes) && aligned_for<Wide>(weight.entries) && aligned_for<Wide>(weight.bitmask) &&
            aligned_for<Wide>(weight.indices);
 }
 
@@ -115,7 +115,7 @@ template <class Scalar, int BITS, class Rows> __global__ void __launch_bounds__(
         if (tile < begin) continue;
 #pragma unroll
         for (int s = 0; s < SPANS; ++s) {
-            if (tile * SPANS + s >= spans) break;
+            if (s > 0 && tile * SPANS + s >= spans) break; // none begins behind the last span
             rows.open_span(s);
             const MmaGrid own[2] = {grids.of(tile, s, 0), grids.of(tile, s, 1)};
             multiply_span<Scalar, BITS>(rows, own, x, sums);

@@ -11,10 +11,10 @@ constexpr int MMA_TILE = TILE_SPANS * SPAN;
 template <class Rows> constexpr int tile_spans = TILE_SPANS; // of rows without grids it may be another number
 constexpr int MMA_THREADS = 256, MMA_WARPS = MMA_THREADS / 32;
 
-// Of a row and a span: its scale for UNITs, its zero as the last of eight nibbles, and as a pair of half floats.
+// Of a row and a span: its scale for UNITs, its zero as each of eight nibbles, and as a pair of half floats.
 struct alignas(16) MmaGrid {
     float scale;
-    uint32_t last, zeros, unused;
+    uint32_t nibbles, zeros, unused;
 };
 
 template <class Scalar, int BITS> class MmaGrids {
@@ -50,7 +50,7 @@ template <class Scalar, int BITS> class MmaGrids {
     __device__ __forceinline__ void bring(int tile) {
         const uint32_t zero = weight.zero ? (low | high << 8) >> shift & ((1u << BITS) - 1) : 1u << (BITS - 1);
         const float units = number_of_raw(scale, weight.scales) * (1 / CodeFloat<Scalar>::UNIT);
-        (&grids[0][0][0])[uint32_t(tile) % 2 * (TILE_SPANS * MMA_ROWS) + first_own] = {units, zero << 28,
+        (&grids[0][0][0])[uint32_t(tile) % 2 * (TILE_SPANS * MMA_ROWS) + first_own] = {units, zero * 0x11111111u,
                                                                                        pair_of_zeros<Scalar>(zero), 0};
     }
 

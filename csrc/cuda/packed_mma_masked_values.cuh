@@ -8,6 +8,9 @@ namespace gpu {
 // pair, out of four; that of the second is how many bits the values of all four take.
 struct ValueSteps {
     uint32_t of_mask[2 * 16];
+
+    // All threads of a block.
+    __device__ __forceinline__ void fill();
 };
 constexpr ValueSteps all_value_steps() {
     constexpr uint32_t PAIRS[4] = {0x4444, 0x4410, 0x1044, 0x3210}, AFTER[3] = {0x3210, 0x5432, 0x7654};
@@ -21,6 +24,9 @@ constexpr ValueSteps all_value_steps() {
     return all;
 }
 static __device__ constexpr ValueSteps VALUE_STEPS = all_value_steps();
+__device__ __forceinline__ void ValueSteps::fill() {
+    for (int i = threadIdx.x; i < 2 * 16; i += MMA_THREADS) of_mask[i] = VALUE_STEPS.of_mask[i];
+}
 
 // A tile is one span: the values of two would leave no room for a second block.
 class MaskedValues : public MaskedTiles<16, 1, ValueSteps> {
@@ -29,7 +35,7 @@ class MaskedValues : public MaskedTiles<16, 1, ValueSteps> {
   public:
     __device__ __forceinline__ MaskedValues(const Packed& weight, Shared& shared, int64_t first, int begin, int end,
                                             int part)
-        : Tiles(VALUE_STEPS, weight, shared, first, begin, end, part) {}
+        : Tiles(weight, shared, first, begin, end, part) {}
 
     // Units `unit` and unit + 1: pairs[which][row]. Units in turn.
     template <class Scalar>

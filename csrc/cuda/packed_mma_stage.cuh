@@ -34,20 +34,20 @@ template <int BITS, int SPANS, class Table> class MaskedTiles {
 
     // Rows `first` and on; tiles `begin` to `end` - 1, those of part `part`, which warps follow each other for. All
     // warps of the block must come here. The first tile is brought first.
-    __device__ __forceinline__ MaskedTiles(const Table& table, const Packed& weight, Shared& shared, int64_t first,
-                                           int begin, int end, int part)
+    __device__ __forceinline__ MaskedTiles(const Packed& weight, Shared& shared, int64_t first, int begin, int end,
+                                           int part)
         : weight(weight), shared(shared), warp(threadIdx.x / 32), lane(threadIdx.x % 32), end(end) {
-        constexpr int TABLE_WORDS = sizeof(Table) / sizeof(uint32_t);
-        for (int i = threadIdx.x; i < TABLE_WORDS; i += MMA_THREADS) shared.table.of_mask[i] = table.of_mask[i];
-        const int64_t row = weight.row_or_last(first + lane / 2);
+        const int64_t row = weight.row_or_last(first + lane / 2), start = weight.starts[row];
+        shared.table.fill();
         bytes = weight.bitmask + row * weight.mask_bytes() + lane % 2 * (MASK_BYTES / 2) + begin * MASK_BYTES;
-        const int64_t all = weight.entries_bytes * 8 / BITS, start = weight.starts[row];
+        const int64_t all = weight.entries_bytes * 8 / BITS;
         const bool inside = 0 <= start && start <= all;
         left = inside ? int(all - start < MOST_LEFT ? all - start : MOST_LEFT) : -1;
         from = weight.entries;
         offset = 0;
         skip(inside ? start * BITS : 0);
         half = pinned(lane % 2 * 16);
+        own_end = int(weight.width / SPAN + SPANS - 1 - lane % 2 * (SPANS / 2)) / SPANS;
         const auto& stage = shared.stages[warp][0];
         own_placed = pinned(place_of(stage.placed[lane / 2] + lane % 2 * OWN));
         own_entries = pinned(place_of(stage.entries[lane / 2]));
@@ -107,18 +107,17 @@ template <int BITS, int SPANS, class Table> class MaskedTiles {
         return uint32_t(static_cast<const uint8_t*>(part) - reinterpret_cast<uint8_t*>(&shared));
     }
 
-    // Lets the next entry be so many bits later. `from` is at a boundary of 16 bytes, maybe before the first entry.
+    // Lets the next entry be so many bits later. `from` stays at a boundary of 16 bytes.
     __device__ __forceinline__ void skip(int64_t bits) {
-        const auto bit = reinterpret_cast<uintptr_t>(from) % 16 * 8 + offset + uint64_t(bits);
-        from += int64_t(bit / 128) * 16 - int64_t(reinterpret_cast<uintptr_t>(from) % 16);
+        const auto bit = offset + uint64_t(bits);
+        from += bit / 128 * 16;
         offset = uint32_t(bit % 128);
     }
 
     // Early, since it takes long until they are here. Tiles in turn; of spans that the weight lacks no bit is set.
     __device__ __forceinline__ void fetch(int tile) {
         fetched = {};
-        if (SPANS == 1 || tile * Stage::COLUMNS + (half ? Stage::COLUMNS / 2 : 0) < weight.width)
-            fetched = load_wide<Vector<uint32_t, OWN>>(bytes);
+        if (SPANS == 1 || tile < own_end) fetched = load_wide<Vector<uint32_t, OWN>>(bytes);
         bytes += MASK_BYTES;
     }
     __device__ __forceinline__ uint32_t count_fetched() const {
@@ -151,24 +150,30 @@ template <int BITS, int SPANS, class Table> class MaskedTiles {
     // The lane's of `count` bytes from its own first on, but what lies outside of the entries.
     __device__ __forceinline__ void copy_entries(int count, uint8_t* to) const {
         constexpr int ENOUGH = (Stage::ROW_BYTES + 16) * 8 / BITS; // behind them nothing is outside
-        if (left >= ENOUGH && from >= weight.entries) {
+        if (left >= ENOUGH) {
+            constexpr int USUAL = (Stage::COLUMNS * BITS / 16 + 31) / 32 * 32 + 32; // of a mask with half of its bits
+            copy_16_bytes(to, from); // also where there is nothing to copy
 #pragma unroll
-            for (int k = 0; k < Stage::ROW_BYTES - 16; k += 32)
+            for (int k = 32; k < USUAL; k += 32)
+                if (k < count) copy_16_bytes(to + k, from + k);
+            if (count <= USUAL) return;
+#pragma unroll
+            for (int k = USUAL; k < Stage::ROW_BYTES - 16; k += 32)
                 if (k < count) copy_16_bytes(to + k, from + k);
             return;
         }
         const uint8_t* limit = weight.entries + weight.entries_bytes;
 #pragma unroll 1
         for (int k = 0; k < count; k += k % 16 == 15 ? 17 : 1)
-            if (weight.entries <= from + k && from + k < limit) to[k] = from[k];
+            if (from + k < limit) to[k] = from[k];
     }
 
     const Packed& weight;
     Shared& shared;
-    int warp, lane, end;
-    uint32_t half;        // 16 for the second of two lanes: each has every other 16 bytes of a row
-    const uint8_t* bytes; // of the mask of the row that the lane brings, those that are fetched next
-    const uint8_t* from;  // what it copies next; the row's next entry is `offset` bits after the first lane's
+    int warp, lane, end, own_end; // own_end: tiles in which the lane has columns
+    uint32_t half;                // 16 for the second of two lanes: each has every other 16 bytes of a row
+    const uint8_t* bytes;         // of the mask of the row that the lane brings, those that are fetched next
+    const uint8_t* from;          // what it copies next; the row's next entry is `offset` bits after the first lane's
     uint32_t offset;
     int left; // how many entries there are at most, or MOST_LEFT; below 0: too few
     Vector<uint32_t, OWN> fetched;
