@@ -55,7 +55,7 @@ class TestEmulatedCuda:
         ("tensor cores", packed_cases.Form("pattern", 8, torch.bfloat16, 64, True, 2, 4), 3, 256, torch.bfloat16),
         ("tensor cores", packed_cases.Form("pattern", 0, torch.float16, 0, False, 2, 4), 8, 128, torch.float16),
         ("few tokens", packed_cases.Form("pattern", 0, torch.float16, 0, False, 2, 4), 8, 128, torch.bfloat16),
-        ("few tokens", packed_cases.Form("mask", 0, torch.bfloat16), 1, 256, torch.bfloat16),
+        ("tensor cores", packed_cases.Form("mask", 0, torch.bfloat16), 1, 256, torch.bfloat16),
         ("few tokens", packed_cases.Form("mask", 4, torch.bfloat16, 128), 1, 256, torch.float32),
         ("few tokens", packed_cases.Form("mask", 4, torch.bfloat16, 64), 1, 320, torch.bfloat16),
         ("few tokens", packed_cases.Form("mask", 8, torch.bfloat16, 128), 1, 256, torch.bfloat16),

@@ -5,6 +5,7 @@
 
 #include "packed_linear.cuh"
 #include "packed_mma_all.cuh"
+#include "packed_mma_masked_values.cuh"
 #include "packed_mma_rows.cuh"
 #include "packed_mma_values.cuh"
 
@@ -24,9 +25,9 @@ template <class Scalar> bool fits_mma(const Packed& weight, const Linear<Scalar>
     if (std::is_same_v<Scalar, float> || weight.cols % SPAN != 0 || !aligned_for<Wide>(linear.x)) return false;
     const bool one_group = weight.groups <= 1 || (weight.group_shift >= 0 && weight.group_size >= LANE_COLUMNS);
     const bool two_in_four = weight.indices && weight.keep == 2 && weight.group == 4;
-    const bool values = weight.bits == 0 && two_in_four && weight.values == own_number<Scalar>();
+    const bool values = weight.bits == 0 && (weight.bitmask || two_in_four) && weight.values == own_number<Scalar>();
     const bool codes = weight.bits > 0 && !(weight.bits == 8 && weight.bitmask) && (!weight.indices || two_in_four);
-    return one_group && (values || codes) && aligned_for<Wide>(weight.bitmask ? weight.bitmask : weight.entries) &&
+    return one_group && (values || codes) && aligned_for<Wide>(weight.entries) && aligned_for<Wide>(weight.bitmask) &&
            aligned_for<Wide>(weight.indices);
 }
 
@@ -107,12 +108,13 @@ template <class Scalar, int BITS, class Rows> __global__ void __launch_bounds__(
     const SpanGroups groups(weight);
     const int blocks = groups.blocks(linear.tokens), first_token = groups.token(blockIdx.x % blocks * MMA_COLUMNS);
     const int64_t first = ((int64_t(blockIdx.x / blocks) * MMA_WARPS + warp) >> linear.parts_shift) * MMA_ROWS;
-    const int spans = weight.width / SPAN, tiles = (spans + TILE_SPANS - 1) / TILE_SPANS;
+    constexpr int SPANS = tile_spans<Rows>;
+    const int spans = weight.width / SPAN, tiles = (spans + SPANS - 1) / SPANS;
     const int begin = tiles * part >> linear.parts_shift, end = tiles * (part + 1) >> linear.parts_shift;
     const int column = lane / 4, own = first_token + groups.token(column); // of a lane's inputs
     const int token = own < linear.tokens ? own : linear.tokens - 1;       // one again: its sums go nowhere
     const bool has = groups.of_column(column) == groups.of_lane();
-    const Scalar* x = has ? linear.x + token * int64_t(weight.width) + begin * MMA_TILE + lane % 4 * LANE_COLUMNS
+    const Scalar* x = has ? linear.x + token * int64_t(weight.width) + begin * SPANS * SPAN + lane % 4 * LANE_COLUMNS
                           : reinterpret_cast<const Scalar*>(NO_INPUTS);
     const int step = has ? SPAN : 0;
 
@@ -131,8 +133,8 @@ template <class Scalar, int BITS, class Rows> __global__ void __launch_bounds__(
         if (tile < begin) continue;
         rows.open(tile);
 #pragma unroll
-        for (int s = 0; s < TILE_SPANS; ++s) {
-            if (s > 0 && tile * TILE_SPANS + s >= spans) break; // no tile begins behind the last
+        for (int s = 0; s < SPANS; ++s) {
+            if (s > 0 && tile * SPANS + s >= spans) break; // no tile begins behind the last
             rows.open_span(s);
             const MmaGrid both[2] = {grids.of(tile, s, 0), grids.of(tile, s, 1)};
             multiply_span<Scalar, BITS>(rows, both, x, sums);
@@ -148,7 +150,7 @@ template <class Scalar, int BITS, class Rows> __global__ void __launch_bounds__(
 template <class Scalar, int BITS, class Rows>
 void launch_mma(const Packed& weight, Linear<Scalar> linear, Stream stream) {
     const int64_t blocks = SpanGroups(weight).blocks(linear.tokens), warps = ceil_div(weight.rows, MMA_ROWS),
-                  tiles = ceil_div(weight.cols, MMA_TILE);
+                  tiles = ceil_div(weight.cols, tile_spans<Rows> * SPAN);
     while (2 * linear.parts <= MMA_WARPS && 2 * linear.parts <= tiles &&
            2 * linear.parts * warps * blocks <= MOST_MMA_WARPS)
         linear.parts = 1 << ++linear.parts_shift;
@@ -165,6 +167,7 @@ template <class Scalar, int BITS> void launch_mma_of(const Packed& weight, Linea
 
 // 1 to MMA_COLUMNS tokens, rows and columns of at least one, of a form that fits.
 template <class Scalar> void few_tokens_mma(const Packed& weight, const Linear<Scalar>& linear, Stream stream) {
+    if (weight.bits == 0 && weight.bitmask) return launch_mma<Scalar, 0, MaskedValues>(weight, linear, stream);
     if (weight.bits == 0) return launch_mma<Scalar, 0, PatternValues>(weight, linear, stream);
     if (weight.bits == 2) return launch_mma_of<Scalar, 2>(weight, linear, stream);
     if (weight.bits == 3) return launch_mma_of<Scalar, 3>(weight, linear, stream);

@@ -9,6 +9,7 @@ constexpr int SPAN_SHIFT = 7, SPAN = 1 << SPAN_SHIFT; // columns that a quad of 
 constexpr int LANE_COLUMNS = SPAN / 4;
 constexpr int TILE_SPANS = 2; // that a warp brings at a time: a lane the grid of one row and span
 constexpr int MMA_TILE = TILE_SPANS * SPAN;
+template <class Rows> constexpr int tile_spans = TILE_SPANS; // of rows without grids it may be another number
 constexpr int MMA_THREADS = 256, MMA_WARPS = MMA_THREADS / 32;
 
 // A span may have two or four groups, a lane's columns always have one. The sums of a product have eight columns, so
@@ -28,10 +29,10 @@ struct SpanGroups {
 };
 
 // Of a row and a span: the scales for UNITs of columns 2t and 2t + 1 of the sums, and of the lane's own columns the
-// zero, as the last of eight nibbles and as a pair of half floats.
+// zero, as each of eight nibbles and as a pair of half floats.
 struct MmaGrid {
     float scales[2];
-    uint32_t last, zeros;
+    uint32_t nibbles, zeros;
 };
 
 template <class Scalar, int BITS> class MmaGrids {
@@ -102,7 +103,7 @@ template <class Scalar, int BITS> class MmaGrids {
         const Stage& stage = stages[uint32_t(tile) % 2];
         const auto scales = load_wide<Vector<float, 2>>(&stage.scales[span][8 * i][0] + first_taken);
         const uint32_t zeros = permute(stage.zeros[span][8 * i + lane / 4], CodeFloat<Scalar, BITS>::HIGH, selector);
-        return {{scales.part[0], scales.part[1]}, zeros << 28, zeros};
+        return {{scales.part[0], scales.part[1]}, (zeros & 15) * 0x11111111u, zeros};
     }
 
   private:

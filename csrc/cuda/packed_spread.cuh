@@ -33,19 +33,22 @@ __device__ __forceinline__ uint32_t lift_codes(uint32_t pair, uint32_t offset) {
 }
 __device__ __forceinline__ uint32_t offset_of_zeros(uint32_t pair) { return lift_codes(pair, 0) ^ 0x80008000u; }
 
-// By mask of eight columns: four bits for each, which byte of {codes 0, 2, 4, 6; codes 1, 3, 5, 7} it gets, the last
-// one where it has no entry.
+// Of eight codes the last are those of a mask of eight columns. By that mask: four bits for each column, which byte of
+// {codes 0, 2, 4, 6; codes 1, 3, 5, 7} it gets, the first one where it has no entry.
 struct Selectors {
     uint32_t of_mask[256];
 };
 constexpr Selectors all_selectors() {
     Selectors all{};
-    for (uint32_t mask = 0; mask < 256; ++mask)
-        for (uint32_t column = 0, rank = 0; column < 8; ++column) {
-            const bool has = mask >> column & 1;
-            all.of_mask[mask] |= (has ? rank / 2 + rank % 2 * 4 : 7) << 4 * column;
+    for (uint32_t mask = 0; mask < 256; ++mask) {
+        uint32_t rank = 8;
+        for (uint32_t column = 0; column < 8; ++column) rank -= mask >> column & 1;
+        for (uint32_t column = 0; column < 8; ++column) {
+            const uint32_t has = mask >> column & 1;
+            all.of_mask[mask] |= (has ? rank / 2 + rank % 2 * 4 : 0) << 4 * column;
             rank += has;
         }
+    }
     return all;
 }
 static __device__ constexpr Selectors SELECTORS = all_selectors();
@@ -74,11 +77,9 @@ __device__ __forceinline__ void pairs_of_bytes(uint32_t low, uint32_t high, uint
     pairs[3] = permute(high, HIGH, 0x4342);
 }
 
-// The same of nibbles: the columns' codes, or the zero of the row where the mask has no bit. `last` is the zero in the
-// place of the eighth code, which is needed where the eighth code is not.
-template <class Scalar> __device__ __forceinline__ void spread_nibbles(uint32_t codes, bool all, uint32_t selectors,
-                                                                       uint32_t last, uint32_t (&pairs)[4]) {
-    if (!all) codes = and_or(codes, 0x0fffffffu, last);
+// The same of a mask. codes: the zero of the row as often as the mask lacks a bit, then the codes of its columns.
+template <class Scalar>
+__device__ __forceinline__ void spread_nibbles(uint32_t codes, uint32_t selectors, uint32_t (&pairs)[4]) {
     const uint32_t even = codes & 0x0f0f0f0fu, odd = codes >> 4 & 0x0f0f0f0fu;
     pairs_of_bytes<Scalar, 4>(permute(even, odd, selectors), permute(even, odd, selectors >> 16), pairs);
 }
