@@ -139,7 +139,7 @@ def contradictions(
     group_size: int = 64, some: int = 69, many: int = 2100
 ) -> Iterator[tuple[str, int, list, list[int]]]:
     """What it is, columns, arguments after x, and the rows that contradict themselves."""
-    for bits, cols in ((0, some), (4, some), (3, many), (0, many), (4, many)):
+    for bits, cols in ((0, some), (8, some), (3, many), (0, many), (4, many)):
         form = Form("mask", bits, torch.bfloat16, group_size)
         rest = packed(form, 5, cols, False, torch.float32)
         entries, bitmask, starts = rest[:3]

@@ -5,8 +5,8 @@
 
 #include "packed_linear.cuh"
 #include "packed_mma_all.cuh"
+#include "packed_mma_masked_bytes.cuh"
 #include "packed_mma_masked_values.cuh"
-#include "packed_mma_rows.cuh"
 #include "packed_mma_values.cuh"
 
 namespace gpu {
@@ -26,7 +26,7 @@ template <class Scalar> bool fits_mma(const Packed& weight, const Linear<Scalar>
     const bool one_group = weight.groups <= 1 || (weight.group_shift >= 0 && weight.group_size >= LANE_COLUMNS);
     const bool two_in_four = weight.indices && weight.keep == 2 && weight.group == 4;
     const bool values = weight.bits == 0 && (weight.bitmask || two_in_four) && weight.values == own_number<Scalar>();
-    const bool codes = weight.bits > 0 && !(weight.bits == 8 && weight.bitmask) && (!weight.indices || two_in_four);
+    const bool codes = weight.bits > 0 && (!weight.indices || two_in_four);
     return one_group && (values || codes) && aligned_for<Wide>(weight.entries) && aligned_for<Wide>(weight.bitmask) &&
            aligned_for<Wide>(weight.indices);
 }
@@ -159,8 +159,7 @@ void launch_mma(const Packed& weight, Linear<Scalar> linear, Stream stream) {
 }
 
 template <class Scalar, int BITS> void launch_mma_of(const Packed& weight, Linear<Scalar> linear, Stream stream) {
-    if constexpr (BITS < 8)
-        if (weight.bitmask) return launch_mma<Scalar, BITS, MaskedRows<BITS>>(weight, linear, stream);
+    if (weight.bitmask) return launch_mma<Scalar, BITS, MaskedRows<BITS>>(weight, linear, stream);
     if (weight.indices) return launch_mma<Scalar, BITS, PatternRows<BITS>>(weight, linear, stream);
     launch_mma<Scalar, BITS, AllRows<BITS>>(weight, linear, stream);
 }
