@@ -133,6 +133,7 @@ void launch_mma(const Packed& weight, Linear<Scalar> linear, Stream stream) {
     const int64_t warps = ceil_div(weight.rows, MMA_ROWS), tiles = ceil_div(weight.cols, tile_spans<Rows> * SPAN);
     while (2 * linear.parts <= MMA_WARPS && 2 * linear.parts <= tiles && 2 * linear.parts * warps <= MOST_MMA_WARPS)
         linear.parts = 1 << ++linear.parts_shift;
+    static_assert(MMA_BLOCKS * (sizeof(MmaShared<Scalar, BITS, Rows>) + 1024) <= 228 * 1024); // of a multiprocessor
     launch(mma_kernel<Scalar, BITS, Rows>, dim3(unsigned(ceil_div(warps, MMA_WARPS / linear.parts))), MMA_THREADS,
            sizeof(MmaShared<Scalar, BITS, Rows>), stream, weight, linear);
 }

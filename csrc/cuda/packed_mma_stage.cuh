@@ -11,13 +11,15 @@ struct PlacedWord {
     uint32_t mask, bit;
 };
 
-// Of a tile of SPANS spans. The strides keep rows that are read at once in different banks.
+// Of a tile of one or two spans. What is read at once of several rows lies in different banks: by the stride of the
+// entries, and for words since every other two rows have their spans the other way around.
 template <int BITS, int SPANS> struct RowsStage {
-    static constexpr int COLUMNS = SPANS * SPAN, WORDS = COLUMNS / 32;
-    static constexpr int ROW_WORDS = SPANS == 1 ? WORDS : WORDS + 4, ROW_BYTES = COLUMNS * BITS / 8 + 48;
+    static constexpr int COLUMNS = SPANS * SPAN, WORDS = COLUMNS / 32, ROW_BYTES = COLUMNS * BITS / 8 + 48;
     static_assert(ROW_BYTES / 16 % 2 == 1);
-    alignas(16) PlacedWord placed[MMA_ROWS][ROW_WORDS];
+    alignas(64) PlacedWord placed[MMA_ROWS][WORDS];
     alignas(16) uint8_t entries[MMA_ROWS][ROW_BYTES];
+
+    __device__ __forceinline__ static int turned(int row, int word) { return word ^ row / 2 % 2 * (WORDS - 4); }
 };
 
 // Entries of BITS bits, and a table by which they are spread over their columns.
@@ -49,9 +51,9 @@ template <int BITS, int SPANS, class Table> class MaskedTiles {
         half = pinned(lane % 2 * 16);
         own_end = int(weight.width / SPAN + SPANS - 1 - lane % 2 * (SPANS / 2)) / SPANS;
         const auto& stage = shared.stages[warp][0];
-        own_placed = pinned(place_of(stage.placed[lane / 2] + lane % 2 * OWN));
+        own_placed = pinned(place_of(stage.placed[lane / 2] + Stage::turned(lane / 2, lane % 2 * OWN)));
         own_entries = pinned(place_of(stage.entries[lane / 2]));
-        opened_first = pinned(place_of(stage.placed[lane / 4] + lane % 4));
+        opened_first = pinned(place_of(stage.placed[lane / 4] + Stage::turned(lane / 4, lane % 4)));
         count_parts_before(begin, part);
         from += half;
         fetch(begin);
@@ -80,9 +82,9 @@ template <int BITS, int SPANS, class Table> class MaskedTiles {
 
     __device__ __forceinline__ void open(int tile) { opened = opened_first + uint32_t(tile) % 2 * sizeof(Stage); }
     __device__ __forceinline__ void open_span(int span) {
-        constexpr int ROWS_APART = 8 * Stage::ROW_WORDS;
 #pragma unroll
-        for (int i = 0; i < 2; ++i) placed[i] = at<PlacedWord>(opened)[span * 4 + i * ROWS_APART];
+        for (int i = 0; i < 2; ++i)
+            placed[i] = at<PlacedWord>(opened ^ span * (SPAN / 32 * sizeof(PlacedWord)))[i * 8 * Stage::WORDS];
     }
 
     // Whether the lane's i-th row is. The whole warp.
