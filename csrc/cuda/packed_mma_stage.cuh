@@ -14,7 +14,9 @@ struct PlacedWord {
 // Of a tile of one or two spans. What is read at once of several rows lies in different banks: by the stride of the
 // entries, and for words since every other two rows have their spans the other way around.
 template <int BITS, int SPANS> struct RowsStage {
-    static constexpr int COLUMNS = SPANS * SPAN, WORDS = COLUMNS / 32, ROW_BYTES = COLUMNS * BITS / 8 + 48;
+    static constexpr int COLUMNS = SPANS * SPAN, WORDS = COLUMNS / 32;
+    // The first entry has less than 16 bytes before it; codes of 3 bits are read up to a word behind the last.
+    static constexpr int ROW_BYTES = COLUMNS * BITS / 8 + (BITS == 3 ? 48 : 16);
     static_assert(ROW_BYTES / 16 % 2 == 1);
     alignas(64) PlacedWord placed[MMA_ROWS][WORDS];
     alignas(16) uint8_t entries[MMA_ROWS][ROW_BYTES];
@@ -160,7 +162,7 @@ template <int BITS, int SPANS, class Table> class MaskedTiles {
                 if (k < count) copy_16_bytes(to + k, from + k);
             if (count <= USUAL) return;
 #pragma unroll
-            for (int k = USUAL; k < Stage::ROW_BYTES - 16; k += 32)
+            for (int k = USUAL; k + 16 <= Stage::ROW_BYTES; k += 32)
                 if (k < count) copy_16_bytes(to + k, from + k);
             return;
         }
