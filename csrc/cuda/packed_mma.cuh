@@ -40,8 +40,7 @@ template <class Scalar, int BITS, class Rows> struct MmaShared {
 
 // The products of a span: sums += scale * (weights as half floats - zeros) inputs. x: of the lane's token and columns.
 template <class Scalar, int BITS, class Rows> __device__ __forceinline__ void
-multiply_span(Rows& rows, const MmaGrid (&grids)[2], const Scalar* x, float (&sums)[4]) {
-    const uint32_t zeros[4] = {grids[0].zeros, grids[1].zeros, grids[0].zeros, grids[1].zeros};
+multiply_span(Rows& rows, const MmaGrid (&grids)[2], const uint32_t (&zeros)[4], const Scalar* x, float (&sums)[4]) {
     float codes[4] = {}, surplus[4] = {};
 #pragma unroll
     for (int unit = 0; unit < SPAN / 32; unit += 2) {
@@ -117,8 +116,10 @@ template <class Scalar, int BITS, class Rows> __global__ void __launch_bounds__(
         for (int s = 0; s < SPANS; ++s) {
             if (s > 0 && tile * SPANS + s >= spans) break; // none begins behind the last span
             rows.open_span(s);
-            const MmaGrid own[2] = {grids.of(tile, s, 0), grids.of(tile, s, 1)};
-            multiply_span<Scalar, BITS>(rows, own, x, sums);
+            MmaGrid own[2] = {};
+            uint32_t zeros[4] = {};
+            grids.take(tile, s, own, zeros);
+            multiply_span<Scalar, BITS>(rows, own, zeros, x, sums);
             x += SPAN;
         }
     }
@@ -133,7 +134,7 @@ void launch_mma(const Packed& weight, Linear<Scalar> linear, Stream stream) {
     const int64_t warps = ceil_div(weight.rows, MMA_ROWS), tiles = ceil_div(weight.cols, tile_spans<Rows> * SPAN);
     while (2 * linear.parts <= MMA_WARPS && 2 * linear.parts <= tiles && 2 * linear.parts * warps <= MOST_MMA_WARPS)
         linear.parts = 1 << ++linear.parts_shift;
-    static_assert(MMA_BLOCKS * (sizeof(MmaShared<Scalar, BITS, Rows>) + 1024) <= 228 * 1024); // of a multiprocessor
+    static_assert(sizeof(MmaShared<Scalar, BITS, Rows>) <= 99 * 1024); // sm_86 has no more, sm_90 room for two
     launch(mma_kernel<Scalar, BITS, Rows>, dim3(unsigned(ceil_div(warps, MMA_WARPS / linear.parts))), MMA_THREADS,
            sizeof(MmaShared<Scalar, BITS, Rows>), stream, weight, linear);
 }
