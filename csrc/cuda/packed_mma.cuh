@@ -38,9 +38,10 @@ template <class Scalar, int BITS, class Rows> struct MmaShared {
     typename Rows::Shared rows;
 };
 
-// The products of a span: sums += scale * (weights as half floats - zeros) inputs. x: of the lane's token and columns.
-template <class Scalar, int BITS, class Rows> __device__ __forceinline__ void
-multiply_span(Rows& rows, const MmaGrid (&grids)[2], const uint32_t (&zeros)[4], const Scalar* x, float (&sums)[4]) {
+// The products of a span: sums += scale * (weights as half floats - zeros) inputs.
+template <class Scalar, int BITS, class Rows>
+__device__ __forceinline__ void multiply_span(Rows& rows, const MmaGrid (&grids)[2], const uint32_t (&zeros)[4],
+                                              const Vector<uint32_t, 4> (&inputs)[SPAN / 32], float (&sums)[4]) {
     float codes[4] = {}, surplus[4] = {};
 #pragma unroll
     for (int unit = 0; unit < SPAN / 32; unit += 2) {
@@ -48,14 +49,14 @@ multiply_span(Rows& rows, const MmaGrid (&grids)[2], const uint32_t (&zeros)[4],
         rows.template take<Scalar>(unit, grids, pairs);
 #pragma unroll
         for (int u = 0; u < 2; ++u) {
-            const auto inputs = load_wide<Vector<uint32_t, 4>>(x + (unit + u) * 8);
+            const auto& eight = inputs[unit + u].part;
 #pragma unroll
             for (int k = 0; k < 4; k += 2) {
                 const uint32_t a[4] = {pairs[u][0][k], pairs[u][1][k], pairs[u][0][k + 1], pairs[u][1][k + 1]};
-                uint32_t b[2] = {inputs.part[k], inputs.part[k + 1]};
+                uint32_t b[2] = {eight[k], eight[k + 1]};
                 if (Rows::PAIRS_OF_FOUR) { // columns 0 and 4, 1 and 5 ...
-                    b[0] = permute(inputs.part[k / 2], inputs.part[k / 2 + 2], 0x5410);
-                    b[1] = permute(inputs.part[k / 2], inputs.part[k / 2 + 2], 0x7632);
+                    b[0] = permute(eight[k / 2], eight[k / 2 + 2], 0x5410);
+                    b[1] = permute(eight[k / 2], eight[k / 2 + 2], 0x7632);
                 }
                 mma(codes, a, b, Scalar());
                 if (BITS > 0) mma(surplus, zeros, b, Scalar());
@@ -95,13 +96,15 @@ template <class Scalar, int BITS, class Rows> __global__ void __launch_bounds__(
     constexpr int SPANS = tile_spans<Rows>;
     const int spans = weight.width / SPAN, tiles = (spans + SPANS - 1) / SPANS;
     const int begin = tiles * part >> linear.parts_shift, end = tiles * (part + 1) >> linear.parts_shift;
-    const int token = lane / 4 < linear.tokens ? lane / 4 : linear.tokens - 1; // one again: its sums go nowhere
-    const Scalar* x = linear.x + token * int64_t(weight.width) + begin * SPANS * SPAN + lane % 4 * 32;
+    const bool has_token = lane / 4 < linear.tokens;
+    const Scalar* x =
+        linear.x + (has_token ? lane / 4 : 0) * int64_t(weight.width) + begin * SPANS * SPAN + lane % 4 * 32;
 
     MmaGrids<Scalar, BITS> grids(weight, shared.grids, first);
     grids.fetch(begin);
     Rows rows(weight, shared.rows, first, begin, end, part);
     float sums[4] = {};
+    Vector<uint32_t, 4> inputs[SPAN / 32] = {}; // of the lane's token, where it has one, and columns
     for (int tile = begin - 1; tile < end; ++tile) {
         arrive_copies();
         __syncwarp(); // the next tile is brought to where the one before has been read
@@ -115,11 +118,14 @@ template <class Scalar, int BITS, class Rows> __global__ void __launch_bounds__(
 #pragma unroll
         for (int s = 0; s < SPANS; ++s) {
             if (s > 0 && tile * SPANS + s >= spans) break; // none begins behind the last span
+#pragma unroll
+            for (int unit = 0; unit < SPAN / 32; ++unit)
+                if (has_token) inputs[unit] = load_wide<Vector<uint32_t, 4>>(x + unit * 8);
             rows.open_span(s);
             MmaGrid own[2] = {};
             uint32_t zeros[4] = {};
             grids.take(tile, s, own, zeros);
-            multiply_span<Scalar, BITS>(rows, own, zeros, x, sums);
+            multiply_span<Scalar, BITS>(rows, own, zeros, inputs, sums);
             x += SPAN;
         }
     }
