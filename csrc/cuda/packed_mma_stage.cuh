@@ -12,7 +12,7 @@ struct PlacedWord {
 };
 
 // Of a tile of one or two spans. What is read at once of several rows lies in different banks: by the stride of the
-// entries, and for words since every other two rows have their spans the other way around.
+// entries, and for words since every other two rows have them in another order.
 template <int BITS, int SPANS> struct RowsStage {
     static constexpr int COLUMNS = SPANS * SPAN, WORDS = COLUMNS / 32;
     // The first entry has less than 16 bytes before it; codes of 3 bits are read up to a word behind the last.
@@ -21,7 +21,9 @@ template <int BITS, int SPANS> struct RowsStage {
     alignas(64) PlacedWord placed[MMA_ROWS][WORDS];
     alignas(16) uint8_t entries[MMA_ROWS][ROW_BYTES];
 
-    __device__ __forceinline__ static int turned(int row, int word) { return word ^ row / 2 % 2 * (WORDS - 4); }
+    __device__ __forceinline__ static int turned(int row, int word) {
+        return word ^ row / 2 % 2 * (SPANS == 1 ? 0 : 6);
+    }
 };
 
 // Entries of BITS bits, and a table by which they are spread over their columns.
@@ -68,12 +70,15 @@ template <int BITS, int SPANS, class Table> class MaskedTiles {
         const uint32_t before = half ? other : 0, count = own + other;
         left -= int(count); // below 0 it stays there, and copy_entries looks at every byte
         const uint32_t buffer = uint32_t(tile) % 2 * sizeof(Stage);
-        auto* placed = at<PlacedWord>(own_placed + buffer);
         uint32_t bit = (own_entries + buffer) * 8 + offset + before * BITS;
 #pragma unroll
-        for (int w = 0; w < OWN; ++w) {
-            placed[w] = {fetched.part[w], bit};
-            bit += __popc(fetched.part[w]) * BITS;
+        for (int w = 0; w < OWN; w += 2) { // neighbours stay neighbours
+            auto* placed = at<PlacedWord>((own_placed + buffer) ^ w * sizeof(PlacedWord));
+#pragma unroll
+            for (int k = 0; k < 2; ++k) {
+                placed[k] = {fetched.part[w + k], bit};
+                bit += __popc(fetched.part[w + k]) * BITS;
+            }
         }
         const uint32_t bits = offset + count * BITS;
         copy_entries(int((bits + 7) / 8 - half), at<uint8_t>(own_entries + half + buffer));
