@@ -70,10 +70,13 @@ def test_the_form_decides_which_kernel_multiplies(library, kernel, form, tokens,
     assert op.kernel == kernel
 
 
-def test_what_lies_at_no_boundary_is_not_for_tensor_cores(library):
+@pytest.mark.parametrize("part", ["x", "entries", "bitmask"])
+def test_what_lies_at_no_boundary_is_not_for_tensor_cores(library, part):
     form, x = packed_cases.Form("mask", 4, torch.bfloat16, 128), torch.ones(1, 256, dtype=torch.bfloat16)
+    parts = [x, *packed_cases.packed(form, 3, 256, False, torch.bfloat16)]
+    place = ["x", "entries", "bitmask"].index(part)
     op = packed_emulation.PackedLinear(library, backwards=False)
-    op(shifted(x), *packed_cases.packed(form, 3, 256, False, torch.bfloat16))
+    op(*parts[:place], shifted(parts[place]), *parts[place + 1 :])
     assert op.kernel == "few tokens"
 
 

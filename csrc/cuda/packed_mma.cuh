@@ -1,5 +1,5 @@
-// packed_linear on CUDA by tensor cores: few tokens of half floats, codes of few bits. A warp multiplies sixteen rows
-// straight from the packed bytes, which are read once. Sums are in float32. Free of torch.
+// packed_linear on CUDA by tensor cores: few tokens of half floats, codes of few bits or some of the values. A warp
+// multiplies sixteen rows straight from the packed bytes, which are read once. Sums are in float32. Free of torch.
 #pragma once
 #include <type_traits>
 
@@ -40,9 +40,15 @@ template <class Scalar, int BITS, class Rows> struct MmaShared {
     typename Rows::Shared rows;
 };
 
-// The products of a span: sums += scale * (weights as half floats - zeros) inputs. x: of the lane's token and columns.
+// Of a lane's token and columns of a span: zeros where it has no token, and where its columns are of another group than
+// the column of the sums.
+struct Inputs {
+    Vector<uint32_t, 4> units[LANE_COLUMNS / 8];
+};
+
+// The products of a span: sums += scale * (weights as half floats - zeros) inputs.
 template <class Scalar, int BITS, class Rows> __device__ __forceinline__ void
-multiply_span(Rows& rows, const MmaGrid (&grids)[2], const Scalar* x, float (&sums)[4]) {
+multiply_span(Rows& rows, const MmaGrid (&grids)[2], const Inputs& inputs, float (&sums)[4]) {
     const uint32_t zeros[4] = {grids[0].zeros, grids[1].zeros, grids[0].zeros, grids[1].zeros};
     const uint32_t offsets[2] = {offset_of_zeros(zeros[0]), offset_of_zeros(zeros[1])}; // of those that are lifted
     float codes[4] = {}, surplus[4] = {};
@@ -52,16 +58,16 @@ multiply_span(Rows& rows, const MmaGrid (&grids)[2], const Scalar* x, float (&su
         rows.template take<Scalar>(unit, grids, pairs);
 #pragma unroll
         for (int u = 0; u < 2; ++u) {
-            const auto inputs = load_wide<Vector<uint32_t, 4>>(x + (unit + u) * 8);
+            const auto& eight = inputs.units[unit + u].part;
 #pragma unroll
             for (int k = 0; k < 4; k += 2) {
                 uint32_t a[4] = {pairs[u][0][k], pairs[u][1][k], pairs[u][0][k + 1], pairs[u][1][k + 1]};
 #pragma unroll
                 for (int i = 0; LIFTED<Scalar, BITS> && i < 4; ++i) a[i] = lift_codes(a[i], offsets[i % 2]);
-                uint32_t b[2] = {inputs.part[k], inputs.part[k + 1]};
+                uint32_t b[2] = {eight[k], eight[k + 1]};
                 if (Rows::PAIRS_OF_FOUR) { // columns 0 and 4, 1 and 5 ...
-                    b[0] = permute(inputs.part[k / 2], inputs.part[k / 2 + 2], 0x5410);
-                    b[1] = permute(inputs.part[k / 2], inputs.part[k / 2 + 2], 0x7632);
+                    b[0] = permute(eight[k / 2], eight[k / 2 + 2], 0x5410);
+                    b[1] = permute(eight[k / 2], eight[k / 2 + 2], 0x7632);
                 }
                 mma(codes, a, b, Scalar());
                 if (BITS > 0 && !LIFTED<Scalar, BITS>) mma(surplus, zeros, b, Scalar());
@@ -96,9 +102,6 @@ template <class Scalar> __device__ __forceinline__ void finish_mma(const Packed&
     }
 }
 
-// What lanes multiply by for columns of the sums that are of other groups than theirs.
-static __device__ constexpr Vector<uint32_t, 4> NO_INPUTS[LANE_COLUMNS / 8] = {};
-
 // MMA_ROWS rows of one part of the columns to a warp, and as many tokens as have room beside the groups of a span: the
 // next block multiplies the next tokens by the same rows.
 template <class Scalar, int BITS, class Rows> __global__ void __launch_bounds__(MMA_THREADS, MMA_BLOCKS)
@@ -111,17 +114,16 @@ template <class Scalar, int BITS, class Rows> __global__ void __launch_bounds__(
     constexpr int SPANS = tile_spans<Rows>;
     const int spans = weight.width / SPAN, tiles = (spans + SPANS - 1) / SPANS;
     const int begin = tiles * part >> linear.parts_shift, end = tiles * (part + 1) >> linear.parts_shift;
-    const int column = lane / 4, own = first_token + groups.token(column); // of a lane's inputs
-    const int token = own < linear.tokens ? own : linear.tokens - 1;       // one again: its sums go nowhere
-    const bool has = groups.of_column(column) == groups.of_lane();
-    const Scalar* x = has ? linear.x + token * int64_t(weight.width) + begin * SPANS * SPAN + lane % 4 * LANE_COLUMNS
-                          : reinterpret_cast<const Scalar*>(NO_INPUTS);
-    const int step = has ? SPAN : 0;
+    const int column = lane / 4, token = first_token + groups.token(column); // of a lane's inputs
+    const bool has_inputs = token < linear.tokens && groups.of_column(column) == groups.of_lane();
+    const Scalar* x =
+        linear.x + (has_inputs ? token : 0) * int64_t(weight.width) + begin * SPANS * SPAN + lane % 4 * LANE_COLUMNS;
 
     MmaGrids<Scalar, BITS> grids(weight, shared.grids, first);
     grids.fetch(begin);
     Rows rows(weight, shared.rows, first, begin, end, part);
     float sums[4] = {};
+    Inputs inputs = {};
     for (int tile = begin - 1; tile < end; ++tile) {
         arrive_copies();
         __syncwarp(); // the next tile is brought to where the one before has been read
@@ -135,10 +137,13 @@ template <class Scalar, int BITS, class Rows> __global__ void __launch_bounds__(
 #pragma unroll
         for (int s = 0; s < SPANS; ++s) {
             if (s > 0 && tile * SPANS + s >= spans) break; // no tile begins behind the last
+#pragma unroll
+            for (int unit = 0; unit < LANE_COLUMNS / 8; ++unit)
+                if (has_inputs) inputs.units[unit] = load_wide<Vector<uint32_t, 4>>(x + unit * 8);
             rows.open_span(s);
             const MmaGrid both[2] = {grids.of(tile, s, 0), grids.of(tile, s, 1)};
-            multiply_span<Scalar, BITS>(rows, both, x, sums);
-            x += step;
+            multiply_span<Scalar, BITS>(rows, both, inputs, sums);
+            x += SPAN;
         }
     }
 #pragma unroll
@@ -154,6 +159,7 @@ void launch_mma(const Packed& weight, Linear<Scalar> linear, Stream stream) {
     while (2 * linear.parts <= MMA_WARPS && 2 * linear.parts <= tiles &&
            2 * linear.parts * warps * blocks <= MOST_MMA_WARPS)
         linear.parts = 1 << ++linear.parts_shift;
+    static_assert(sizeof(MmaShared<Scalar, BITS, Rows>) <= 99 * 1024); // sm_86 has no more, sm_90 room for two
     launch(mma_kernel<Scalar, BITS, Rows>, dim3(unsigned(ceil_div(warps, MMA_WARPS / linear.parts) * blocks)),
            MMA_THREADS, sizeof(MmaShared<Scalar, BITS, Rows>), stream, weight, linear);
 }

@@ -55,6 +55,9 @@ template <class Scalar, int BITS> class MmaGrids {
         own = pinned(lane % 2 * MMA_ROWS + lane / 2);
         first_taken = pinned(lane / 4 * 4 + groups.of_column(lane % 4 * 2));
         selector = pinned(0x4040 | groups.of_lane() * 0x0101);
+        scale_shift = pinned(weight.scales == Number::float32 ? 0 : 16);
+#pragma unroll
+        for (int b = 0; b < ZERO_BYTES; ++b) zeros[b] = weight.zero ? 0 : MIDDLES >> 8 * b & 0xff; // and they stay so
     }
 
     // Early, since it takes long until they are here.
@@ -89,11 +92,12 @@ template <class Scalar, int BITS> class MmaGrids {
 #pragma unroll
         for (int j = 0; j < 4; ++j) {
             if (j == groups.count()) break;
-            const uint32_t zero = weight.zero ? codes >> j * BITS & ((1u << BITS) - 1) : 1u << (BITS - 1);
-            const float units = number_of_raw(scales[j], weight.scales) * (1 / CodeFloat<Scalar, BITS>::UNIT);
+            const float number = weight.scales == Number::float16 ? from_float16(uint16_t(scales[j]))
+                                                                  : float_of(scales[j] << scale_shift);
+            const float units = number * (1 / CodeFloat<Scalar, BITS>::UNIT);
             to[j] = units;
             if (j == 0) to[1] = units;
-            bytes |= zero << 8 * j;
+            bytes |= (codes >> j * BITS & ((1u << BITS) - 1)) << 8 * j;
         }
         (&stage.zeros[0][0])[own] = bytes;
     }
@@ -108,12 +112,14 @@ template <class Scalar, int BITS> class MmaGrids {
 
   private:
     static constexpr int ZERO_BYTES = BITS == 8 ? 4 : 2; // of a span
+    static constexpr uint32_t MIDDLES = (1u << (BITS - 1)) * (1u | 1u << BITS | 1u << 2 * BITS | 1u << 3 * BITS);
 
     const Packed& weight;
     const SpanGroups groups;
     Stage (&stages)[2];
     int lane;
-    uint32_t first_scale, first_zero, own, first_taken, selector, scales[4] = {}, zeros[ZERO_BYTES] = {}, shift = 0;
+    uint32_t scale_shift, first_scale, first_zero, own, first_taken, selector, scales[4] = {}, zeros[ZERO_BYTES] = {},
+                                                                               shift = 0;
 };
 
 // Values have none.

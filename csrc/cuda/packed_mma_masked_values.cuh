@@ -1,4 +1,5 @@
-// Sixteen rows of values of some columns, those of a bitmask, as operands of tensor cores. Free of torch.
+// Sixteen rows of values of some columns, those of a bitmask, as operands of tensor cores: lanes have rows and columns
+// as in packed_mma_stage.cuh. Free of torch.
 #pragma once
 #include "packed_mma_stage.cuh"
 
@@ -33,6 +34,7 @@ class MaskedValues : public MaskedTiles<16, 1, ValueSteps> {
     using Tiles = MaskedTiles<16, 1, ValueSteps>;
 
   public:
+    // As of MaskedTiles.
     __device__ __forceinline__ MaskedValues(const Packed& weight, Shared& shared, int64_t first, int begin, int end,
                                             int part)
         : Tiles(weight, shared, first, begin, end, part) {}
@@ -51,9 +53,10 @@ class MaskedValues : public MaskedTiles<16, 1, ValueSteps> {
                 const uint32_t bit = placed[i].bit;
                 const auto* from = at<const uint32_t>(bit >> 3 & ~3u);
                 expect_unwritten(from, 12); // what lies behind the last value is not selected
-                const uint32_t fifth = (lacks | (~bit & 16)) == 0 ? from[2] : 0; // seldom needed
+                // only where all four have a value, and the first begins in the middle of a word
+                const uint32_t third = (lacks | (~bit & 16)) == 0 ? from[2] : 0;
                 const uint32_t low = __funnelshift_r(from[0], from[1], bit),
-                               high = __funnelshift_r(from[1], fifth, bit);
+                               high = __funnelshift_r(from[1], third, bit);
                 uint32_t (&two)[4] = pairs[four / 2][i];
                 two[four % 2 * 2] = permute(low, 0, steps.part[0]);
                 two[four % 2 * 2 + 1] = permute(permute(low, high, steps.part[0] >> 16), 0, steps.part[1]);

@@ -1,4 +1,5 @@
-// Sixteen rows of codes of some columns, those of a bitmask, as operands of tensor cores. Free of torch.
+// Sixteen rows of codes of some columns, those of a bitmask, as operands of tensor cores: lanes have rows and columns
+// as in packed_mma_stage.cuh. Free of torch.
 #pragma once
 #include "packed_mma_stage.cuh"
 
@@ -26,6 +27,7 @@ template <int BITS> class MaskedRows : public MaskedTiles<BITS, TILE_SPANS, Code
     using Tiles::placed;
 
   public:
+    // As of MaskedTiles.
     __device__ __forceinline__ MaskedRows(const Packed& weight, typename Tiles::Shared& shared, int64_t first,
                                           int begin, int end, int part)
         : Tiles(weight, shared, first, begin, end, part),
@@ -57,10 +59,11 @@ template <int BITS> class MaskedRows : public MaskedTiles<BITS, TILE_SPANS, Code
     __device__ __forceinline__ static uint32_t bits_of_codes(uint32_t nibbles) {
         return BITS == 4 ? nibbles : nibbles * BITS / 4;
     }
+    // 128 times a mask, among other bits.
     __device__ __forceinline__ Vector<uint32_t, 2> steps(uint32_t mask) const {
         return *this->template at<const Vector<uint32_t, 2>>((mask & 0x7f80) | copy);
     }
 
-    uint32_t copy;
+    uint32_t copy; // of the lane, in bytes; out of a shuffle, or it would be made anew of the thread each time
 };
 } // namespace gpu

@@ -11,13 +11,19 @@ struct PlacedWord {
     uint32_t mask, bit;
 };
 
-// Of a tile of SPANS spans. The strides keep rows that are read at once in different banks.
+// Of a tile of one or two spans. What is read at once of several rows lies in different banks: by the stride of the
+// entries, and for words since every other two rows have them in another order.
 template <int BITS, int SPANS> struct RowsStage {
     static constexpr int COLUMNS = SPANS * SPAN, WORDS = COLUMNS / 32;
-    static constexpr int ROW_WORDS = SPANS == 1 ? WORDS : WORDS + 4, ROW_BYTES = COLUMNS * BITS / 8 + 48;
+    // The first entry has less than 16 bytes before it; codes of 3 bits are read up to a word behind the last.
+    static constexpr int ROW_BYTES = COLUMNS * BITS / 8 + (BITS == 3 ? 48 : 16);
     static_assert(ROW_BYTES / 16 % 2 == 1);
-    alignas(16) PlacedWord placed[MMA_ROWS][ROW_WORDS];
+    alignas(64) PlacedWord placed[MMA_ROWS][WORDS];
     alignas(16) uint8_t entries[MMA_ROWS][ROW_BYTES];
+
+    __device__ __forceinline__ static int turned(int row, int word) {
+        return word ^ row / 2 % 2 * (SPANS == 1 ? 0 : 6);
+    }
 };
 
 // Entries of BITS bits, and a table by which they are spread over their columns.
@@ -49,9 +55,9 @@ template <int BITS, int SPANS, class Table> class MaskedTiles {
         half = pinned(lane % 2 * 16);
         own_end = int(weight.width / SPAN + SPANS - 1 - lane % 2 * (SPANS / 2)) / SPANS;
         const auto& stage = shared.stages[warp][0];
-        own_placed = pinned(place_of(stage.placed[lane / 2] + lane % 2 * OWN));
+        own_placed = pinned(place_of(stage.placed[lane / 2] + Stage::turned(lane / 2, lane % 2 * OWN)));
         own_entries = pinned(place_of(stage.entries[lane / 2]));
-        opened_first = pinned(place_of(stage.placed[lane / 4] + lane % 4));
+        opened_first = pinned(place_of(stage.placed[lane / 4] + Stage::turned(lane / 4, lane % 4)));
         count_parts_before(begin, part);
         from += half;
         fetch(begin);
@@ -64,12 +70,15 @@ template <int BITS, int SPANS, class Table> class MaskedTiles {
         const uint32_t before = half ? other : 0, count = own + other;
         left -= int(count); // below 0 it stays there, and copy_entries looks at every byte
         const uint32_t buffer = uint32_t(tile) % 2 * sizeof(Stage);
-        auto* placed = at<PlacedWord>(own_placed + buffer);
         uint32_t bit = (own_entries + buffer) * 8 + offset + before * BITS;
 #pragma unroll
-        for (int w = 0; w < OWN; ++w) {
-            placed[w] = {fetched.part[w], bit};
-            bit += __popc(fetched.part[w]) * BITS;
+        for (int w = 0; w < OWN; w += 2) { // neighbours stay neighbours
+            auto* placed = at<PlacedWord>((own_placed + buffer) ^ w * sizeof(PlacedWord));
+#pragma unroll
+            for (int k = 0; k < 2; ++k) {
+                placed[k] = {fetched.part[w + k], bit};
+                bit += __popc(fetched.part[w + k]) * BITS;
+            }
         }
         const uint32_t bits = offset + count * BITS;
         copy_entries(int((bits + 7) / 8 - half), at<uint8_t>(own_entries + half + buffer));
@@ -80,9 +89,9 @@ template <int BITS, int SPANS, class Table> class MaskedTiles {
 
     __device__ __forceinline__ void open(int tile) { opened = opened_first + uint32_t(tile) % 2 * sizeof(Stage); }
     __device__ __forceinline__ void open_span(int span) {
-        constexpr int ROWS_APART = 8 * Stage::ROW_WORDS;
 #pragma unroll
-        for (int i = 0; i < 2; ++i) placed[i] = at<PlacedWord>(opened)[span * 4 + i * ROWS_APART];
+        for (int i = 0; i < 2; ++i)
+            placed[i] = at<PlacedWord>(opened ^ span * (SPAN / 32 * sizeof(PlacedWord)))[i * 8 * Stage::WORDS];
     }
 
     // Whether the lane's i-th row is. The whole warp.
@@ -158,7 +167,7 @@ template <int BITS, int SPANS, class Table> class MaskedTiles {
                 if (k < count) copy_16_bytes(to + k, from + k);
             if (count <= USUAL) return;
 #pragma unroll
-            for (int k = USUAL; k < Stage::ROW_BYTES - 16; k += 32)
+            for (int k = USUAL; k + 16 <= Stage::ROW_BYTES; k += 32)
                 if (k < count) copy_16_bytes(to + k, from + k);
             return;
         }
