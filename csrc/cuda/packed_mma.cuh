@@ -47,8 +47,9 @@ struct Inputs {
 };
 
 // The products of a span: sums += scale * (weights as half floats - zeros) inputs.
-template <class Scalar, int BITS, class Rows> __device__ __forceinline__ void
-multiply_span(Rows& rows, const MmaGrid (&grids)[2], const Inputs& inputs, float (&sums)[4]) {
+template <class Scalar, int BITS, class Rows>
+__device__ __forceinline__ void multiply_span(Rows& rows, const MmaGrid (&grids)[2], const Vector<float, 4>& scales,
+                                              const Inputs& inputs, float (&sums)[4]) {
     const uint32_t zeros[4] = {grids[0].zeros, grids[1].zeros, grids[0].zeros, grids[1].zeros};
     const uint32_t offsets[2] = {offset_of_zeros(zeros[0]), offset_of_zeros(zeros[1])}; // of those that are lifted
     float codes[4] = {}, surplus[4] = {};
@@ -75,7 +76,7 @@ multiply_span(Rows& rows, const MmaGrid (&grids)[2], const Inputs& inputs, float
         }
     }
 #pragma unroll
-    for (int k = 0; k < 4; ++k) sums[k] += (codes[k] - surplus[k]) * grids[k / 2].scales[k % 2];
+    for (int k = 0; k < 4; ++k) sums[k] += (codes[k] - surplus[k]) * scales.part[k];
 }
 
 // The sums of all parts and groups of tokens `token` and on, rounded once. own: as of mma.
@@ -141,8 +142,10 @@ template <class Scalar, int BITS, class Rows> __global__ void __launch_bounds__(
             for (int unit = 0; unit < LANE_COLUMNS / 8; ++unit)
                 if (has_inputs) inputs.units[unit] = load_wide<Vector<uint32_t, 4>>(x + unit * 8);
             rows.open_span(s);
-            const MmaGrid both[2] = {grids.of(tile, s, 0), grids.of(tile, s, 1)};
-            multiply_span<Scalar, BITS>(rows, both, inputs, sums);
+            MmaGrid both[2] = {};
+            Vector<float, 4> scales;
+            grids.take(tile, s, both, scales);
+            multiply_span<Scalar, BITS>(rows, both, scales, inputs, sums);
             x += SPAN;
         }
     }

@@ -1,6 +1,7 @@
 // The grids of sixteen rows of codes, from where lanes have loaded them to where a product by tensor cores needs them.
 // Free of torch.
 #pragma once
+#include "packed_linear.cuh"
 #include "packed_spread.cuh"
 
 namespace gpu {
@@ -28,17 +29,17 @@ struct SpanGroups {
     __device__ __forceinline__ int token(int n) const { return n >> shift; }
 };
 
-// Of a row and a span: the scales for UNITs of columns 2t and 2t + 1 of the sums, and of the lane's own columns the
-// zero, as each of eight nibbles and as a pair of half floats.
+// Of a row and a span, the zero of the lane's own columns: as each of eight nibbles, and as a pair of half floats.
 struct MmaGrid {
-    float scales[2];
     uint32_t nibbles, zeros;
 };
 
 template <class Scalar, int BITS> class MmaGrids {
-    struct Stage {                             // of a tile: of every row of a span the groups'
-        float scales[TILE_SPANS][MMA_ROWS][4]; // the second is there also where there is but one group
-        uint32_t zeros[TILE_SPANS][MMA_ROWS];  // a byte each
+    // Of a tile, of rows g and g + 8 of a span: what a lane takes of both lies together.
+    struct Stage {
+        Vector<float, 4> scales[TILE_SPANS][MMA_ROWS / 2][2]; // of either two groups: of both rows, for UNITs; where
+                                                              // there is but one group, twice
+        Vector<uint32_t, 2> zeros[TILE_SPANS][MMA_ROWS / 2];  // of either row a byte for each group
     };
 
   public:
@@ -48,13 +49,16 @@ template <class Scalar, int BITS> class MmaGrids {
 
     // Of rows `first` and on.
     __device__ __forceinline__ MmaGrids(const Packed& weight, Shared& shared, int64_t first)
-        : weight(weight), groups(weight), stages(shared.of[threadIdx.x / 32]), lane(threadIdx.x % 32) {
+        : weight(weight), groups(weight), shared(shared), lane(threadIdx.x % 32) {
         const int64_t row = weight.row_or_last(first + lane / 2);
         first_scale = pinned(uint32_t(row * weight.groups));
         first_zero = pinned(uint32_t(row * weight.zero_bytes));
-        own = pinned(lane % 2 * MMA_ROWS + lane / 2);
-        first_taken = pinned(lane / 4 * 4 + groups.of_column(lane % 4 * 2));
-        selector = pinned(0x4040 | groups.of_lane() * 0x0101);
+        const Stage& stage = shared.of[own_warp()][0];
+        own_scales = pinned(place_of(stage.scales[lane % 2][lane / 2 % 8][0].part + lane / 16 * 2));
+        own_zeros = pinned(place_of(stage.zeros[lane % 2][lane / 2 % 8].part + lane / 16));
+        taken_scales = pinned(place_of(stage.scales[0][lane / 4] + groups.of_column(lane % 4 * 2) / 2));
+        taken_zeros = pinned(place_of(stage.zeros[0] + lane / 4));
+        selector = pinned(BITS == 8 ? 0x4040 | groups.of_lane() * 0x0101 : groups.of_lane() * 0x1111);
         scale_shift = pinned(weight.scales == Number::float32 ? 0 : 16);
 #pragma unroll
         for (int b = 0; b < ZERO_BYTES; ++b) zeros[b] = weight.zero ? 0 : MIDDLES >> 8 * b & 0xff; // and they stay so
@@ -75,7 +79,7 @@ template <class Scalar, int BITS> class MmaGrids {
         shift = place.shift;
 #pragma unroll
         for (int b = 0; b < ZERO_BYTES; ++b) {
-            if (b > 0 && b * 8 >= int(shift) + groups.count() * BITS) break;
+            if (b > 0 && b * 8 >= (8 % BITS == 0 ? 0 : int(shift)) + groups.count() * BITS) break;
             zeros[b] = from[b];
         }
     }
@@ -86,8 +90,8 @@ template <class Scalar, int BITS> class MmaGrids {
 #pragma unroll
         for (int b = 0; b < ZERO_BYTES; ++b) codes |= zeros[b] << 8 * b;
         codes >>= shift;
-        Stage& stage = stages[uint32_t(tile) % 2];
-        float* const to = &stage.scales[0][0][0] + 4 * own;
+        const uint32_t buffer = uint32_t(tile) % 2 * sizeof(Stage);
+        float* const to = at<float>(own_scales + buffer);
         uint32_t bytes = 0;
 #pragma unroll
         for (int j = 0; j < 4; ++j) {
@@ -95,31 +99,43 @@ template <class Scalar, int BITS> class MmaGrids {
             const float number = weight.scales == Number::float16 ? from_float16(uint16_t(scales[j]))
                                                                   : float_of(scales[j] << scale_shift);
             const float units = number * (1 / CodeFloat<Scalar, BITS>::UNIT);
-            to[j] = units;
+            to[j / 2 * 4 + j % 2] = units;
             if (j == 0) to[1] = units;
-            bytes |= (codes >> j * BITS & ((1u << BITS) - 1)) << 8 * j;
+            bytes |= (codes >> j * BITS & ((1u << BITS) - 1)) * (BITS == 8 ? 1 : 0x11) << 8 * j;
         }
-        (&stage.zeros[0][0])[own] = bytes;
+        *at<uint32_t>(own_zeros + buffer) = bytes;
     }
 
-    // Of the lane's rows g and g + 8.
-    __device__ __forceinline__ MmaGrid of(int tile, int span, int i) const {
-        const Stage& stage = stages[uint32_t(tile) % 2];
-        const auto scales = load_wide<Vector<float, 2>>(&stage.scales[span][8 * i][0] + first_taken);
-        const uint32_t zeros = permute(stage.zeros[span][8 * i + lane / 4], CodeFloat<Scalar, BITS>::HIGH, selector);
-        return {{scales.part[0], scales.part[1]}, (zeros & 15) * 0x11111111u, zeros};
+    // Of the lane's rows g and g + 8. scales: of its four sums.
+    __device__ __forceinline__ void take(int tile, int span, MmaGrid (&both)[2], Vector<float, 4>& scales) const {
+        const uint32_t buffer = uint32_t(tile) % 2 * sizeof(Stage);
+        scales = *at<Vector<float, 4>>(taken_scales + buffer + span * sizeof(Stage::scales) / TILE_SPANS);
+        const auto zeros = *at<Vector<uint32_t, 2>>(taken_zeros + buffer + span * sizeof(Stage::zeros) / TILE_SPANS);
+#pragma unroll
+        for (int i = 0; i < 2; ++i) {
+            const uint32_t own = permute(zeros.part[i], CodeFloat<Scalar, BITS>::HIGH, selector);
+            both[i] = {own, BITS == 8 ? own : and_or(own, 0x000f000f, pair_of_zeros<Scalar, BITS>(0))};
+        }
     }
 
   private:
     static constexpr int ZERO_BYTES = BITS == 8 ? 4 : 2; // of a span
     static constexpr uint32_t MIDDLES = (1u << (BITS - 1)) * (1u | 1u << BITS | 1u << 2 * BITS | 1u << 3 * BITS);
 
+    // Shared memory by bytes.
+    template <class Value> __device__ __forceinline__ Value* at(uint32_t byte) const {
+        return reinterpret_cast<Value*>(reinterpret_cast<uint8_t*>(&shared) + byte);
+    }
+    __device__ __forceinline__ uint32_t place_of(const void* part) const {
+        return uint32_t(static_cast<const uint8_t*>(part) - reinterpret_cast<uint8_t*>(&shared));
+    }
+
     const Packed& weight;
     const SpanGroups groups;
-    Stage (&stages)[2];
+    Shared& shared;
     int lane;
-    uint32_t scale_shift, first_scale, first_zero, own, first_taken, selector, scales[4] = {}, zeros[ZERO_BYTES] = {},
-                                                                               shift = 0;
+    uint32_t scale_shift, first_scale, first_zero, own_scales, own_zeros, taken_scales, taken_zeros, selector,
+        scales[4] = {}, zeros[ZERO_BYTES] = {}, shift = 0;
 };
 
 // Values have none.
@@ -129,6 +145,8 @@ template <class Scalar> class MmaGrids<Scalar, 0> {
     __device__ __forceinline__ MmaGrids(const Packed&, Shared&, int64_t) {}
     __device__ __forceinline__ void fetch(int) {}
     __device__ __forceinline__ void bring(int) {}
-    __device__ __forceinline__ MmaGrid of(int, int, int) const { return {{1.0f, 1.0f}, 0, 0}; }
+    __device__ __forceinline__ void take(int, int, MmaGrid (&)[2], Vector<float, 4>& scales) const {
+        scales = {{1.0f, 1.0f, 1.0f, 1.0f}};
+    }
 };
 } // namespace gpu
