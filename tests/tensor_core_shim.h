@@ -11,6 +11,13 @@ inline uint32_t permute(uint32_t low, uint32_t high, uint32_t selector) {
     }
     return result;
 }
+inline uint32_t multiply_add(uint32_t a, uint32_t b, uint32_t c, Bfloat16) {
+    const auto half = [=](int shift) {
+        const auto number = [=](uint32_t pair) { return from_bfloat16(uint16_t(pair >> shift)); };
+        return uint32_t(to_bfloat16(number(a) * number(b) + number(c))) << shift; // a product is exact in float
+    };
+    return half(0) | half(16);
+}
 inline uint32_t pinned(uint32_t value) { return value; }
 
 // As tensor_core.cuh says; Scalar is a half float. No barrier for memory, as a shuffle is none.

@@ -46,17 +46,19 @@ class TestEmulatedCuda:
     ("kernel", "form", "tokens", "cols", "dtype"),
     [
         ("tensor cores", packed_cases.Form("mask", 4, torch.float16, 128, True), 1, 256, torch.bfloat16),
+        ("tensor cores", packed_cases.Form("mask", 4, torch.bfloat16, 32), 1, 256, torch.bfloat16),
         ("tensor cores", packed_cases.Form("mask", 2, torch.float32, 0), 8, 128, torch.float16),
         ("tensor cores", packed_cases.Form("all", 4, torch.bfloat16, 128), 1, 256, torch.bfloat16),
         ("tensor cores", packed_cases.Form("all", 3, torch.bfloat16, 256, True), 5, 512, torch.float16),
         ("tensor cores", packed_cases.Form("pattern", 4, torch.float16, 128, True, 2, 4), 2, 384, torch.bfloat16),
+        ("tensor cores", packed_cases.Form("mask", 8, torch.bfloat16, 128), 1, 256, torch.bfloat16),
+        ("tensor cores", packed_cases.Form("all", 8, torch.bfloat16, 128), 1, 256, torch.bfloat16),
+        ("tensor cores", packed_cases.Form("pattern", 8, torch.bfloat16, 64, True, 2, 4), 3, 256, torch.bfloat16),
         ("tensor cores", packed_cases.Form("pattern", 0, torch.float16, 0, False, 2, 4), 8, 128, torch.float16),
         ("few tokens", packed_cases.Form("pattern", 0, torch.float16, 0, False, 2, 4), 8, 128, torch.bfloat16),
-        ("few tokens", packed_cases.Form("mask", 0, torch.bfloat16), 1, 256, torch.bfloat16),
+        ("tensor cores", packed_cases.Form("mask", 0, torch.bfloat16), 1, 256, torch.bfloat16),
         ("few tokens", packed_cases.Form("mask", 4, torch.bfloat16, 128), 1, 256, torch.float32),
-        ("few tokens", packed_cases.Form("mask", 4, torch.bfloat16, 64), 1, 256, torch.bfloat16),
-        ("few tokens", packed_cases.Form("mask", 4, torch.bfloat16, 128), 1, 320, torch.bfloat16),
-        ("few tokens", packed_cases.Form("mask", 8, torch.bfloat16, 128), 1, 256, torch.bfloat16),
+        ("few tokens", packed_cases.Form("mask", 4, torch.bfloat16, 64), 1, 320, torch.bfloat16),
         ("few tokens", packed_cases.Form("pattern", 4, torch.bfloat16, 128, False, 4, 8), 1, 256, torch.bfloat16),
         ("many tokens", packed_cases.Form("all", 4, torch.bfloat16, 128), 9, 256, torch.bfloat16),
         ("many tokens", packed_cases.Form("all", 4, torch.bfloat16, 5), 1, 256, torch.bfloat16),
@@ -68,10 +70,13 @@ def test_the_form_decides_which_kernel_multiplies(library, kernel, form, tokens,
     assert op.kernel == kernel
 
 
-def test_what_lies_at_no_boundary_is_not_for_tensor_cores(library):
+@pytest.mark.parametrize("part", ["x", "entries", "bitmask"])
+def test_what_lies_at_no_boundary_is_not_for_tensor_cores(library, part):
     form, x = packed_cases.Form("mask", 4, torch.bfloat16, 128), torch.ones(1, 256, dtype=torch.bfloat16)
+    parts = [x, *packed_cases.packed(form, 3, 256, False, torch.bfloat16)]
+    place = ["x", "entries", "bitmask"].index(part)
     op = packed_emulation.PackedLinear(library, backwards=False)
-    op(shifted(x), *packed_cases.packed(form, 3, 256, False, torch.bfloat16))
+    op(*parts[:place], shifted(parts[place]), *parts[place + 1 :])
     assert op.kernel == "few tokens"
 
 

@@ -1,191 +1,69 @@
-// Sixteen rows of a packed weight as operands of tensor cores, read by a warp. Lane l, with g = l / 4 and t = l % 4,
-// has rows g and g + 8, and of a span of 128 columns numbers 32t to 32t + 31, a word of a mask: four units of eight
-// columns. Whatever mask and starts say, nothing outside of the parts is read: where they contradict each other a row
-// is damaged. Free of torch.
+// Sixteen rows of codes of some columns, those of a bitmask, as operands of tensor cores: lanes have rows and columns
+// as in packed_mma_stage.cuh. Free of torch.
 #pragma once
-#include "packed_mma_grids.cuh"
+#include "packed_mma_stage.cuh"
 
 namespace gpu {
-// A word of a mask, and where shared memory has its first entry.
-struct PlacedWord {
-    uint32_t mask, bit;
+// By mask of eight columns: the selectors, and how many bits their codes take as nibbles. Sixteen times, so that the
+// lanes of half a warp, each with its own, meet no other in a bank.
+struct CodeSteps {
+    static constexpr int COPIES = 16;
+    Vector<uint32_t, 2> of_mask[256][COPIES];
+
+    // All threads of a block.
+    __device__ __forceinline__ void fill() {
+        for (uint32_t mask = threadIdx.x; mask < 256; mask += MMA_THREADS) {
+            const uint32_t selectors = SELECTORS.of_mask[mask], bits = 4 * __popc(mask);
+#pragma unroll
+            for (uint32_t k = 0; k < COPIES; k += 2) // two at once, neighbouring threads in other banks
+                store_wide(&of_mask[mask][(k + 2 * mask) % COPIES],
+                           Vector<uint32_t, 4>{selectors, bits, selectors, bits});
+        }
+    }
 };
 
-// Of a tile of a warp. The strides keep rows that are read at once in different banks.
-template <int BITS> struct RowsStage {
-    static constexpr int WORDS = MMA_TILE / 32, ROW_BYTES = MMA_TILE * BITS / 8 + 48;
-    static_assert(ROW_BYTES / 16 % 2 == 1);
-    alignas(16) PlacedWord placed[MMA_ROWS][WORDS + 4];
-    alignas(16) uint8_t entries[MMA_ROWS][ROW_BYTES];
-};
-
-// Some columns have an entry: those of a bitmask.
-template <int BITS> class MaskedRows {
-    using Stage = RowsStage<BITS>;
+template <int BITS> class MaskedRows : public MaskedTiles<BITS, TILE_SPANS, CodeSteps> {
+    using Tiles = MaskedTiles<BITS, TILE_SPANS, CodeSteps>;
+    using Tiles::placed;
 
   public:
-    static constexpr bool PAIRS_OF_FOUR = false;
-    struct Shared {
-        Selectors selectors;
-        uint32_t counts[MMA_WARPS][MMA_ROWS];
-        Stage stages[MMA_WARPS][2];
-    };
-
-    // Rows `first` and on; tiles `begin` to `end` - 1, those of part `part`, which warps follow each other for. All
-    // warps of the block must come here. The first tile is brought first.
-    __device__ __forceinline__ MaskedRows(const Packed& weight, Shared& shared, int64_t first, int begin, int end,
-                                          int part)
-        : weight(weight), shared(shared), warp(threadIdx.x / 32), lane(threadIdx.x % 32), end(end) {
-        for (int i = threadIdx.x; i < 256; i += MMA_THREADS) shared.selectors.of_mask[i] = SELECTORS.of_mask[i];
-        const int64_t row = weight.row_or_last(first + lane / 2);
-        bytes = weight.bitmask + row * weight.mask_bytes() + lane % 2 * 16 + begin * (MMA_TILE / 8);
-        const int64_t all = weight.entries_bytes * 8 / BITS, start = weight.starts[row];
-        const bool inside = 0 <= start && start <= all;
-        left = inside ? int(all - start < MOST_LEFT ? all - start : MOST_LEFT) : -1;
-        from = weight.entries;
-        offset = 0;
-        skip(inside ? start * BITS : 0);
-        half = pinned(lane % 2 * 16);
-        const auto& stage = shared.stages[warp][0];
-        own_placed = pinned(place_of(stage.placed[lane / 2] + lane % 2 * OWN));
-        own_entries = pinned(place_of(stage.entries[lane / 2]));
-        opened_first = pinned(place_of(stage.placed[lane / 4] + lane % 4));
-        count_parts_before(begin, part);
-        from += half;
-        fetch(begin);
-    }
-
-    // The fetched tile's masks and entries, to the stage, where they are after arrive_copies and a barrier. Then the
-    // next tile is fetched.
-    __device__ __forceinline__ void bring(int tile) {
-        const uint32_t own = count_fetched(), other = __shfl_xor_sync(ALL_LANES, own, 1);
-        const uint32_t before = half ? other : 0, count = own + other;
-        left -= int(count); // below 0 it stays there, and copy_entries looks at every byte
-        const uint32_t buffer = uint32_t(tile) % 2 * sizeof(Stage);
-        auto* placed = at<PlacedWord>(own_placed + buffer);
-        uint32_t bit = (own_entries + buffer) * 8 + offset + before * BITS;
-#pragma unroll
-        for (int w = 0; w < OWN; ++w) {
-            placed[w] = {fetched.part[w], bit};
-            bit += __popc(fetched.part[w]) * BITS;
-        }
-        const uint32_t bits = offset + count * BITS;
-        copy_entries(int((bits + 7) / 8 - half), at<uint8_t>(own_entries + half + buffer));
-        from += bits / 128 * 16;
-        offset = bits % 128;
-        if (tile + 1 < end) fetch(tile + 1);
-    }
-
-    __device__ __forceinline__ void open(int tile) { opened = opened_first + uint32_t(tile) % 2 * sizeof(Stage); }
-    __device__ __forceinline__ void open_span(int span) {
-        constexpr int ROWS_APART = 8 * (Stage::WORDS + 4);
-#pragma unroll
-        for (int i = 0; i < 2; ++i) placed[i] = at<PlacedWord>(opened)[span * 4 + i * ROWS_APART];
-    }
+    // As of MaskedTiles.
+    __device__ __forceinline__ MaskedRows(const Packed& weight, typename Tiles::Shared& shared, int64_t first,
+                                          int begin, int end, int part)
+        : Tiles(weight, shared, first, begin, end, part),
+          copy(__shfl_sync(ALL_LANES, threadIdx.x % CodeSteps::COPIES * 8, threadIdx.x % 32)) {}
 
     // Units `unit` and unit + 1: pairs[which][row]. Units in turn.
     template <class Scalar>
     __device__ __forceinline__ void take(int unit, const MmaGrid (&grids)[2], uint32_t (&pairs)[2][2][4]) {
 #pragma unroll
         for (int i = 0; i < 2; ++i) {
-            // four times the masks: where their selectors are
-            const uint32_t mask = placed[i].mask, first = (unit == 0 ? mask << 2 : mask >> (8 * unit - 2)) & 0x3fc,
-                           second = mask >> (8 * unit + 6) & 0x3fc, bit = placed[i].bit;
-            const auto* from = at<const uint32_t>(bit >> 3 & ~3u);
+            const uint32_t mask = placed[i].mask, bit = placed[i].bit;
+            const auto first = steps(unit == 0 ? mask << 7 : mask >> (8 * unit - 7)),
+                       second = steps(mask >> (8 * unit + 1));
+            const auto* from = this->template at<const uint32_t>(bit >> 3 & ~3u);
             expect_unwritten(from, 12); // what lies behind the last entry is masked off
             const uint32_t low = __funnelshift_r(from[0], from[1], bit),
                            high = BITS > 2 ? __funnelshift_r(from[1], from[2], bit) : 0;
-            const uint32_t next = __funnelshift_rc(low, high, __popc(first) * BITS);
-            spread_nibbles<Scalar>(nibbles_of<BITS>(low), first == 0x3fc, *at<uint32_t>(first), grids[i].last,
-                                   pairs[0][i]);
-            spread_nibbles<Scalar>(nibbles_of<BITS>(next), second == 0x3fc, *at<uint32_t>(second), grids[i].last,
-                                   pairs[1][i]);
-            placed[i].bit += __popc(first) * BITS + __popc(second) * BITS;
+            const uint32_t count = bits_of_codes(first.part[1]), more = bits_of_codes(second.part[1]);
+            const uint32_t next = __funnelshift_rc(low, high, count);
+            spread_nibbles<Scalar>(__funnelshift_rc(grids[i].nibbles, nibbles_of<BITS>(low), first.part[1]),
+                                   first.part[0], pairs[0][i]);
+            spread_nibbles<Scalar>(__funnelshift_rc(grids[i].nibbles, nibbles_of<BITS>(next), second.part[1]),
+                                   second.part[0], pairs[1][i]);
+            placed[i].bit += count + more;
         }
-    }
-
-    // Whether the lane's i-th row is. The whole warp.
-    __device__ __forceinline__ bool damaged(int i) const {
-        return __ballot_sync(ALL_LANES, left < 0) >> (lane / 4 * 2 + 16 * i) & 3;
     }
 
   private:
-    static constexpr int OWN = Stage::WORDS / 2; // words of a tile of a lane: two lanes bring a row
-    static constexpr int MOST_LEFT = 1 << 30;    // more than a row has columns
-
-    // Shared memory by bytes; the selectors are first.
-    template <class Value> __device__ __forceinline__ Value* at(uint32_t byte) const {
-        return reinterpret_cast<Value*>(reinterpret_cast<uint8_t*>(&shared) + byte);
+    __device__ __forceinline__ static uint32_t bits_of_codes(uint32_t nibbles) {
+        return BITS == 4 ? nibbles : nibbles * BITS / 4;
     }
-    __device__ __forceinline__ uint32_t place_of(const void* part) const {
-        return uint32_t(static_cast<const uint8_t*>(part) - reinterpret_cast<uint8_t*>(&shared));
+    // 128 times a mask, among other bits.
+    __device__ __forceinline__ Vector<uint32_t, 2> steps(uint32_t mask) const {
+        return *this->template at<const Vector<uint32_t, 2>>((mask & 0x7f80) | copy);
     }
 
-    // Lets the next entry be so many bits later. `from` is at a boundary of 16 bytes, maybe before the first entry.
-    __device__ __forceinline__ void skip(int64_t bits) {
-        const auto bit = reinterpret_cast<uintptr_t>(from) % 16 * 8 + offset + uint64_t(bits);
-        from += int64_t(bit / 128) * 16 - int64_t(reinterpret_cast<uintptr_t>(from) % 16);
-        offset = uint32_t(bit % 128);
-    }
-
-    // Early, since it takes long until they are here. Tiles in turn.
-    __device__ __forceinline__ void fetch(int tile) {
-        fetched = {};
-        if (tile * MMA_TILE + int(half) * (SPAN / 16) < weight.width) fetched = load_wide<Vector<uint32_t, 4>>(bytes);
-        bytes += MMA_TILE / 8;
-    }
-    __device__ __forceinline__ uint32_t count_fetched() const {
-        uint32_t count = 0;
-#pragma unroll
-        for (int w = 0; w < OWN; ++w) count += __popc(fetched.part[w]);
-        return count;
-    }
-
-    // Every part counts its own columns, then skips those of the parts before.
-    __device__ __forceinline__ void count_parts_before(int begin, int part) {
-        uint32_t count = 0;
-#pragma unroll 2
-        for (int tile = begin; tile < end; ++tile) {
-            fetch(tile);
-            count += count_fetched();
-        }
-        bytes -= (end - begin) * (MMA_TILE / 8);
-        count += __shfl_xor_sync(ALL_LANES, count, 1);
-        if (lane % 2 == 0) shared.counts[warp][lane / 2] = count; // either lane has the same
-        __syncthreads();                                          // it shows the selectors, too
-#pragma unroll 1
-        for (int before = warp - part; before < warp; ++before) {
-            const uint32_t skipped = shared.counts[before][lane / 2];
-            left -= int(skipped);
-            skip(skipped * BITS);
-        }
-    }
-
-    // The lane's of `count` bytes from its own first on, but what lies outside of the entries.
-    __device__ __forceinline__ void copy_entries(int count, uint8_t* to) const {
-        constexpr int ENOUGH = (Stage::ROW_BYTES + 16) * 8 / BITS; // behind them nothing is outside
-        if (left >= ENOUGH && from >= weight.entries) {
-#pragma unroll
-            for (int k = 0; k < Stage::ROW_BYTES - 16; k += 32)
-                if (k < count) copy_16_bytes(to + k, from + k);
-            return;
-        }
-        const uint8_t* limit = weight.entries + weight.entries_bytes;
-#pragma unroll 1
-        for (int k = 0; k < count; k += k % 16 == 15 ? 17 : 1)
-            if (weight.entries <= from + k && from + k < limit) to[k] = from[k];
-    }
-
-    const Packed& weight;
-    Shared& shared;
-    int warp, lane, end;
-    uint32_t half;        // 16 for the second of two lanes: each has every other 16 bytes of a row
-    const uint8_t* bytes; // of the mask of the row that the lane brings, those that are fetched next
-    const uint8_t* from;  // what it copies next; the row's next entry is `offset` bits after the first lane's
-    uint32_t offset;
-    int left; // how many entries there are at most, or MOST_LEFT; below 0: too few
-    Vector<uint32_t, 4> fetched;
-    uint32_t own_placed, own_entries, opened_first, opened; // places in shared memory; of the first buffer, but opened
-    PlacedWord placed[2];                                   // of the lane's rows: the word, and where its next entry is
+    uint32_t copy; // of the lane, in bytes; out of a shuffle, or it would be made anew of the thread each time
 };
 } // namespace gpu

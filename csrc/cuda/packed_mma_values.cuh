@@ -18,6 +18,8 @@ constexpr Selectors all_value_selectors() {
 static __device__ constexpr Selectors VALUE_SELECTORS = all_value_selectors();
 
 class PatternValues {
+    static constexpr int VALUES = 8; // words of them that a lane has
+
   public:
     static constexpr bool PAIRS_OF_FOUR = false;
     struct Shared {
@@ -27,28 +29,28 @@ class PatternValues {
     // As of MaskedRows.
     __device__ __forceinline__ PatternValues(const Packed& weight, Shared& shared, int64_t first, int begin, int end,
                                              int)
-        : shared(shared) {
+        : shared(shared), spans(weight, begin, end) {
         for (int i = threadIdx.x; i < 16; i += MMA_THREADS) shared.selectors.of_mask[i] = VALUE_SELECTORS.of_mask[i];
         __syncthreads();
-        const int lane = threadIdx.x % 32, all = weight.width / SPAN, own_end = end * TILE_SPANS;
-        left = (own_end < all ? own_end : all) - begin * TILE_SPANS;
+        const int lane = threadIdx.x % 32;
 #pragma unroll
         for (int i = 0; i < 2; ++i) {
             const int64_t row = weight.row_or_last(first + lane / 4 + 8 * i);
             values[i] = weight.entries + row * weight.row_bytes + begin * MMA_TILE + lane % 4 * 32;
             places[i] = weight.indices + row * weight.index_bytes + begin * (MMA_TILE / 8) + lane % 4 * 4;
         }
-        load();
+        spans.begin(*this);
     }
 
-    // Spans in turn: registers hold the one that is opened and the next.
-    __device__ __forceinline__ void open(int) {}
-    __device__ __forceinline__ void bring(int) {}
-    __device__ __forceinline__ void open_span(int) {
+    __device__ __forceinline__ void open(int) {
 #pragma unroll
-        for (int i = 0; i < 2; ++i) opened[i] = brought[i];
-        load();
+        for (int i = 0; i < 2; ++i) {
+            values[i] += MMA_TILE;
+            places[i] += MMA_TILE / 8;
+        }
     }
+    __device__ __forceinline__ void bring(int) {}
+    __device__ __forceinline__ void open_span(int span) { spans.open(span, *this); }
 
     // Units `unit` and unit + 1: pairs[which][row].
     template <class Scalar>
@@ -60,8 +62,8 @@ class PatternValues {
 #pragma unroll
                 for (int q = 0; q < 2; ++q) {
                     const int four = 2 * (unit + u) + q; // columns; two values are a word
-                    const uint32_t selectors = shared.selectors.of_mask[opened[i].places >> 4 * four & 15];
-                    const uint32_t two = opened[i].values[four / 4].part[four % 4];
+                    const uint32_t selectors = shared.selectors.of_mask[spans.of_row(i)[VALUES] >> 4 * four & 15];
+                    const uint32_t two = spans.of_row(i)[four];
                     pairs[u][i][2 * q] = permute(two, 0, selectors);
                     pairs[u][i][2 * q + 1] = permute(two, 0, selectors >> 16);
                     all_selectors[i] |= selectors;
@@ -71,28 +73,16 @@ class PatternValues {
     // Whether the lane's i-th row is. The whole warp.
     __device__ __forceinline__ bool damaged(int i) const { return no_places_in_quad(all_selectors[i]); }
 
-  private:
-    struct Part { // of a lane: 16 values
-        Vector<uint32_t, 4> values[2];
-        uint32_t places;
-    };
-
-    __device__ __forceinline__ void load() {
-        if (left-- <= 0) return;
-#pragma unroll
-        for (int i = 0; i < 2; ++i) {
-#pragma unroll
-            for (int w = 0; w < 2; ++w) brought[i].values[w] = load_wide<Vector<uint32_t, 4>>(values[i] + 16 * w);
-            brought[i].places = load_wide<uint32_t>(places[i]);
-            values[i] += SPAN;
-            places[i] += SPAN / 8;
-        }
+    // For SpansAhead.
+    __device__ __forceinline__ void load(int i, int span, uint32_t (&words)[VALUES + 1]) const {
+        load_words<VALUES, 4>(values[i] + span * SPAN, words);
+        words[VALUES] = load_wide<uint32_t>(places[i] + span * (SPAN / 8));
     }
 
+  private:
     Shared& shared;
-    int left;                             // spans that are not yet loaded
-    const uint8_t *values[2], *places[2]; // of the lane's rows, what is loaded next
-    Part opened[2], brought[2] = {};
+    const uint8_t *values[2], *places[2]; // of the lane's rows, the next tile
+    SpansAhead<VALUES + 1, 1> spans;
     uint32_t all_selectors[2] = {0, 0}; // that were taken, together
 };
 } // namespace gpu

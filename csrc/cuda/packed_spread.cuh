@@ -8,32 +8,47 @@ namespace gpu {
 // such a float is subtracted after the product with the inputs, where no weight takes an instruction more for it. The
 // difference of a code and the zero is exact, and so is 0 where all of a row's codes are the zero: both products round
 // alike.
-template <class Scalar> struct CodeFloat;
-template <> struct CodeFloat<Bfloat16> { // 128 + code: its unit is 1
+template <class Scalar, int BITS> struct CodeFloat;
+template <int BITS> struct CodeFloat<Bfloat16, BITS> { // 128 + code: its unit is 1
     static constexpr uint32_t HIGH = 0x43434343;
     static constexpr float UNIT = 1.0f;
 };
-template <> struct CodeFloat<Float16> { // subnormal numbers, which tensor cores multiply as exactly as others
+template <> struct CodeFloat<Bfloat16, 8> { // subnormal numbers; of UNITs when they are lifted
+    static constexpr uint32_t HIGH = 0;
+    static constexpr float UNIT = 0x1p-7f;
+};
+template <int BITS> struct CodeFloat<Float16, BITS> { // subnormal, which tensor cores multiply as exactly as others
     static constexpr uint32_t HIGH = 0;
     static constexpr float UNIT = 0x1p-24f;
 };
-template <class Scalar> __device__ __forceinline__ uint32_t pair_of_zeros(uint32_t zero) {
-    return (CodeFloat<Scalar>::HIGH & 0xff00ff00u) | zero * 0x00010001u;
+template <class Scalar, int BITS> __device__ __forceinline__ uint32_t pair_of_zeros(uint32_t zero) {
+    return (CodeFloat<Scalar, BITS>::HIGH & 0xff00ff00u) | zero * 0x00010001u;
 }
 
-// By mask of eight columns: four bits for each, which byte of {codes 0, 2, 4, 6; codes 1, 3, 5, 7} it gets, the last
-// one where it has no entry.
+// The bits of a bfloat16 that are a code of 8 bits are a number of 2^-133s, whose products would vanish. Times 2^126 it
+// is one of UNITs, and in the same instruction its zero is subtracted: exactly, as the difference has eight bits, too.
+template <class Scalar, int BITS> constexpr bool LIFTED = BITS == 8 && std::is_same_v<Scalar, Bfloat16>;
+__device__ __forceinline__ uint32_t lift_codes(uint32_t pair, uint32_t offset) {
+    return multiply_add(pair, 0x7e807e80u, offset, Bfloat16());
+}
+__device__ __forceinline__ uint32_t offset_of_zeros(uint32_t pair) { return lift_codes(pair, 0) ^ 0x80008000u; }
+
+// Of eight codes the last are those of a mask of eight columns. By that mask: four bits for each column, which byte of
+// {codes 0, 2, 4, 6; codes 1, 3, 5, 7} it gets, the first one where it has no entry.
 struct Selectors {
     uint32_t of_mask[256];
 };
 constexpr Selectors all_selectors() {
     Selectors all{};
-    for (uint32_t mask = 0; mask < 256; ++mask)
-        for (uint32_t column = 0, rank = 0; column < 8; ++column) {
-            const bool has = mask >> column & 1;
-            all.of_mask[mask] |= (has ? rank / 2 + rank % 2 * 4 : 7) << 4 * column;
+    for (uint32_t mask = 0; mask < 256; ++mask) {
+        uint32_t rank = 8;
+        for (uint32_t column = 0; column < 8; ++column) rank -= mask >> column & 1;
+        for (uint32_t column = 0; column < 8; ++column) {
+            const uint32_t has = mask >> column & 1;
+            all.of_mask[mask] |= (has ? rank / 2 + rank % 2 * 4 : 0) << 4 * column;
             rank += has;
         }
+    }
     return all;
 }
 static __device__ constexpr Selectors SELECTORS = all_selectors();
@@ -52,23 +67,26 @@ template <int BITS> __device__ __forceinline__ uint32_t nibbles_of(uint32_t code
     return codes;
 }
 
-// Columns 0 and 1, 2 and 3, 4 and 5, 6 and 7: their codes, or the zero of the row where the mask has no bit. `last`
-// is the zero in the place of the eighth code, which is needed where the eighth code is not.
-template <class Scalar> __device__ __forceinline__ void spread_nibbles(uint32_t codes, bool all, uint32_t selectors,
-                                                                       uint32_t last, uint32_t (&pairs)[4]) {
-    constexpr uint32_t HIGH = CodeFloat<Scalar>::HIGH;
-    if (!all) codes = and_or(codes, 0x0fffffffu, last);
-    const uint32_t even = codes & 0x0f0f0f0fu, odd = codes >> 4 & 0x0f0f0f0fu;
-    const uint32_t low = permute(even, odd, selectors), high = permute(even, odd, selectors >> 16);
+// Columns 0 and 1, 2 and 3, 4 and 5, 6 and 7, of a byte each.
+template <class Scalar, int BITS>
+__device__ __forceinline__ void pairs_of_bytes(uint32_t low, uint32_t high, uint32_t (&pairs)[4]) {
+    constexpr uint32_t HIGH = CodeFloat<Scalar, BITS>::HIGH;
     pairs[0] = permute(low, HIGH, 0x4140);
     pairs[1] = permute(low, HIGH, 0x4342);
     pairs[2] = permute(high, HIGH, 0x4140);
     pairs[3] = permute(high, HIGH, 0x4342);
 }
 
+// The same of a mask. codes: the zero of the row as often as the mask lacks a bit, then the codes of its columns.
+template <class Scalar>
+__device__ __forceinline__ void spread_nibbles(uint32_t codes, uint32_t selectors, uint32_t (&pairs)[4]) {
+    const uint32_t even = codes & 0x0f0f0f0fu, odd = codes >> 4 & 0x0f0f0f0fu;
+    pairs_of_bytes<Scalar, 4>(permute(even, odd, selectors), permute(even, odd, selectors >> 16), pairs);
+}
+
 // Where every column has a code: columns 0 and 4, 1 and 5, 2 and 6, 3 and 7.
 template <class Scalar> __device__ __forceinline__ void pairs_of_four(uint32_t codes, uint32_t (&pairs)[4]) {
 #pragma unroll
-    for (int j = 0; j < 4; ++j) pairs[j] = and_or(codes >> 4 * j, 0x000f000fu, pair_of_zeros<Scalar>(0));
+    for (int j = 0; j < 4; ++j) pairs[j] = and_or(codes >> 4 * j, 0x000f000fu, pair_of_zeros<Scalar, 4>(0));
 }
 } // namespace gpu

@@ -23,6 +23,13 @@ __device__ __forceinline__ void mma(float (&sums)[4], const uint32_t (&a)[4], co
 }
 #undef FMC_MMA
 
+// Both halves of a * b + c, rounded once. Subnormal numbers count.
+__device__ __forceinline__ uint32_t multiply_add(uint32_t a, uint32_t b, uint32_t c, Bfloat16) {
+    uint32_t result;
+    asm("fma.rn.bf16x2 %0, %1, %2, %3;" : "=r"(result) : "r"(a), "r"(b), "r"(c));
+    return result;
+}
+
 // Byte j of the result is the one of the eight that bits 4j to 4j + 2 of the selector name; the sign of that one, eight
 // times, where bit 4j + 3 is set. __byte_perm clears these bits, which takes an instruction.
 __device__ __forceinline__ uint32_t permute(uint32_t low, uint32_t high, uint32_t selector) {
