@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 BACKENDS ?= reference,native
+# of pytest: as many as the machine runs threads, four at most; PROCESSES=0 runs all tests in one
+PROCESSES ?= logical --maxprocesses 4 --dist worksteal
 
 .PHONY: setup demo test lint format bench clean
 
@@ -21,7 +23,7 @@ demo: setup
 	$(BIN)/python examples/demo/demo.py
 
 test: setup
-	FMCOMPRESS_EXPECT_BACKENDS=$(BACKENDS) $(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 FMCOMPRESS_EXPECT_BACKENDS=$(BACKENDS) $(BIN)/python -m pytest -n $(PROCESSES)
 
 lint: setup
 	$(BIN)/ruff check .
