@@ -1,5 +1,5 @@
 // Sixteen rows of codes of two of four neighbours each as operands of tensor cores: lanes have rows and columns as in
-// packed_mma_rows.cuh, and load the codes and places of a span at once. Free of torch.
+// packed_mma_grids.cuh, and load the codes and places of a span at once. Free of torch.
 #pragma once
 #include "packed_mma_spans.cuh"
 
@@ -35,7 +35,7 @@ template <int BITS> class PatternRows {
         Selectors selectors;
     };
 
-    // As of MaskedRows.
+    // As of MaskedTiles.
     __device__ __forceinline__ PatternRows(const Packed& weight, Shared& shared, int64_t first, int begin, int end, int)
         : shared(shared), spans(weight, begin, end) {
         for (int i = threadIdx.x; i < 256; i += MMA_THREADS) shared.selectors.of_mask[i] = PATTERN_SELECTORS.of_mask[i];
