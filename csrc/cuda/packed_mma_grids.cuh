@@ -115,7 +115,7 @@ template <class Scalar, int BITS> class MmaGrids {
 #pragma unroll
         for (int i = 0; i < 2; ++i) {
             const uint32_t own = permute(zeros.part[i], CodeFloat<Scalar, BITS>::HIGH, selector);
-            both[i] = {own, BITS == 8 ? own : and_or(own, 0x000f000f, pair_of_zeros<Scalar, BITS>(0))};
+            both[i] = {own, BITS == 8 ? own : pair_of_codes<Scalar>(own)};
         }
     }
 
