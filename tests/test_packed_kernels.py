@@ -89,6 +89,19 @@ def test_a_row_without_entries_is_exactly_zero_by_tensor_cores(library):
     assert not out[:, 1].any()
 
 
+def test_codes_keep_their_bits_beside_large_inputs_by_tensor_cores(library):
+    """Where the weight is zero; products far below the largest exponent are cut off, and a subnormal number has a high one."""
+    source = torch.Generator().manual_seed(0)
+    x = torch.rand(1, 256, generator=source).half()
+    codes = torch.randint(16, (16, 256), generator=source, dtype=torch.uint8)
+    x[:, ::8], codes[:, ::8] = 4096, 8
+    rest = packed_cases.packed(packed_cases.Form("all", 4, torch.float16, 128), 16, 256, False, torch.float16)
+    rest[0] = reference.pack_codes(codes, 4)
+    op = packed_emulation.PackedLinear(library, backwards=False)
+    packed_cases.assert_close(op(x, *rest), x, packed_cases.weight_of(256, rest), None, "large inputs")
+    assert op.kernel == "tensor cores"
+
+
 @pytest.mark.parametrize(
     "check",
     [

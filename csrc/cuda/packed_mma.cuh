@@ -1,5 +1,5 @@
-// packed_linear on CUDA by tensor cores: few tokens of half floats, codes of few bits or some of the values. A warp
-// multiplies sixteen rows straight from the packed bytes, which are read once. Sums are in float32. Free of torch.
+// packed_linear on CUDA by tensor cores: few tokens of half floats, codes or some of the values. A warp multiplies
+// sixteen rows straight from the packed bytes, which are read once. Sums are in float32. Free of torch.
 #pragma once
 #include <type_traits>
 

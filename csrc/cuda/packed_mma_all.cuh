@@ -1,5 +1,5 @@
 // Sixteen rows of codes of all columns as operands of tensor cores: lanes have rows and columns as in
-// packed_mma_rows.cuh, and load the codes of a span at once. Free of torch.
+// packed_mma_grids.cuh, and load the codes of a span at once. Free of torch.
 #pragma once
 #include "packed_mma_spans.cuh"
 
@@ -9,7 +9,7 @@ template <int BITS> class AllRows {
     static constexpr bool PAIRS_OF_FOUR = BITS < 8;
     struct Shared {};
 
-    // As of MaskedRows.
+    // As of MaskedTiles.
     __device__ __forceinline__ AllRows(const Packed& weight, Shared&, int64_t first, int begin, int end, int)
         : spans(weight, begin, end) {
         const int lane = threadIdx.x % 32;

@@ -1,5 +1,6 @@
-// The grids of sixteen rows of codes, from where lanes have loaded them to where a product by tensor cores needs them.
-// Free of torch.
+// How a warp shares sixteen rows between its lanes for products by tensor cores, and the grids of their codes, from
+// where lanes have loaded them to where a product needs them. Lane l, with g = l / 4 and t = l % 4, takes rows g and
+// g + 8, and of a span of 128 columns numbers 32t to 32t + 31: four units of eight columns. Free of torch.
 #pragma once
 #include "packed_linear.cuh"
 #include "packed_spread.cuh"
@@ -114,7 +115,7 @@ template <class Scalar, int BITS> class MmaGrids {
 #pragma unroll
         for (int i = 0; i < 2; ++i) {
             const uint32_t own = permute(zeros.part[i], CodeFloat<Scalar, BITS>::HIGH, selector);
-            both[i] = {own, BITS == 8 ? own : and_or(own, 0x000f000f, pair_of_zeros<Scalar, BITS>(0))};
+            both[i] = {own, BITS == 8 ? own : pair_of_codes<Scalar>(own)};
         }
     }
 

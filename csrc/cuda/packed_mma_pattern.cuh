@@ -1,5 +1,5 @@
 // Sixteen rows of codes of two of four neighbours each as operands of tensor cores: lanes have rows and columns as in
-// packed_mma_rows.cuh, and load the codes and places of a span at once. Free of torch.
+// packed_mma_grids.cuh, and load the codes and places of a span at once. Free of torch.
 #pragma once
 #include "packed_mma_spans.cuh"
 
@@ -35,7 +35,7 @@ template <int BITS> class PatternRows {
         Selectors selectors;
     };
 
-    // As of MaskedRows.
+    // As of MaskedTiles.
     __device__ __forceinline__ PatternRows(const Packed& weight, Shared& shared, int64_t first, int begin, int end, int)
         : shared(shared), spans(weight, begin, end) {
         for (int i = threadIdx.x; i < 256; i += MMA_THREADS) shared.selectors.of_mask[i] = PATTERN_SELECTORS.of_mask[i];
@@ -69,7 +69,7 @@ template <int BITS> class PatternRows {
 #pragma unroll
             for (int u = 0; u < 2; ++u) {
                 const uint32_t selectors = shared.selectors.of_mask[words[CODE_WORDS] >> 8 * (unit + u) & 0xff];
-                const uint32_t four = four_codes(words, unit + u);
+                const uint32_t four = four_codes<Scalar>(words, unit + u);
                 pairs_of_bytes<Scalar, BITS>(permute(four, grids[i].zeros, selectors),
                                              permute(four, grids[i].zeros, selectors >> 16), pairs[u][i]);
                 all_selectors[i] |= selectors;
@@ -97,12 +97,14 @@ template <int BITS> class PatternRows {
     static constexpr int CODE_BYTES = SPAN * BITS / 16, PLACE_BYTES = SPAN / 8; // of a span
 
     // Of a unit, a byte each: codes 0, 2, 1 and 3.
+    template <class Scalar>
     __device__ __forceinline__ static uint32_t four_codes(const uint32_t (&words)[CODE_WORDS + 1], int unit) {
         if constexpr (BITS == 8) return permute(words[unit], 0, 0x3120);
         const int bit = unit / 2 * 8 * BITS, word = bit / 32;
         const uint32_t next = words[word + 1 < CODE_WORDS ? word + 1 : word];
         const uint32_t eight = nibbles_of<BITS>(__funnelshift_r(words[word], next, bit % 32));
-        return permute(eight & 0x0f0f0f0fu, eight >> 4 & 0x0f0f0f0fu, unit % 2 == 0 ? 0x5410 : 0x7632);
+        return permute(bytes_of_nibbles<Scalar, 0>(eight), bytes_of_nibbles<Scalar, 1>(eight),
+                       unit % 2 == 0 ? 0x5410 : 0x7632);
     }
 
     Shared& shared;

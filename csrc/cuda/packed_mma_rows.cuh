@@ -1,5 +1,5 @@
 // Sixteen rows of codes of some columns, those of a bitmask, as operands of tensor cores: lanes have rows and columns
-// as in packed_mma_stage.cuh. Free of torch.
+// as in packed_mma_grids.cuh. Free of torch.
 #pragma once
 #include "packed_mma_stage.cuh"
 

@@ -1,7 +1,7 @@
 // Masks and entries of sixteen rows of a packed weight, brought to shared memory by a warp that makes operands of
-// tensor cores of them. Lane l, with g = l / 4 and t = l % 4, takes rows g and g + 8, and of a span of 128 columns
-// numbers 32t to 32t + 31, a word of a mask: four units of eight columns. Whatever mask and starts say, nothing outside
-// of the parts is read: where they contradict each other a row is damaged. Free of torch.
+// tensor cores of them, lanes having rows and columns as in packed_mma_grids.cuh: of a span each a word of a mask.
+// Whatever mask and starts say, nothing outside of the parts is read: where they contradict each other a row is
+// damaged. Free of torch.
 #pragma once
 #include "packed_mma_grids.cuh"
 

@@ -1,5 +1,5 @@
 // Sixteen rows of values of two of four neighbours each as operands of tensor cores: lanes have rows and columns as in
-// packed_mma_rows.cuh, and load the values and places of a span at once. Free of torch.
+// packed_mma_grids.cuh, and load the values and places of a span at once. Free of torch.
 #pragma once
 #include "packed_mma_pattern.cuh"
 
@@ -26,7 +26,7 @@ class PatternValues {
         Selectors selectors; // no more than 16 of them
     };
 
-    // As of MaskedRows.
+    // As of MaskedTiles.
     __device__ __forceinline__ PatternValues(const Packed& weight, Shared& shared, int64_t first, int begin, int end,
                                              int)
         : shared(shared), spans(weight, begin, end) {
