@@ -9,8 +9,8 @@ namespace gpu {
 // Who is pruned: a given mask or none, keep:4 where the quad is the group, or keep:group of any other group.
 enum class Choice { given, quad, any };
 
-// Thread blocks of a multiprocessor that the registers have to suffice for: where weights go through shared memory, no
-// fourth one of floats fits into that.
+// Thread blocks of a multiprocessor that the registers have to suffice for: for a fourth one of floats the joint sweep
+// would spill some where it chooses among any other group.
 template <class Scalar, Choice CHOICE> constexpr int RESIDENT = (CHOICE == Choice::any ? 12 : 16) / sizeof(Scalar);
 
 // The slots after `slot` absorb the error of column 4 slot + lane.
