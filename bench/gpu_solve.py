@@ -99,13 +99,17 @@ def split_of_time(weight: Tensor, hessian: Tensor, method: str, rounds: int) -> 
     rows, cols = weight.shape
     blocks = cols // BLOCK
     block, inverse = weight[:, :BLOCK].clone(), torch.eye(BLOCK, device=weight.device)
-    scores = block.abs().view(1, -1)
+    scores = block.clone().view(1, -1)  # which the sweeps leave alone
     keep = {"keep": 2, "group": 4} if isinstance(pattern, NM) else {}
-    prune = ops.select_smallest(scores, scores.numel() // 2).view(block.shape) if pattern is HALF else None
+
+    def select() -> Tensor:
+        return ops.select_smallest(scores, scores.numel() // 2, by_magnitude=True)
+
+    prune = select().view(block.shape) if pattern is HALF else None
 
     def all_selections() -> None:
         for _ in range(blocks if pattern is HALF else 0):
-            ops.select_smallest(scores, scores.numel() // 2)
+            select()
 
     def all_sweeps() -> None:
         for _ in range(blocks):
