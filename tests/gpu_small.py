@@ -1,4 +1,5 @@
-"""Every op of a GPU back-end over a few small odd shapes, against the reference: what compute-sanitizer runs.
+"""Every op of a GPU back-end over a few small odd shapes, against the reference: what compute-sanitizer runs. With
+Triton's also the kernels of the fused step of decoding, which are no ops.
 
     python tests/gpu_small.py native|triton [--device cuda] [--kernels]
 
@@ -17,6 +18,7 @@ from typing import Any
 import admm_step_cases
 import cocktail_cases
 import kernel_cases
+import one_token_cases
 import packed_cases
 import packing_cases
 import test_on_gpu
@@ -25,6 +27,7 @@ import triton_cases
 import weighted_sum_cases
 
 from fmcompress import _ops
+from fmcompress.runtime.one_token import kernels_for
 
 CUDA = Path(__file__).parents[1] / "csrc/cuda"
 # of the cases, the few that take every route through a kernel, with shapes that are a multiple of nothing
@@ -70,7 +73,11 @@ def native_kernels() -> set[str]:
 
 def triton_kernels() -> set[str]:
     """The names of all Triton kernels."""
-    return {name for module in triton_cases.modules() for name in vars(module) if name.endswith("_kernel")}
+    from fmcompress_triton import one_token
+
+    return {
+        name for module in [*triton_cases.modules(), one_token] for name in vars(module) if name.endswith("_kernel")
+    }
 
 
 def run(backend: str, device: torch.device) -> None:
@@ -81,6 +88,9 @@ def run(backend: str, device: torch.device) -> None:
         start = time.perf_counter()
         check(op_on(name.split()[0], backend, device))
         print(f"{name}: {time.perf_counter() - start:.1f} s", flush=True)
+    if backend == "triton":
+        one_token_cases.check_kernels(kernels_for(device), device.type, (torch.bfloat16,))
+        print("the fused step of decoding", flush=True)
 
 
 def op_on(name: str, backend: str, device: torch.device) -> Callable:
