@@ -28,10 +28,12 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     sizes = {"hidden_size": 32, "intermediate_size": 64, "mamba_d_state": 4, "mamba_dt_rank": 4, "n_mamba_heads": 2}
     kinds = {"num_hidden_layers": 5, "attn_layer_period": 2, "attn_layer_offset": 1, "num_attention_heads": 4}
     config = ZambaConfig(vocab_size=2048, max_position_embeddings=64, num_key_value_heads=4, **sizes, **kinds)
-    torch.manual_seed(0)
     for path in home.glob("model/*.safetensors"):
         path.unlink()
-    ZambaForCausalLM(config).save_pretrained(home / "model", max_shard_size="60KB")
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = ZambaForCausalLM(config)
+    model.save_pretrained(home / "model", max_shard_size="60KB")
     make_text(home / "text.txt", 12_000)
     return home
 
